@@ -1,0 +1,94 @@
+"""
+The one place that builds every object, in the order of their dependencies, and decides what starts and ends with what.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from server import middleware
+from server.api import EventRoutes
+from server.bus import EventBus
+from server.config import Config
+from server.database import Database
+from server.eventlog import EventLog
+from server.events import kind_of
+from server.follower import Followers, Timing
+from server.hub import Hub
+from server.pages import PageRoutes
+from server.retention import run_retention
+from server.transports import Streaming
+from server.writer import Projection
+
+LOG = web.AppKey("log", EventLog)
+BUS = web.AppKey("bus", EventBus)
+FOLLOWERS = web.AppKey("followers", Followers)
+
+# Connections kept free for requests while streams take the rest.
+_RESERVED_CONNECTIONS = 64
+
+# Which event types end a stream of a kind, and which projections are written with its events.
+TERMINAL_EVENTS: dict[str, frozenset[str]] = {}
+PROJECTIONS: dict[str, list[Projection]] = {}
+
+
+def is_terminal(stream: str, event_type: str) -> bool:
+    """
+    Whether an event of this type ends the stream.
+    """
+    return event_type in TERMINAL_EVENTS.get(kind_of(stream), ())
+
+
+def make_app(
+    config: Config, *, clock: Callable[[], float] = time.time, on_fatal: Callable[[str], None] = lambda reason: None
+) -> web.Application:
+    """
+    Build the application. Nothing is opened before it starts; what fails then raises `StartupError`.
+
+    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted.
+    """
+    stream = config.stream
+    database = Database(config.database)
+    hub = Hub(
+        max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=stream.tail_bytes, is_terminal=is_terminal, clock=time.monotonic
+    )
+    log = EventLog(
+        database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS, clock=clock, on_fatal=on_fatal
+    )
+    bus = EventBus(log)
+    followers = Followers()
+    timing = Timing(
+        keepalive_seconds=stream.keepalive_seconds,
+        send_timeout_seconds=stream.send_timeout_seconds,
+        retry_milliseconds=stream.retry_milliseconds,
+        max_buffer_bytes=stream.max_buffer_bytes,
+        max_events=stream.max_events_per_stream,
+    )
+    room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
+    streaming = Streaming(log, followers, timing, room)
+
+    app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)
+    app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
+    app.on_response_prepare.append(middleware.response_headers(config.cors.origins))
+    for routes in (EventRoutes(log, followers, streaming, config), PageRoutes()):
+        app.router.add_routes(routes.table())
+
+    async def lifespan(app: web.Application) -> AsyncIterator[None]:
+        async with database, log:
+            trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
+            try:
+                yield
+            finally:
+                trimming.cancel()
+                await asyncio.gather(trimming, return_exceptions=True)
+                await bus.close()
+
+    async def end_streams(app: web.Application) -> None:
+        hub.close()
+        followers.stop_all(stream.retry_milliseconds)
+
+    app.cleanup_ctx.append(lifespan)
+    app.on_shutdown.append(end_streams)
+    return app

@@ -1,0 +1,66 @@
+"""
+What the commands that talk to a server share: its address, and a client for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+import stamina.instrumentation
+
+from server.cli.output import note
+from server.client import Client, Unreachable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(command: F) -> F:
+    """
+    `--server` and `--token`, with their environment variables.
+    """
+    command = click.option(
+        "--token",
+        envvar="TOWOW_TOKEN",
+        show_envvar=True,
+        help="Bearer token, if the server asks for one; better set by the variable than typed.",
+    )(command)
+    return click.option(
+        "--server",
+        "url",
+        envvar="TOWOW_SERVER",
+        show_envvar=True,
+        default="http://127.0.0.1:8000",
+        show_default=True,
+        metavar="URL",
+        help="The server to talk to.",
+    )(command)
+
+
+@asynccontextmanager
+async def connect(url: str, token: str | None) -> AsyncIterator[Client]:
+    """
+    A client for a server that is there now: a wrong address is said at once, later breaks are bridged.
+    """
+    stamina.instrumentation.set_on_retry_hooks([_say_retry])  # the default would log to stdout
+    async with Client(url, token=token.strip() if token else None, source="cli") as client:
+        await _look(client.base_url)
+        yield client
+
+
+async def _look(url: str) -> None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(10):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except OSError as error:  # a time-out is one, too
+        reason = error.strerror or "it does not answer"
+        raise Unreachable(f"no server answers at {url} ({reason})", was_sent=False) from None
+    writer.close()
+
+
+def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    note(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", style="yellow")

@@ -1,0 +1,184 @@
+"""
+`serve`: listen, say where, and end cleanly.
+"""
+
+import asyncio
+import ipaddress
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import structlog
+from aiohttp import http_parser, web
+
+from server import __version__
+from server.app import LOG, make_app
+from server.config import Config, load_config
+from server.database import engine_fault, sqlite3
+from server.errors import StartupError
+from server.logs import configure_logging
+
+_BACKLOG = 4_096
+_SPARE_FILE_HANDLES = 100
+_log = structlog.get_logger("towow.serve")
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings file; default: config.toml here, if any.")
+@click.option("--host", help="Address to listen on; default 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 takes a free one. Default 8000.")
+@click.option("--db", help="SQLite file; made when absent. Default data/towow.db.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe lines to log.")
+def serve(config_file: Path | None, host: str | None, port: int | None, db: str | None, log_level: str | None) -> None:
+    """
+    Serve events, streams and the page until Ctrl-C or SIGTERM.
+
+    Flags win over the environment (TOWOW__SECTION__KEY), which wins over the settings file.
+
+    Example: python run.py serve --port 8002 --db data/towow.db
+    """
+    if config_file is None and Path("config.toml").is_file():
+        config_file = Path("config.toml")
+    given: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "database": {"path": db},
+        "logging": {"level": log_level},
+    }
+    flags = {section: {k: v for k, v in values.items() if v is not None} for section, values in given.items()}
+    config = load_config(config_file, flags=flags)
+    configure_logging(config.logging)
+    check_environment(config)
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    else:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        code = runner.run(run_server(config))
+    if code:
+        raise SystemExit(code)
+
+
+def check_environment(config: Config) -> None:
+    """
+    Refuse what would be unsafe: aiohttp without its C parser, or other machines without authentication.
+    """
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise StartupError("aiohttp runs without its C parser; install a wheel of aiohttp for this Python")
+    host = config.server.host
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback and not config.server.allow_unauthenticated:
+        raise StartupError(
+            f"{host} can be reached by other machines and there is no authentication yet; listen on 127.0.0.1 behind a proxy "
+            "that authenticates, or set allow_unauthenticated = true in [server]",
+            field="server.host",
+        )
+
+
+def listening_socket(config: Config) -> socket.socket:
+    """
+    Bind. What is set on the listener is inherited by accepted connections: the bounded send buffer that keeps a stalled
+    reader from swallowing megabytes, and the time after which the kernel gives up on a peer that does not take data.
+    """
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if config.stream.send_buffer_bytes:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.stream.send_buffer_bytes)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = int(config.stream.send_timeout_seconds * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or stop what uses it") from None
+    return listener
+
+
+async def run_server(config: Config) -> int:
+    """
+    Serve until a signal or a failed database; returns the exit code.
+    """
+    stop = asyncio.Event()
+    failure: list[str] = []
+
+    def fail(reason: str) -> None:
+        failure.append(reason)
+        stop.set()
+
+    config = _fit_to_file_limit(config)
+    app = make_app(config, on_fatal=fail)
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=config.server.keepalive_timeout_seconds,
+        shutdown_timeout=0.2 if failure else config.server.shutdown_timeout_seconds,
+    )
+    listener = listening_socket(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await runner.setup()
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        _announce(config, listener, app)
+        await stop.wait()
+        _log.info("stopping", reason=failure[0] if failure else "signal")
+    finally:
+        await runner.cleanup()
+        listener.close()
+    if failure:
+        click.echo(f"stopped: {failure[0]}", err=True)
+        return 1
+    _log.info("stopped")
+    return 0
+
+
+def _announce(config: Config, listener: socket.socket, app: web.Application) -> None:
+    """
+    Say where the page is, which engine runs and where the log stands.
+    """
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log = app[LOG]
+    _log.info(
+        "serving",
+        url=f"http://{shown}:{port}/",
+        database=str(Path(config.database.path).absolute()),
+        sqlite=sqlite3.sqlite_version,
+        epoch=log.epoch,
+        head_seq=log.head_seq,
+        version=__version__,
+        max_connections=config.server.max_connections,
+    )
+    fault = engine_fault()
+    if fault:
+        _log.warning("engine_fault", reason=fault, consequence="a second server on this file is refused")
+    click.echo(f"ToWow event server {__version__}: http://{shown}:{port}/  (Ctrl-C stops it)")
+
+
+def _fit_to_file_limit(config: Config) -> Config:
+    """
+    Allow as many file handles as connections, or fewer connections: out of handles, accepting fails thousands of times a
+    second.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.server.max_connections + _SPARE_FILE_HANDLES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    possible = max(1, min(config.server.max_connections, soft - _SPARE_FILE_HANDLES))
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, max_connections=possible))

@@ -1,0 +1,211 @@
+"""
+Settings: the defaults, what overrides them, and the refusal of everything that is not a setting.
+
+The order is `config.toml`, then the environment (`TOWOW__SECTION__KEY`), then command-line flags. `config.toml` in the
+project's root is the manual: it lists every key with its default, unit and consequence, and a test holds it to this file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from server.errors import StartupError
+
+ENVIRONMENT_PREFIX = "TOWOW__"
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+ZeroOrMore = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """
+    Base of the sections; unknown keys are refused with their path.
+    """
+
+
+class ServerSection(Section):
+    """
+    `[server]`: where to listen and how to stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    allow_unauthenticated: bool = False
+    max_connections: Count = 20_000
+    shutdown_timeout_seconds: Positive = 1.5
+    body_timeout_seconds: Positive = 30.0
+    keepalive_timeout_seconds: Positive = 75.0
+
+
+class DatabaseSection(Section):
+    """
+    `[database]`: the file and how safely it is written.
+    """
+
+    path: str = "data/towow.db"
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    busy_timeout_seconds: Positive = 5.0
+    readers: Count = 2
+    min_free_bytes: ZeroOrMore = 67_108_864
+    journal_size_limit_bytes: ZeroOrMore = 67_108_864
+
+
+class AppendSection(Section):
+    """
+    `[append]`: limits of what publishers may send.
+    """
+
+    max_body_bytes: Count = 4_194_304
+    max_event_bytes: Annotated[int, msgspec.Meta(ge=256, le=500_000)] = 262_144
+    max_events_per_request: Count = 1_000
+
+
+class StreamSection(Section):
+    """
+    `[stream]`: followers, on every transport.
+    """
+
+    keepalive_seconds: Positive = 15.0
+    demand_keepalive_seconds: Positive = 5.0
+    retry_milliseconds: Count = 2_000
+    send_timeout_seconds: Positive = 20.0
+    page_bytes: Count = 65_536
+    max_buffer_bytes: Count = 65_536
+    send_buffer_bytes: ZeroOrMore = 65_536
+    tail_bytes: ZeroOrMore = 1_048_576
+    max_events_per_stream: ZeroOrMore = 0
+    max_streams_per_request: Count = 64
+    max_wait_seconds: Positive = 60.0
+
+
+class PollSection(Section):
+    """
+    `[poll]`: how writers that do not announce themselves are noticed.
+    """
+
+    poll_interval_seconds: Positive = 0.1
+    max_poll_interval_seconds: Positive = 2.0
+    poll_backoff_factor: Annotated[float, msgspec.Meta(ge=1)] = 1.5
+
+
+class RetentionSection(Section):
+    """
+    `[retention]`: what is trimmed; 0 keeps everything.
+    """
+
+    max_age_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_events: ZeroOrMore = 0
+    max_bytes: ZeroOrMore = 0
+    check_interval_seconds: Positive = 60.0
+
+
+class NegotiationSection(Section):
+    """
+    `[negotiation]`: demands and the agents that answer them.
+    """
+
+    sample_agents: bool = True
+    max_candidates: Count = 10
+    max_demand_characters: Count = 10_000
+
+
+class CorsSection(Section):
+    """
+    `[cors]`: pages of other origins that may read answers and streams.
+    """
+
+    origins: tuple[str, ...] = ()
+
+
+class LoggingSection(Section):
+    """
+    `[logging]`: what is logged and how.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(Section):
+    """
+    All settings. Frozen: a running server never changes them.
+    """
+
+    server: ServerSection = ServerSection()
+    database: DatabaseSection = DatabaseSection()
+    append: AppendSection = AppendSection()
+    stream: StreamSection = StreamSection()
+    poll: PollSection = PollSection()
+    retention: RetentionSection = RetentionSection()
+    negotiation: NegotiationSection = NegotiationSection()
+    cors: CorsSection = CorsSection()
+    logging: LoggingSection = LoggingSection()
+
+
+def load_config(
+    file: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """
+    Merge file, environment and flags (`{section: {key: value}}`) over the defaults; later ones win.
+
+    `file` None reads nothing. Raises `StartupError` naming the source and the path of the key at fault.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    sources = [
+        (str(file), _read_file(file) if file is not None else {}),
+        ("the environment", _read_environment(os.environ if environment is None else environment)),
+        ("the command line", flags or {}),
+    ]
+    for name, source in sources:
+        for section, values in source.items():
+            if not isinstance(values, Mapping):
+                raise StartupError(f"{name}: {section} must be a section, [{section}]", field=section)
+            merged.setdefault(section, {}).update(values)
+        try:
+            config = msgspec.convert(merged, Config)
+        except msgspec.ValidationError as error:
+            raise StartupError(f"{name}: {_readable(str(error))}") from None
+    return config
+
+
+def _readable(message: str) -> str:
+    text, _, path = message.partition(" - at `$")
+    place = path.rstrip("`").lstrip(".")
+    text = text.replace("Object contains unknown field", "there is no setting named")
+    return f"[{place.replace('.', '] ', 1) if '.' in place else place + ']'}: {text}" if place else text
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"cannot read the settings file {file}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StartupError(f"{file} is not valid TOML: {error}") from None
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """
+    `TOWOW__STREAM__KEEPALIVE_SECONDS=5` → `{"stream": {"keepalive_seconds": 5}}`; what is no TOML value is text.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, text in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if not key:
+            raise StartupError(f"the environment: {name} must have the form {ENVIRONMENT_PREFIX}SECTION__KEY")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        found.setdefault(section, {})[key] = value
+    return found

@@ -1,0 +1,150 @@
+"""
+Every error that the server raises on purpose, each with a stable `code`.
+
+    TowowError
+    ├── InvalidRequest        invalid_request     a path, query, header or syntax that cannot be read
+    ├── InvalidBody           invalid_body        JSON that is well formed but not of the documented shape
+    ├── NotFound              not_found           the named thing never existed
+    ├── MethodNotAllowed      method_not_allowed  the path exists, the method does not
+    ├── Conflict              conflict            the state does not allow it, or an event_id is taken by other content
+    │   └── StreamEnded       stream_ended        an append after the terminal event
+    ├── Gone                  gone                the cursor no longer points into the log
+    ├── RevisionMismatch      revision_mismatch   `expected_revision` is not the actual one
+    ├── TooLarge              too_large           a body, event or text over its limit
+    ├── RequestTimeout        request_timeout     the body did not arrive in time
+    ├── UnsupportedMediaType  unsupported_media_type
+    ├── Unavailable           unavailable         shutting down, or the database stays locked
+    ├── StorageFull           storage_full        the disk has no room; reads go on
+    └── StartupError          startup_error       the process cannot start; for the operator, never sent to a client
+
+The core raises these; `middleware.py` alone turns a code into an HTTP status, and `client.py` reads the same table
+backwards. Whatever is not in this tree becomes `internal`, with an `error_id` and without its text.
+"""
+
+from typing import Any
+
+
+class TowowError(Exception):
+    """
+    Base of all deliberate errors: `message` is for people, `field` names the input at fault, `details` join the body.
+    """
+
+    code = "internal"
+
+    def __init__(self, message: str, *, field: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.details = details
+
+
+class InvalidRequest(TowowError):
+    """
+    Raised for a path, query, header or syntax that cannot be read (`invalid_request`).
+    """
+
+    code = "invalid_request"
+
+
+class InvalidBody(TowowError):
+    """
+    Raised for well-formed JSON of the wrong shape (`invalid_body`).
+    """
+
+    code = "invalid_body"
+
+
+class NotFound(TowowError):
+    """
+    Raised when the named thing never existed (`not_found`).
+    """
+
+    code = "not_found"
+
+
+class MethodNotAllowed(TowowError):
+    """
+    Raised when the path exists but not for this method (`method_not_allowed`).
+    """
+
+    code = "method_not_allowed"
+
+
+class Conflict(TowowError):
+    """
+    Raised when the present state does not allow the command, or an event_id holds other content (`conflict`).
+    """
+
+    code = "conflict"
+
+
+class StreamEnded(Conflict):
+    """
+    Raised by an append to a stream whose last event is terminal (`stream_ended`).
+    """
+
+    code = "stream_ended"
+
+
+class Gone(TowowError):
+    """
+    Raised by a poll whose cursor is not in this log (`gone`); details are those of a `reset` frame.
+    """
+
+    code = "gone"
+
+
+class RevisionMismatch(TowowError):
+    """
+    Raised when `expected_revision` is not the stream's revision (`revision_mismatch`); details say both.
+    """
+
+    code = "revision_mismatch"
+
+
+class TooLarge(TowowError):
+    """
+    Raised for a body, an event or a text over its limit (`too_large`).
+    """
+
+    code = "too_large"
+
+
+class RequestTimeout(TowowError):
+    """
+    Raised when a request's body does not arrive in time (`request_timeout`).
+    """
+
+    code = "request_timeout"
+
+
+class UnsupportedMediaType(TowowError):
+    """
+    Raised for a body in a format or encoding that the route does not read (`unsupported_media_type`).
+    """
+
+    code = "unsupported_media_type"
+
+
+class Unavailable(TowowError):
+    """
+    Raised while shutting down or when another process keeps the database locked (`unavailable`).
+    """
+
+    code = "unavailable"
+
+
+class StorageFull(TowowError):
+    """
+    Raised by appends while the disk has no room (`storage_full`); reading and following go on.
+    """
+
+    code = "storage_full"
+
+
+class StartupError(TowowError):
+    """
+    Raised when the process cannot start: settings, database file, engine or address (`startup_error`).
+    """
+
+    code = "startup_error"

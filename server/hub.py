@@ -1,0 +1,340 @@
+"""
+The hub: knows the live followers and writes newly committed events to them. No queues, no awaits.
+
+A live follower's cursor is `dispatched_seq` by definition, so it costs nothing to keep. Followers of the same selection
+and encoding form a group: what one dispatch has for a group is encoded once, and every member gets the same `bytes`.
+A member whose socket still holds more than `max_buffer_bytes` is put back to catching up, at the cursor it really has.
+
+The tail is a shared window on the newest events, so that a follower a moment behind needs no read from the file.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from server.events import Event
+from server.selection import Selection
+
+NEVER = 2**62
+_log = structlog.get_logger("towow.hub")
+
+
+class Encoding(Protocol):
+    """
+    How events become bytes on one transport. Hashable; equal encodings share their bytes.
+    """
+
+    def event(self, event: Event) -> bytes:
+        """
+        One event, whole.
+        """
+
+    def wrap(self, data: bytes) -> bytes:
+        """
+        Frame what one write carries (an HTTP chunk, or nothing).
+        """
+
+
+class Member(Protocol):
+    """
+    A follower as the hub sees it. `write` None is a watcher that wants to be woken and reads for itself.
+    """
+
+    write: Callable[[bytes], None] | None
+    buffered: Callable[[], int]
+    rotate_at: int  # total of its group at which it has had its share of events; NEVER for no limit
+
+    def fall_back(self, cursor: int) -> None:
+        """
+        Called after removal from the hub: everything after `cursor` (exclusive) has not been written.
+        """
+
+    def finish(self, event: Event) -> None:
+        """
+        Called after removal from the hub, when the terminal event of the followed stream has been written.
+        """
+
+    def rotate(self, cursor: int) -> None:
+        """
+        Called after removal from the hub, when `rotate_at` is reached; `cursor` is the last seq written.
+        """
+
+
+class Group:
+    """
+    The live members of one selection and encoding, with what has been written to them since the group began.
+    """
+
+    __slots__ = ("bytes_total", "encoding", "events_total", "members", "pending", "rotate_at", "selection", "single", "written_at")
+
+    def __init__(self, selection: Selection, encoding: Encoding | None, now: float) -> None:
+        self.selection = selection
+        self.encoding = encoding
+        self.single = selection.single
+        self.members: dict[Member, None] = {}  # in order of joining
+        self.pending: list[Event] = []
+        self.events_total = 0
+        self.bytes_total = 0
+        self.rotate_at = NEVER  # the lowest of its members'
+        self.written_at = now
+
+
+class Hub:
+    """
+    The in-process notifier. Belongs to one event loop; every method returns without an await.
+
+    `is_terminal(stream, event_type)` says which events end their stream; `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_buffer_bytes: int,
+        tail_bytes: int,
+        is_terminal: Callable[[str, str], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self.dispatched_seq = 0
+        self.is_closed = False
+        self._max_buffer_bytes = max_buffer_bytes
+        self._tail_limit = tail_bytes
+        self._is_terminal = is_terminal
+        self.clock = clock
+        self._groups: dict[tuple[Selection, Encoding | None], Group] = {}
+        self._by_name: dict[str, dict[Group, None]] = {}
+        self._by_pattern: dict[Group, None] = {}
+        self._tail: deque[Event] = deque()
+        self._tail_size = 0
+        self._tail_after = 0
+
+    def start_at(self, seq: int) -> None:
+        """
+        Set the position before the first dispatch: the head that the log had when it was opened.
+        """
+        self.dispatched_seq = self._tail_after = seq
+
+    @property
+    def follower_count(self) -> int:
+        """
+        Live followers with a connection; watchers inside the process do not count.
+        """
+        return sum(len(group.members) for group in self._groups.values() if group.encoding is not None)
+
+    def count_for(self, event: Event) -> int:
+        """
+        Live followers with a connection that this event will be written to.
+        """
+        count = 0
+        for group in self._by_name.get(event.stream, ()):
+            if group.encoding is not None and group.selection.wants_type(event.event_type):
+                count += len(group.members)
+        for group in self._by_pattern:
+            selection = group.selection
+            if group.encoding is not None and event.stream not in selection.names and selection.wants(event):
+                count += len(group.members)
+        return count
+
+    def join(self, member: Member, selection: Selection, encoding: Encoding | None, cursor: int) -> Group | None:
+        """
+        Go live: add the member if its cursor is exactly what has been dispatched, else None.
+
+        The caller must not await between its last read and this call; the comparison is the whole hand-over.
+        """
+        if cursor != self.dispatched_seq or self.is_closed:
+            return None
+        key = (selection, encoding)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(selection, encoding, self.clock())
+            for name in selection.names:
+                self._by_name.setdefault(name, {})[group] = None
+            if selection.patterns:
+                self._by_pattern[group] = None
+        group.members[member] = None
+        return group
+
+    def leave(self, member: Member, group: Group) -> None:
+        """
+        Remove a member; safe to call again.
+        """
+        group.members.pop(member, None)
+        if not group.members:
+            self._discard(group)
+
+    def recent(self, selection: Selection, after: int, limit: int, max_bytes: int) -> tuple[list[Event], int] | None:
+        """
+        A page from the tail like `reading.read_page`: events after a cursor and the seq looked at; None if too far back.
+        """
+        if after < self._tail_after:
+            return None
+        events: list[Event] = []
+        size = 0
+        behind: deque[Event] = deque()
+        for event in reversed(self._tail):  # a follower a moment behind looks at a moment's events
+            if event.seq <= after:
+                break
+            behind.appendleft(event)
+        for event in behind:
+            if selection.wants(event):
+                events.append(event)
+                size += len(event.payload_json) + 250
+                if size >= max_bytes or len(events) >= limit:
+                    return events, event.seq
+        return events, self.dispatched_seq
+
+    def dispatch(self, events: Sequence[Event]) -> None:
+        """
+        Write committed events, ascending and following `dispatched_seq`, to everybody who is live.
+        """
+        touched: dict[Group, None] = {}
+        for event in events:
+            groups = self._by_name.get(event.stream)
+            if groups:
+                for group in groups:
+                    group.pending.append(event)
+                    touched[group] = None
+            for group in self._by_pattern:
+                if event.stream not in group.selection.names and group.selection.wants_stream(event.stream):
+                    group.pending.append(event)
+                    touched[group] = None
+        before, self.dispatched_seq = self.dispatched_seq, events[-1].seq
+        self._remember(events)
+        if touched:
+            encoded: dict[tuple[Encoding, int], bytes] = {}
+            now = self.clock()
+            for group in touched:
+                self._deliver(group, before, encoded, now)
+
+    def advance(self, seq: int) -> None:
+        """
+        Move past numbers that hold no event. Live members stay live: there was nothing to write.
+        """
+        self.dispatched_seq = max(self.dispatched_seq, seq)
+
+    def close(self) -> list[Member]:
+        """
+        Refuse further members and hand back the present ones, removed, so that their owner can end them.
+        """
+        self.is_closed = True
+        members = [member for group in self._groups.values() for member in group.members]
+        for group in list(self._groups.values()):
+            group.members.clear()
+            self._discard(group)
+        return members
+
+    def _deliver(self, group: Group, before: int, encoded: dict[tuple[Encoding, int], bytes], now: float) -> None:
+        pending, group.pending = group.pending, []
+        wanted = [event for event in pending if group.selection.wants_type(event.event_type)]
+        last = pending[-1]
+        has_ended = group.single is not None and self._is_terminal(last.stream, last.event_type)
+        encoding = group.encoding
+        if encoding is None:
+            if wanted:
+                for member in list(group.members):
+                    self.leave(member, group)
+                    member.fall_back(before)
+            return
+        if wanted:
+            try:
+                data = encoding.wrap(b"".join([self._encode(event, encoding, encoded) for event in wanted]))
+            except Exception:  # a renderer's fault must not stop the log: its followers meet it on their own connection
+                _log.exception("encoding_failed", encoding=type(encoding).__name__, stream=last.stream)
+                for member in list(group.members):
+                    self.leave(member, group)
+                    member.fall_back(before)
+                return
+            self._write(group, data, before)
+            group.events_total += len(wanted)
+            group.bytes_total += len(data)
+            group.written_at = now
+        if has_ended:
+            for member in list(group.members):
+                self.leave(member, group)
+                member.finish(last)
+        elif group.events_total >= group.rotate_at:
+            self._rotate(group)
+
+    def _rotate(self, group: Group) -> None:
+        due = [member for member in group.members if member.rotate_at <= group.events_total]
+        for member in due:
+            self.leave(member, group)
+            member.rotate(self.dispatched_seq)
+        group.rotate_at = min((member.rotate_at for member in group.members), default=NEVER)
+
+    def _write(self, group: Group, data: bytes, before: int) -> None:
+        """
+        The inner loop: one bounded write for every member.
+        """
+        limit = self._max_buffer_bytes
+        lagging: list[Member] = []
+        for member in group.members:
+            if member.buffered() > limit:
+                lagging.append(member)
+            else:
+                member.write(data)  # type: ignore[misc] - members of a group with an encoding can write
+        for member in lagging:
+            self.leave(member, group)
+            member.fall_back(before)
+
+    @staticmethod
+    def _encode(event: Event, encoding: Encoding, encoded: dict[tuple[Encoding, int], bytes]) -> bytes:
+        key = (encoding, event.seq)
+        data = encoded.get(key)
+        if data is None:
+            data = encoded[key] = encoding.event(event)
+        return data
+
+    def _remember(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._tail.append(event)
+            self._tail_size += len(event.payload_json) + 250
+        while self._tail and self._tail_size > self._tail_limit:
+            oldest = self._tail.popleft()
+            self._tail_size -= len(oldest.payload_json) + 250
+            self._tail_after = oldest.seq
+
+    def _discard(self, group: Group) -> None:
+        """
+        Forget an empty group. Its totals go with it; members that left took theirs before.
+        """
+        self._groups.pop((group.selection, group.encoding), None)
+        for name in group.selection.names:
+            groups = self._by_name.get(name)
+            if groups is not None:
+                groups.pop(group, None)
+                if not groups:
+                    del self._by_name[name]
+        self._by_pattern.pop(group, None)
+
+
+class Watcher:
+    """
+    A wake-up for readers inside the process: `woken` is set by the first matching dispatch after `join`.
+    """
+
+    __slots__ = ("buffered", "rotate_at", "wake", "write")
+
+    def __init__(self, wake: Callable[[], Any]) -> None:
+        self.write: Callable[[bytes], None] | None = None
+        self.rotate_at = NEVER
+        self.buffered = lambda: 0
+        self.wake = wake
+
+    def fall_back(self, cursor: int) -> None:
+        """
+        Wake the reader.
+        """
+        self.wake()
+
+    def finish(self, event: Event) -> None:
+        """
+        Wake the reader; it sees the terminal event for itself.
+        """
+        self.wake()
+
+    def rotate(self, cursor: int) -> None:
+        """
+        Never due for a watcher.
+        """

@@ -1,0 +1,103 @@
+/**
+ * Requests to the server's JSON API, with errors that people can read.
+ *
+ * Paths and shapes are the server's; nothing here retries, callers say what a failure means.
+ *
+ * @import { Agent, Demand, DemandPage, EventPage } from "./types.js"
+ */
+
+/**
+ * A request that brought no result. `status` is 0 when the server did not answer.
+ */
+export class RequestError extends Error {
+  /**
+   * @param {string} message the server's own words, or empty
+   * @param {number} status
+   * @param {any} [details] the `error` object of the answer
+   */
+  constructor(message, status, details = null) {
+    super(message);
+    this.name = "RequestError";
+    this.status = status;
+    this.details = details;
+  }
+}
+
+const TIMEOUT_MS = 20_000;
+
+/**
+ * The snapshot of the list, or a page of older demands.
+ *
+ * @param {number} [before] `created_seq` of the oldest demand that is known
+ * @returns {Promise<DemandPage>}
+ */
+export function readDemands(before) {
+  return request(`/api/demand?limit=50${before === undefined ? "" : `&before=${before}`}`);
+}
+
+/**
+ * @param {string} id
+ * @returns {Promise<Demand>}
+ */
+export function readDemand(id) {
+  return request(`/api/demand/${encodeURIComponent(id)}`);
+}
+
+/**
+ * Submit a demand; it is stored when this resolves.
+ *
+ * @param {string} rawInput 1 to 10,000 characters
+ * @returns {Promise<{demand_id: string, channel_id: string, status: string, understanding: any, seq: number}>}
+ */
+export function submitDemand(rawInput) {
+  return request("/api/demand/submit", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ raw_input: rawInput }),
+  });
+}
+
+/**
+ * One page of a demand's history.
+ *
+ * @param {string} id
+ * @param {number} sinceSeq exclusive
+ * @returns {Promise<EventPage>}
+ */
+export function readHistory(id, sinceSeq) {
+  return request(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000`);
+}
+
+/**
+ * Where the raw events of a demand are.
+ *
+ * @param {string} id
+ * @returns {string}
+ */
+export function historyPath(id) {
+  return `/api/events?stream=${encodeURIComponent(`demand:${id}`)}`;
+}
+
+/**
+ * @returns {Promise<{agents: Agent[], head_seq: number}>}
+ */
+export function readAgents() {
+  return request("/api/agents");
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<any>}
+ */
+async function request(path, init = {}) {
+  let response;
+  try {
+    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init });
+    if (response.ok) return await response.json();
+  } catch {
+    throw new RequestError("", 0);
+  }
+  const body = await response.json().catch(() => null);
+  throw new RequestError(String(body?.error?.message ?? ""), response.status, body?.error ?? null);
+}

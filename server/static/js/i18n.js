@@ -1,0 +1,189 @@
+/**
+ * Which language the page speaks, its texts, and how it writes times and numbers.
+ *
+ * The texts are in `strings.js`. A key that is missing shows itself, so that it is seen; a test keeps both lists equal.
+ *
+ * @typedef {"en" | "zh"} Language
+ */
+
+import { en, zh } from "./strings.js";
+
+/** The texts by language. */
+export const STRINGS = { en, zh };
+const LOCALES = { en: "en-GB", zh: "zh-CN" };
+const STORAGE_KEY = "towow.language";
+
+/**
+ * The language to begin with: the remembered one, else the browser's first that the page speaks, else English.
+ *
+ * @param {string | null} remembered
+ * @param {readonly string[]} preferred as in `navigator.languages`
+ * @returns {Language}
+ */
+export function chooseLanguage(remembered, preferred) {
+  for (const tag of [remembered ?? "", ...preferred]) {
+    const [language] = tag.toLowerCase().split("-");
+    if (language === "zh" || language === "en") return language;
+  }
+  return "en";
+}
+
+/**
+ * Read the remembered language.
+ *
+ * @param {Pick<Storage, "getItem"> | null} storage
+ * @returns {string | null}
+ */
+export function rememberedLanguage(storage) {
+  try {
+    return storage?.getItem(STORAGE_KEY) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Remember the language for the next visit, if the browser lets.
+ *
+ * @param {Pick<Storage, "setItem"> | null} storage
+ * @param {Language} language
+ */
+export function rememberLanguage(storage, language) {
+  try {
+    storage?.setItem(STORAGE_KEY, language);
+  } catch {
+    // The next visit begins with the browser's language.
+  }
+}
+
+export class Translator {
+  #strings;
+  #number;
+  #clock;
+  #date;
+  #relative;
+
+  /**
+   * @param {Language} language
+   */
+  constructor(language) {
+    this.language = language;
+    this.#strings = STRINGS[language];
+    const locale = LOCALES[language];
+    this.#number = new Intl.NumberFormat(locale);
+    this.#clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+    this.#date = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+    this.#relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
+  }
+
+  /**
+   * A text with its places filled in.
+   *
+   * @param {string} key
+   * @param {Record<string, string | number>} [values] for `{name}`; numbers are written in the language's way
+   * @returns {string}
+   */
+  text(key, values = {}) {
+    const template = this.#strings[key] ?? key;
+    return template.replace(/\{(\w+)\}/g, (place, name) => {
+      const value = values[name];
+      return typeof value === "number" ? this.number(value) : (value ?? place);
+    });
+  }
+
+  /**
+   * Whether there is a text under this key.
+   *
+   * @param {string} key
+   * @returns {boolean}
+   */
+  has(key) {
+    return Object.hasOwn(this.#strings, key);
+  }
+
+  /**
+   * A text that counts: `key.one` or `key.other`, with `{count}`.
+   *
+   * @param {string} key
+   * @param {number} count
+   * @returns {string}
+   */
+  count(key, count) {
+    return this.text(`${key}.${count === 1 ? "one" : "other"}`, { count });
+  }
+
+  /**
+   * The name that people use for an event type; the type itself when there is none.
+   *
+   * @param {string} eventType
+   * @returns {string}
+   */
+  eventName(eventType) {
+    return this.#strings[`event.${eventType}`] ?? eventType;
+  }
+
+  /**
+   * @param {number} value
+   * @returns {string} with group separators
+   */
+  number(value) {
+    return this.#number.format(value);
+  }
+
+  /**
+   * @param {string} timestamp ISO-8601
+   * @returns {string} the time of day in the reader's zone, with seconds
+   */
+  clock(timestamp) {
+    return format(this.#clock, timestamp);
+  }
+
+  /**
+   * @param {string} timestamp ISO-8601
+   * @returns {string} date and time in the reader's zone
+   */
+  date(timestamp) {
+    return format(this.#date, timestamp);
+  }
+
+  /**
+   * How long ago, roughly.
+   *
+   * @param {string} timestamp ISO-8601
+   * @param {number} now milliseconds since 1970
+   * @returns {string}
+   */
+  ago(timestamp, now) {
+    const seconds = Math.round((Date.parse(timestamp) - now) / 1000);
+    if (Number.isNaN(seconds)) return timestamp;
+    const distance = Math.abs(seconds);
+    if (distance < 45) return this.text("time.now");
+    if (distance < 2700) return this.#relative.format(Math.round(seconds / 60), "minute");
+    if (distance < 79_200) return this.#relative.format(Math.round(seconds / 3600), "hour");
+    if (distance < 2_592_000) return this.#relative.format(Math.round(seconds / 86_400), "day");
+    return this.date(timestamp);
+  }
+
+  /**
+   * A span of time in its largest fitting unit.
+   *
+   * @param {number} milliseconds not negative
+   * @returns {string} such as `120 ms`, `3.4 s`, `5 min`, `2 h`
+   */
+  span(milliseconds) {
+    if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
+    if (milliseconds < 60_000) return `${(milliseconds / 1000).toFixed(1)} s`;
+    if (milliseconds < 3_600_000) return `${Math.round(milliseconds / 60_000)} min`;
+    return `${this.number(Math.round(milliseconds / 3_600_000))} h`;
+  }
+}
+
+/**
+ * @param {Intl.DateTimeFormat} formatter
+ * @param {string} timestamp
+ * @returns {string}
+ */
+function format(formatter, timestamp) {
+  const time = Date.parse(timestamp);
+  return Number.isNaN(time) ? timestamp : formatter.format(time);
+}

@@ -1,0 +1,173 @@
+/**
+ * The essentials of an event's payload, for people; whatever has no form of its own is a list of names and values.
+ *
+ * Payloads come from anybody: every field is checked before it is used, and becomes text.
+ *
+ * @import { StoredEvent } from "../types.js"
+ * @import { Translator } from "../i18n.js"
+ * @import { Child } from "../html.js"
+ */
+
+import { element } from "../html.js";
+
+const SHOWN_FIELDS = 8;
+const SHOWN_CANDIDATES = 12;
+const SHOWN_CHARACTERS = 600;
+const LEFT_OUT = new Set(["demand_id", "channel_id"]); // the same for every row of a timeline
+
+/** @type {Record<string, (payload: Record<string, any>, t: Translator) => Child[]>} */
+const FORMS = {
+  "towow.demand.understood": understood,
+  "towow.filter.completed": filtered,
+  "towow.negotiation.failed": failed,
+};
+
+/**
+ * @param {StoredEvent} event
+ * @param {Translator} t
+ * @returns {Child[]}
+ */
+export function renderPayload({ event_type, payload }, t) {
+  const form = Object.hasOwn(FORMS, event_type) ? FORMS[event_type] : null;
+  return form ? form(payload, t) : fields(payload, t);
+}
+
+/**
+ * @param {Record<string, any>} payload
+ * @param {Translator} t
+ * @returns {Child[]}
+ */
+function understood(payload, t) {
+  const surface = textOf(payload.surface_demand);
+  const raw = textOf(payload.raw_input);
+  const level = ["high", "medium", "low"].find((name) => name === payload.confidence);
+  const chips = listOf(payload.capabilities).map((item) => {
+    const capability = textOf(item?.capability ?? item);
+    const term = textOf(item?.term);
+    const isSame = term.toLowerCase() === capability.toLowerCase();
+    return element("li", { class: "chip" }, element("b", {}, capability), term && !isSame && element("span", { dir: "auto" }, term));
+  });
+  return [
+    surface && element("blockquote", { dir: "auto" }, surface),
+    element(
+      "div",
+      { class: "wants" },
+      chips.length
+        ? element("ul", { class: "chips", "aria-label": t.text("payload.capabilities") }, chips)
+        : element("p", { class: "muted" }, t.text("payload.capabilities.none")),
+      level && element("span", { class: "level", dataset: { level } }, t.text(`payload.confidence.${level}`)),
+    ),
+    raw &&
+      raw !== surface &&
+      element("p", { class: "raw" }, element("span", { class: "term" }, t.text("payload.raw")), element("span", { dir: "auto" }, raw)),
+  ];
+}
+
+/**
+ * @param {Record<string, any>} payload
+ * @param {Translator} t
+ * @returns {Child[]}
+ */
+function filtered(payload, t) {
+  const candidates = listOf(payload.candidates);
+  if (!candidates.length) return [element("p", { class: "muted" }, t.text("payload.candidates.none"))];
+  const best = Math.max(...candidates.map(({ score } = {}) => (Number.isFinite(score) ? Math.abs(score) : 0)));
+  const rows = candidates.slice(0, SHOWN_CANDIDATES).map((candidate) => {
+    const { agent_id, name, reason, score } = candidate ?? {};
+    return element(
+      "li",
+      { class: "candidate" },
+      element("span", { class: "avatar", "aria-hidden": "true" }, initial(textOf(name) || textOf(agent_id))),
+      element(
+        "span",
+        { class: "who" },
+        element("b", { dir: "auto" }, textOf(name) || textOf(agent_id)),
+        name && element("code", {}, textOf(agent_id)),
+      ),
+      element("span", { class: "why", dir: "auto" }, textOf(reason)),
+      Number.isFinite(score) && scoreOf(score, best, t),
+    );
+  });
+  const rest = candidates.length - rows.length;
+  return [
+    element("p", { class: "lead" }, t.count("payload.candidates", candidates.length)),
+    element("ul", { class: "candidates" }, rows),
+    rest > 0 && element("p", { class: "muted" }, t.text("payload.more", { count: rest })),
+  ];
+}
+
+/**
+ * @param {number} score
+ * @param {number} best of all candidates
+ * @param {Translator} t
+ * @returns {HTMLElement}
+ */
+function scoreOf(score, best, t) {
+  const text = Math.abs(score) >= 10 ? score.toFixed(0) : score.toFixed(2);
+  const meter = element("meter", { min: 0, max: best || 1, value: Math.abs(score), "aria-hidden": "true" });
+  return element("span", { class: "score", title: t.text("payload.score", { score: text }) }, meter, element("span", {}, text));
+}
+
+/**
+ * @param {Record<string, any>} payload
+ * @param {Translator} t
+ * @returns {Child[]}
+ */
+function failed(payload, t) {
+  const reason = textOf(payload.reason);
+  const key = `payload.reason.${reason}`;
+  const message = textOf(payload.message);
+  return [
+    element("p", { class: "lead", dir: "auto" }, t.has(key) ? t.text(key) : message || reason),
+    reason && element("p", { class: "muted" }, `${t.text("payload.reason")}: `, element("code", {}, reason)),
+  ];
+}
+
+/**
+ * @param {Record<string, any>} payload
+ * @param {Translator} t
+ * @returns {Child[]}
+ */
+function fields(payload, t) {
+  const entries = Object.entries(payload ?? {}).filter(([name]) => !LEFT_OUT.has(name));
+  if (!entries.length) return [];
+  const rest = entries.length - SHOWN_FIELDS;
+  return [
+    element(
+      "dl",
+      { class: "fields" },
+      entries.slice(0, SHOWN_FIELDS).map(([name, value]) =>
+        element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, textOf(value))),
+      ),
+    ),
+    rest > 0 && element("p", { class: "muted" }, t.text("payload.more", { count: rest })),
+  ];
+}
+
+/**
+ * @param {any} value
+ * @returns {any[]}
+ */
+function listOf(value) {
+  return Array.isArray(value) ? value : [];
+}
+
+/**
+ * Any JSON value as a text of bounded length; empty for null and what is missing.
+ *
+ * @param {any} value
+ * @returns {string}
+ */
+export function textOf(value) {
+  if (value === null || value === undefined) return "";
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+/**
+ * @param {string} name
+ * @returns {string} its first letter
+ */
+function initial(name) {
+  return [...name][0]?.toUpperCase() ?? "?";
+}
