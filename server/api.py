@@ -17,7 +17,7 @@ from server.errors import Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
 from server.events import Event, EventInput, NewEvent, is_id, new_event, parse_json
 from server.follower import Followers, wait_for_event
-from server.middleware import json_response
+from server.answers import JsonAnswer, json_answer
 from server.reading import Page
 from server.selection import Selection
 from server.transports import Streaming
@@ -63,7 +63,7 @@ class EventRoutes:
             web.get("/health", self.health, allow_head=False),
         )
 
-    async def publish(self, request: web.Request) -> web.Response:
+    async def publish(self, request: web.Request) -> web.StreamResponse:
         """
         POST /api/events
 
@@ -96,13 +96,9 @@ class EventRoutes:
             raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
         receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])
         request["followers"] = max(receipt.followers for receipt in receipts)
-        return web.Response(
-            body=_receipts(receipts, is_many),
-            status=201 if any(receipt.created for receipt in receipts) else 200,
-            content_type="application/json",
-        )
+        return JsonAnswer(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
 
-    async def page(self, request: web.Request) -> web.Response:
+    async def page(self, request: web.Request) -> web.StreamResponse:
         """
         GET /api/events
 
@@ -129,8 +125,8 @@ class EventRoutes:
                 page = await self._full_page(selection, page.through_seq, limit)
         if as_cloudevents:
             body = msgspec.json.encode([cloudevents.render(event) for event in page.events])
-            return web.Response(body=body, content_type=cloudevents.BATCH)
-        return web.Response(body=self._page_json(page, is_over=start.is_over), content_type="application/json")
+            return JsonAnswer(body, content_type=cloudevents.BATCH)
+        return JsonAnswer(self._page_json(page, is_over=start.is_over))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """
@@ -150,7 +146,7 @@ class EventRoutes:
             is_ndjson=wants_ndjson(request),
         )
 
-    async def one(self, request: web.Request) -> web.Response:
+    async def one(self, request: web.Request) -> web.StreamResponse:
         """
         GET /api/events/{seq_or_event_id}
 
@@ -162,10 +158,10 @@ class EventRoutes:
         if event is None:
             raise NotFound(f"there is no event {wanted}", field="seq_or_event_id")
         if cloudevents.STRUCTURED in request.headers.get("Accept", ""):
-            return web.Response(body=msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
-        return web.Response(body=event.canonical(), content_type="application/json")
+            return JsonAnswer(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
+        return JsonAnswer(event.canonical())
 
-    async def streams(self, request: web.Request) -> web.Response:
+    async def streams(self, request: web.Request) -> web.StreamResponse:
         """
         GET /api/streams
 
@@ -180,7 +176,7 @@ class EventRoutes:
         limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
         found = await self._log.streams(kind=kind, after=after, limit=limit + 1)
         shown = found[:limit]
-        return json_response(
+        return json_answer(
             {
                 "streams": [
                     {
@@ -200,7 +196,7 @@ class EventRoutes:
             }
         )
 
-    async def health(self, request: web.Request) -> web.Response:
+    async def health(self, request: web.Request) -> web.StreamResponse:
         """
         GET /health
 
@@ -210,7 +206,7 @@ class EventRoutes:
         await self._log.check_writable()
         meta = await self._log.refresh_meta()
         fault = engine_fault()
-        return json_response(
+        return json_answer(
             {
                 "status": "ok",
                 "epoch": meta.epoch,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from server import middleware
+from server.answers import CORS, Cors, response_headers
 from server.api import EventRoutes
 from server.bus import EventBus
 from server.config import Config
@@ -71,7 +72,8 @@ def make_app(
 
     app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
-    app.on_response_prepare.append(middleware.response_headers(config.cors.origins))
+    app[CORS] = cors = Cors(config.cors.origins)
+    app.on_response_prepare.append(response_headers(cors))
     for routes in (EventRoutes(log, followers, streaming, config), PageRoutes()):
         app.router.add_routes(routes.table())
 

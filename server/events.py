@@ -240,11 +240,19 @@ def kind_of(stream: str) -> str:
     return stream.partition(":")[0]
 
 
-def timestamp_of(now: float) -> str:
+_second: tuple[int, str] = (-1, "")
+
+
+def timestamp_of(now: float | None = None) -> str:
     """
-    UTC ISO-8601 with milliseconds and `Z`, from seconds since 1970.
+    UTC ISO-8601 with milliseconds and `Z`, from seconds since 1970 (None: now). The seconds part is formatted once.
     """
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    global _second  # noqa: PLW0603 - a cache of one value
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    if _second[0] != second:
+        _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{_second[1]}.{rest:03d}Z"
 
 
 _random = random.Random()  # seeded by the system; ids must be unique, not secret  # noqa: S311

@@ -1,8 +1,14 @@
 """
 Logging: structlog, one line per event of the process; JSON when the output is not a terminal.
+
+JSON lines are gathered for a moment and written together, because a write to a file for each request costs as much as
+answering it. A warning or worse is written at once, with everything before it; so is what is left at exit.
 """
 
+import asyncio
+import atexit
 import logging
+import os
 import sys
 from typing import Any
 
@@ -10,6 +16,11 @@ import msgspec
 import structlog
 
 from server.config import LoggingSection
+from server.events import timestamp_of
+
+_FLUSH_SECONDS = 0.1
+_FLUSH_BYTES = 65_536
+_URGENT = frozenset({"warning", "error", "critical"})
 
 
 def configure_logging(config: LoggingSection) -> None:
@@ -18,16 +29,16 @@ def configure_logging(config: LoggingSection) -> None:
     """
     level = getattr(logging, config.level.upper())
     is_console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    processors: list[Any] = [structlog.processors.add_log_level, _stamp]
+    factory: Any
     if is_console:
-        processors = [*shared, structlog.dev.ConsoleRenderer()]
-        factory: Any = structlog.PrintLoggerFactory(sys.stderr)
+        processors.append(structlog.dev.ConsoleRenderer())
+        factory = structlog.PrintLoggerFactory(sys.stderr)
     else:
-        processors = [*shared, structlog.processors.format_exc_info, _render_json]
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        lines = _Lines(sys.stderr.fileno())
+        atexit.register(lines.flush)
+        processors += [structlog.processors.format_exc_info, _render_json]
+        factory = lambda *names: lines  # noqa: E731 - structlog wants a callable
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -39,5 +50,55 @@ def configure_logging(config: LoggingSection) -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
-def _render_json(logger: Any, name: str, event_dict: Any) -> bytes:
-    return msgspec.json.encode(event_dict, enc_hook=str)
+def _stamp(logger: Any, name: str, event_dict: Any) -> Any:
+    event_dict["timestamp"] = timestamp_of()
+    return event_dict
+
+
+def _render_json(logger: Any, name: str, event_dict: Any) -> Any:
+    return (msgspec.json.encode(event_dict, enc_hook=str) + b"\n",), {"is_urgent": name in _URGENT}
+
+
+class _Lines:
+    """
+    The output of the JSON logger; safe to use from any thread, timers only in the event loop's.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def msg(self, line: bytes, *, is_urgent: bool = False) -> None:
+        """
+        Take one line.
+        """
+        self._pending.append(line)
+        self._size += len(line)
+        if is_urgent or self._size > _FLUSH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self.flush()
+            else:
+                self._timer = loop.call_later(_FLUSH_SECONDS, self.flush)
+
+    debug = info = warning = error = critical = exception = msg
+
+    def flush(self) -> None:
+        """
+        Write what is waiting. A log that cannot be written must not stop the server.
+        """
+        pending, self._pending, self._size = self._pending, [], 0
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        data = b"".join(pending)
+        while data:
+            try:
+                data = data[os.write(self._file, data) :]
+            except OSError:
+                return

@@ -144,9 +144,12 @@ async def read_body(request: web.Request, *, timeout_seconds: float) -> bytes:
     length = request.content_length
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes, the limit is {limit}", field="body", limit=limit)
+    if request.content.is_eof():  # it came with the headers: nothing to wait for
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit)
+        return body
     try:
-        if request.content.is_eof():
-            return await request.read()
         async with asyncio.timeout(timeout_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:

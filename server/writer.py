@@ -7,6 +7,7 @@ is dropped when `PRAGMA data_version` says that another connection has written.
 
 import hashlib
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ Projection = Callable[[Any, Event], None]
 COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload"
 _INSERT = f"INSERT INTO events ({COLUMNS}, digest) VALUES "  # noqa: S608 - constant
 _ROW = "(?,?,?,?,?,?,?,?,?)"
+_SPACE_CHECK_SECONDS = 0.1
 _MAX_HEADS = 100_000
 _MAX_ROWS = 256  # a statement; powers of two below it, so that few statements are ever compiled
 
@@ -82,6 +84,7 @@ class Writer:
         self._heads: OrderedDict[str, _Head] = OrderedDict()
         self._last_seq = -1
         self._data_version = -1
+        self._space_checked_at = 0.0
 
     def commit(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
         """
@@ -121,13 +124,15 @@ class Writer:
         return changed
 
     def _check_space(self) -> None:
-        if self._min_free_bytes:
+        now = time.monotonic()
+        if self._min_free_bytes and now - self._space_checked_at > _SPACE_CHECK_SECONDS:
             disk = os.statvfs(self._directory)
             free = disk.f_bavail * disk.f_frsize
             if free < self._min_free_bytes:
                 raise StorageFull(
                     f"{free} bytes are free on the disk, fewer than min_free_bytes = {self._min_free_bytes}; nothing was stored"
                 )
+            self._space_checked_at = now
 
     def _forget(self) -> None:
         self._heads.clear()

@@ -179,13 +179,13 @@ def _blocks() -> Iterator[list[bytes]]:
     """
     The complete lines of each read, so that a slow pipe's lines do not wait for a full batch.
     """
-    stdin = sys.stdin.buffer
     rest = b""
-    while block := stdin.read1(READ_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > LINE_BYTES:
-            raise TooLarge(f"a line is longer than {LINE_BYTES} bytes", field="stdin", limit=LINE_BYTES)
-        yield lines
+    with open(sys.stdin.fileno(), "rb", closefd=False) as stdin:
+        while block := stdin.read1(READ_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > LINE_BYTES:
+                raise TooLarge(f"a line is longer than {LINE_BYTES} bytes", field="stdin", limit=LINE_BYTES)
+            yield lines
     yield [rest] if rest else []
 
 

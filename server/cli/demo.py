@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from server.cli.output import console, event_line, note, print_table, safe_text
+from server.cli.output import console, note, print_event, print_table, safe_text
 from server.cli.remote import connect, server_options
 from server.client import Client
 from server.events import Event
@@ -78,7 +78,7 @@ async def _watch(client: Client, stream: str) -> None:
     """
     async with aclosing(client.follow(stream, on_state=_say_break)) as events:
         async for event in events:
-            console().print(event_line(event))
+            print_event(console(), event)
             if event.event_type == "towow.filter.completed" and _show_candidates(event):
                 return
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from server.cli.output import console, event_line, note, print_line
+from server.cli.output import console, note, print_event, print_line
 from server.cli.remote import connect, server_options
 from server.client import CursorLost
+from server.errors import NotFound
 
 
 @click.command()
@@ -80,7 +81,10 @@ async def _follow(
                         if as_json:
                             print_line(event.canonical())
                         else:
-                            out.print(event_line(event))
+                            print_event(out, event)
+        except NotFound as error:
+            error.message += "; --wait-for-stream waits for it"
+            raise
         except CursorLost as error:
             error.message += "; follow from --start beginning, or from a later --since"
             raise

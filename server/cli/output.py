@@ -99,12 +99,12 @@ def local_time(timestamp: str) -> str:
     return text if at.date() == datetime.now().astimezone().date() else f"{at:%Y-%m-%d} {text}"
 
 
-def event_line(event: Event) -> Text:
+def print_event(out: Console, event: Event) -> None:
     """
-    An event as one line: time, seq, stream, type, payload.
+    An event as one line: time, seq, stream, type, payload; cut at the terminal's width.
     """
     style = kind_style(kind_of(event.stream))
-    return Text.assemble(
+    line = Text.assemble(
         (local_time(event.timestamp), "dim"),
         "  ",
         (f"{event.seq:>6}", "bold"),
@@ -114,9 +114,8 @@ def event_line(event: Event) -> Text:
         (safe_text(event.event_type), f"bold {style}"),
         "  ",
         (safe_text(event.payload_json), "dim"),
-        no_wrap=True,
-        overflow="ellipsis",
     )
+    out.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def print_table(
@@ -127,7 +126,7 @@ def print_table(
     is_cut: bool = False,
 ) -> None:
     """
-    A table; on a terminal cells wrap, or with `is_cut` end in an ellipsis. `numbers` are right-aligned columns.
+    A table; on a terminal cells wrap, or with `is_cut` end in an ellipsis. `numbers` go to the right.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:

@@ -12,7 +12,8 @@ import click
 import stamina.instrumentation
 
 from server.cli.output import note
-from server.client import Client, Unreachable
+from server.client import Client
+from server.client.transport import unreachable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,8 +58,7 @@ async def _look(url: str) -> None:
         async with asyncio.timeout(10):
             _, writer = await asyncio.open_connection(parts.hostname, port)
     except OSError as error:  # a time-out is one, too
-        reason = error.strerror or "it does not answer"
-        raise Unreachable(f"no server answers at {url} ({reason})", was_sent=False) from None
+        raise unreachable(url, error) from None
     writer.close()
 
 

@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import gc
 import ipaddress
 import resource
 import signal
@@ -135,6 +136,7 @@ async def run_server(config: Config) -> int:
         await runner.setup()
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         _announce(config, listener, app)
+        _settle_memory()
         await stop.wait()
         _log.info("stopping", reason=failure[0] if failure else "signal")
     finally:
@@ -168,6 +170,15 @@ def _announce(config: Config, listener: socket.socket, app: web.Application) -> 
     if fault:
         _log.warning("engine_fault", reason=fault, consequence="a second server on this file is refused")
     click.echo(f"ToWow event server {__version__}: http://{shown}:{port}/  (Ctrl-C stops it)")
+
+
+def _settle_memory() -> None:
+    """
+    Keep what was loaded at start out of every later garbage collection, and collect rarely: requests leave few cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _fit_to_file_limit(config: Config) -> Config:

@@ -158,9 +158,13 @@ def _keywords(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code_of(status: int) -> str:
-    from server.middleware import STATUS_BY_CODE  # only a foreign answer needs the server's table
+    """
+    The first code with this status: the server's own table backwards, and what a proxy in front may say.
+    """
+    from server.answers import STATUS_BY_CODE  # here, because only a foreign answer needs it
 
-    return next((code for code, known in STATUS_BY_CODE.items() if known == status), "internal")
+    codes = {"unauthorized": 401, "forbidden": 403, "too_many_requests": 429} | STATUS_BY_CODE
+    return next((code for code, known in codes.items() if known == status), "internal")
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | str) -> Any:

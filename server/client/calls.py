@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from server.client.answers import Page, read_event, read_object, read_page
-from server.client.following import Following, StateCallback
+from server.client.following import Following, StateCallback, cursor_parameters
 from server.client.retry import Retry
 from server.client.transport import Transport
 from server.errors import InvalidBody
@@ -120,8 +120,8 @@ class Client:
         `since_seq` is exclusive, a seq or an event_id. No streams means all. `wait` holds an empty answer
         back for up to so many seconds. Raises `CursorLost`, `NotFound`, `InvalidRequest`.
         """
-        parameters = _selection(streams, types)
-        parameters += _given(since_seq=since_seq, limit=limit, wait=wait, epoch=epoch)
+        parameters = _selection(streams, types) + cursor_parameters(since_seq)
+        parameters += _given(limit=limit, wait=wait, epoch=epoch)
         return read_page(
             await self._transport.call("GET", "/api/events", parameters, extra_seconds=wait or 0.0)
         )

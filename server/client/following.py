@@ -9,7 +9,7 @@ bytes.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import aiohttp
 
@@ -57,18 +57,15 @@ class Position:
         self.cursor: int | str | None = since_seq
         self.epoch = epoch
         self._start = start
-        self._last_seq = int(since_seq) if since_seq is not None and str(since_seq).isdecimal() else -1
+        self._last_seq = int(since_seq) if is_seq(since_seq) else -1
 
     def parameters(self) -> list[tuple[str, str]]:
         """
         The query that continues here; `start` only as long as there is no cursor.
         """
-        given = (
-            {"since_seq": self.cursor, "epoch": self.epoch}
-            if self.cursor is not None
-            else {"start": self._start}
-        )
-        return [(key, str(value)) for key, value in given.items() if value is not None]
+        if self.cursor is None:
+            return [("start", self._start)] if self._start is not None else []
+        return [*cursor_parameters(self.cursor), *([("epoch", self.epoch)] if self.epoch is not None else [])]
 
     def advance(self, seq: int) -> bool:
         """
@@ -236,6 +233,22 @@ class Following:
     def _tell(self, state: str, **detail: Any) -> None:
         if self._on_state is not None:
             self._on_state(state, detail)
+
+
+def is_seq(cursor: int | str | None) -> TypeGuard[int | str]:
+    """
+    Whether a cursor is a seq; other text is an event_id.
+    """
+    return isinstance(cursor, int) or (cursor is not None and cursor.isascii() and cursor.isdigit())
+
+
+def cursor_parameters(cursor: int | str | None) -> list[tuple[str, str]]:
+    """
+    The query that names a cursor; empty for None.
+    """
+    if cursor is None:
+        return []
+    return [("since_seq" if is_seq(cursor) else "last_event_id", str(cursor))]
 
 
 def _is_passing(error: TowowError) -> bool:

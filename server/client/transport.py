@@ -5,6 +5,7 @@ HTTP to one server: sessions, headers, time-outs, and what can go wrong there, t
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
@@ -18,6 +19,15 @@ from server.client.retry import Retry, attempts
 from server.errors import InvalidRequest
 
 Parameters = Sequence[tuple[str, str]]
+
+
+def unreachable(base_url: str, error: OSError) -> Unreachable:
+    """
+    The error for an address where nobody takes a connection.
+    """
+    number = error.errno or 0  # negative for what a name server says
+    reason = os.strerror(number) if number > 0 else error.strerror or "it does not answer"
+    return Unreachable(f"no server answers at {base_url} ({reason.lower()})", was_sent=False)
 
 
 class Transport:
@@ -142,8 +152,7 @@ class Transport:
         except TimeoutError:
             raise Unreachable(f"{self.base_url} did not answer within {timeout_seconds:g} s") from None
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or error.os_error
-            raise Unreachable(f"no server answers at {self.base_url} ({reason})", was_sent=False) from None
+            raise unreachable(self.base_url, error.os_error) from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(
                 f"the connection to {self.base_url} broke: {error or type(error).__name__}"

@@ -21,10 +21,11 @@
  * @property {Record<string, Demand>} demands by id
  * @property {string[]} order ids, newest first
  * @property {boolean} hasMore older demands can be asked for
+ * @property {number} oldestSeq `created_seq` where the list of pages ends; older ones may be in `demands` by choice
  * @property {Timeline | null} timeline of the chosen demand
  * @property {Cursor | null} lastVisit where the last visit to this log ended
  *
- * @typedef {{type: "snapshot", page: DemandPage, lastVisit?: Cursor | null}
+ * @typedef {{type: "snapshot", page: DemandPage, lastVisit?: Cursor | null, isReset?: boolean}
  *   | {type: "snapshot_failed", error: string}
  *   | {type: "older", page: DemandPage}
  *   | {type: "demand", demand: Demand}
@@ -54,6 +55,7 @@ export const EMPTY = Object.freeze({
   demands: {},
   order: [],
   hasMore: false,
+  oldestSeq: 0,
   timeline: null,
   lastVisit: null,
 });
@@ -68,11 +70,11 @@ export const EMPTY = Object.freeze({
 export function reduce(state, action) {
   switch (action.type) {
     case "snapshot":
-      return snapshot(state, action.page, action.lastVisit ?? null);
+      return snapshot(state, action);
     case "snapshot_failed":
       return { ...state, status: "failed", error: action.error };
     case "older":
-      return { ...withDemands(state, action.page.demands), hasMore: action.page.has_more };
+      return { ...withDemands(state, action.page.demands), ...ending(action.page, state.oldestSeq) };
     case "demand":
       return withDemands(state, [action.demand]);
     case "event":
@@ -148,23 +150,37 @@ export function isNew(state, seq) {
 }
 
 /**
+ * Another epoch, or a reset within one, forgets all that was shown; only the choice stays.
+ *
  * @param {PageState} state
- * @param {DemandPage} page
- * @param {Cursor | null} lastVisit
+ * @param {Extract<Action, {type: "snapshot"}>} action
  * @returns {PageState}
  */
-function snapshot(state, page, lastVisit) {
-  const isSameLog = state.epoch === page.epoch;
-  const base = isSameLog ? state : { ...EMPTY, timeline: state.timeline && emptyTimeline(state.timeline.id) };
-  return {
-    ...withDemands({ ...base, demands: {}, order: [] }, page.demands),
-    status: "ready",
-    error: "",
-    epoch: page.epoch,
-    headSeq: isSameLog ? Math.max(state.headSeq, page.head_seq) : page.head_seq,
-    hasMore: page.has_more,
-    lastVisit: lastVisit ?? base.lastVisit,
+function snapshot(state, { page, lastVisit = null, isReset = false }) {
+  const isSameLog = !isReset && (state.epoch === null || state.epoch === page.epoch);
+  const { timeline } = state;
+  const chosen = timeline && isSameLog ? state.demands[timeline.id] : undefined;
+  const base = {
+    ...EMPTY,
+    demands: chosen ? { [chosen.demand_id]: chosen } : {},
+    timeline: isSameLog ? timeline : timeline && emptyTimeline(timeline.id),
+    lastVisit: lastVisit ?? state.lastVisit,
   };
+  return {
+    ...withDemands(base, page.demands),
+    ...ending(page, page.head_seq),
+    status: "ready",
+    epoch: page.epoch,
+    headSeq: Math.max(isSameLog ? state.headSeq : 0, page.head_seq),
+  };
+}
+
+/**
+ * @param {DemandPage} page
+ * @param {number} otherwise where the list ends when the page is empty
+ */
+function ending(page, otherwise) {
+  return { hasMore: page.has_more, oldestSeq: page.demands.at(-1)?.created_seq ?? otherwise };
 }
 
 /**

@@ -31,7 +31,6 @@ export const en = {
   "connection.reset": "The event log on the server has changed. The page was read again.",
 
   "submit.title": "What do you need?",
-  "submit.label": "Your demand",
   "submit.placeholder": "For example: a venue for 50 people in Beijing, with a projector, on Saturday afternoon",
   "submit.button": "Submit demand",
   "submit.sending": "Submitting …",
@@ -40,7 +39,6 @@ export const en = {
   "submit.blank": "Write what you need first.",
   "submit.failed": "The demand was not submitted: {message}",
   "submit.count": "{count} of 10,000",
-  "submit.done": "Submitted as {id}.",
 
   "demands.title": "Demands",
   "demands.empty": "No demands yet",
@@ -119,7 +117,6 @@ export const en = {
   "event.towow.subnet.completed": "Sub-negotiation finished",
   "event.towow.gap.identified": "Capability missing",
 
-  "payload.confidence": "Confidence",
   "payload.confidence.high": "High confidence",
   "payload.confidence.medium": "Medium confidence",
   "payload.confidence.low": "Low confidence",
@@ -132,7 +129,6 @@ export const en = {
   "payload.score": "Score {score}",
   "payload.reason": "Reason",
   "payload.reason.no_candidates": "No registered agent can serve this demand.",
-  "payload.empty": "No payload",
   "payload.more": "{count} more in the JSON",
 
   "agents.title": "Agents",
@@ -180,7 +176,6 @@ export const zh = {
   "connection.reset": "服务器上的事件日志已更换，页面内容已重新读取。",
 
   "submit.title": "您需要什么？",
-  "submit.label": "您的需求",
   "submit.placeholder": "例如：周六下午在北京找一个能容纳 50 人、带投影的场地",
   "submit.button": "提交需求",
   "submit.sending": "正在提交……",
@@ -189,7 +184,6 @@ export const zh = {
   "submit.blank": "请先写下您的需求。",
   "submit.failed": "需求未能提交：{message}",
   "submit.count": "{count} / 10,000",
-  "submit.done": "已提交，编号 {id}。",
 
   "demands.title": "需求",
   "demands.empty": "还没有需求",
@@ -268,7 +262,6 @@ export const zh = {
   "event.towow.subnet.completed": "子协商已完成",
   "event.towow.gap.identified": "发现能力缺口",
 
-  "payload.confidence": "置信度",
   "payload.confidence.high": "置信度高",
   "payload.confidence.medium": "置信度中",
   "payload.confidence.low": "置信度低",
@@ -281,7 +274,6 @@ export const zh = {
   "payload.score": "得分 {score}",
   "payload.reason": "原因",
   "payload.reason.no_candidates": "没有已注册的智能体能响应此需求。",
-  "payload.empty": "无内容",
   "payload.more": "其余 {count} 项见 JSON",
 
   "agents.title": "智能体",

@@ -9,11 +9,13 @@
 
 import { byId } from "./static-texts.js";
 
+const SAID_MS = 8000;
 const NOTICE_AFTER_MS = 1200; // a hiccup that heals by itself needs no notice
 
 /**
  * @typedef {object} ConnectionView
  * @property {(state: StreamState, headSeq: number, t: Translator) => void} render
+ * @property {(text: string) => void} say shows a text for a few seconds
  */
 
 /**
@@ -32,12 +34,14 @@ export function connectionView(reconnectNow) {
   /** @type {{state: StreamState, headSeq: number, t: Translator} | null} */
   let shown = null;
   let troubleSince = 0;
+  let saidUntil = 0;
   /** @type {number | undefined} */
   let ticker;
 
   const tick = () => {
     if (!shown) return;
     const { state, headSeq, t } = shown;
+    if (!troubleSince && Date.now() < saidUntil) return;
     notice.hidden = !troubleSince || Date.now() - troubleSince < NOTICE_AFTER_MS;
     if (notice.hidden) return;
     setText(noticeText, noticeFor(state, headSeq, t));
@@ -46,6 +50,15 @@ export function connectionView(reconnectNow) {
   };
 
   return {
+    say(text) {
+      troubleSince = 0;
+      notice.hidden = false;
+      button.hidden = true;
+      setText(noticeText, text);
+      setText(countdown, "");
+      saidUntil = Date.now() + SAID_MS;
+      window.setTimeout(tick, SAID_MS);
+    },
     render(state, headSeq, t) {
       shown = { state, headSeq, t };
       pill.dataset.state = state.name;

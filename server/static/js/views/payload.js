@@ -71,7 +71,7 @@ function understood(payload, t) {
 function filtered(payload, t) {
   const candidates = listOf(payload.candidates);
   if (!candidates.length) return [element("p", { class: "muted" }, t.text("payload.candidates.none"))];
-  const best = Math.max(...candidates.map(({ score } = {}) => (Number.isFinite(score) ? Math.abs(score) : 0)));
+  const best = Math.max(...candidates.map((candidate) => Math.abs(Number.isFinite(candidate?.score) ? candidate.score : 0)));
   const rows = candidates.slice(0, SHOWN_CANDIDATES).map((candidate) => {
     const { agent_id, name, reason, score } = candidate ?? {};
     return element(

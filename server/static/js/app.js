@@ -1,0 +1,227 @@
+/**
+ * The page: reads the snapshot, follows one shared stream from there, and wires state, views and the address together.
+ *
+ * Everything on the screen is a function of `state`, `connection` and the language; nothing is kept in the document.
+ * The page never reloads itself: after a reset it reads the snapshot again.
+ *
+ * @import { Action, PageState } from "./state.js"
+ * @import { Cursor } from "./types.js"
+ */
+
+import { readDemand, readDemands, readHistory, RequestError, submitDemand } from "./api.js";
+import { loadCursor, selectionKey } from "./cursor.js";
+import { readStorage } from "./environment.js";
+import { element, fill, icon } from "./html.js";
+import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
+import { EMPTY, reduce } from "./state.js";
+import { EventStream } from "./stream.js";
+import { currentTheme, toggleTheme } from "./theme.js";
+import { agentsView } from "./views/agents.js";
+import { connectionView } from "./views/connection.js";
+import { demandsView } from "./views/demands.js";
+import { detailView } from "./views/detail.js";
+import { byId, renderStaticTexts } from "./views/static-texts.js";
+import { describe, submitView } from "./views/submit.js";
+import { timelineView } from "./views/timeline.js";
+
+const STREAMS = ["demand:*"];
+const BEGIN_AGAIN_MS = 2000; // after a failed first snapshot, at least
+const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
+const DEMAND_LINK = /^#(d-[A-Za-z0-9._:-]{1,126})$/;
+
+const storage = readStorage();
+let t = new Translator(chooseLanguage(rememberedLanguage(storage), navigator.languages));
+/** @type {PageState} */
+let state = EMPTY;
+/** @type {EventStream | null} */
+let stream = null;
+/** Where the last visit ended; read before this visit moves it. */
+const lastVisit = loadCursor(storage, selectionKey(STREAMS));
+let isRenderPlanned = false;
+/** @type {number | undefined} */
+let beginTimer;
+
+const views = {
+  agents: agentsView(),
+  connection: connectionView(() => stream?.reconnectNow()),
+  demands: demandsView({ retry: () => void begin(), older: loadOlder }),
+  detail: detailView(),
+  submit: submitView(submit),
+  timeline: timelineView(() => void loadHistory()),
+};
+
+/**
+ * @param {Action} action
+ */
+function dispatch(action) {
+  state = reduce(state, action);
+  if (isRenderPlanned) return;
+  isRenderPlanned = true;
+  // A hidden tab gets no animation frames, but its title and list should be right when it is looked at.
+  if (document.visibilityState === "visible") requestAnimationFrame(render);
+  else setTimeout(render, 200);
+}
+
+function render() {
+  isRenderPlanned = false;
+  const now = Date.now();
+  views.demands.render(state, t, now);
+  views.detail.render(state, t, now);
+  views.timeline.render(state, t);
+  renderConnection();
+}
+
+function renderConnection() {
+  const connection = stream?.state ?? { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
+  views.connection.render(connection, stream?.cursor?.seq ?? state.headSeq, t);
+}
+
+/**
+ * Read the snapshot, then follow what comes after it.
+ */
+async function begin() {
+  clearTimeout(beginTimer);
+  const start = await readSnapshot({ lastVisit });
+  if (stream) return;
+  if (!start) {
+    beginTimer = window.setTimeout(begin, BEGIN_AGAIN_MS * (1 + Math.random()));
+    return;
+  }
+  stream = new EventStream({
+    streams: STREAMS,
+    start,
+    onEvent: (event) => dispatch({ type: "event", event }),
+    onReset: async () => {
+      const cursor = await readSnapshot({ isReset: true });
+      if (!cursor) throw new Error("the snapshot could not be read again");
+      views.connection.say(t.text("connection.reset"));
+      void loadHistory();
+      return cursor;
+    },
+    onState: ({ name }) => {
+      renderConnection();
+      if (name === "connected" && state.timeline?.history === "failed") void loadHistory();
+    },
+    onHandlerError: (error) => console.warn(error),
+  });
+  stream.start();
+}
+
+/**
+ * @param {{lastVisit?: Cursor | null, isReset?: boolean}} circumstances
+ * @returns {Promise<Cursor | null>} what the list is true at; null when it could not be read
+ */
+async function readSnapshot(circumstances) {
+  try {
+    const page = await readDemands();
+    dispatch({ type: "snapshot", page, ...circumstances });
+    return { epoch: page.epoch, seq: page.head_seq };
+  } catch (error) {
+    if (!stream) dispatch({ type: "snapshot_failed", error: describe(error, t) });
+    return null;
+  }
+}
+
+async function loadOlder() {
+  try {
+    dispatch({ type: "older", page: await readDemands(state.oldestSeq) });
+  } catch {
+    // The button stays; the connection notice says what is wrong.
+  }
+}
+
+/**
+ * Read the chosen demand's history page by page; live events that arrive meanwhile are merged by seq.
+ */
+async function loadHistory() {
+  const id = state.timeline?.id;
+  if (!id) return;
+  const isChosen = () => state.timeline?.id === id;
+  let sinceSeq = 0;
+  let trimmedBefore = 0;
+  dispatch({ type: "history", id, events: [], isComplete: false });
+  try {
+    if (!state.demands[id]) dispatch({ type: "demand", demand: await readDemand(id) });
+    for (let hasMore = true; hasMore && isChosen(); ) {
+      try {
+        const page = await readHistory(id, sinceSeq);
+        // Of another log than the list: the stream is about to say so, and to bring both to the same.
+        if (state.epoch && page.epoch !== state.epoch) return;
+        hasMore = page.has_more;
+        sinceSeq = page.next_since_seq;
+        dispatch({ type: "history", id, events: page.events, isComplete: !hasMore, trimmedBefore });
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.status !== 410 || trimmedBefore) throw error;
+        trimmedBefore = error.details?.oldest_seq ?? 1;
+        sinceSeq = trimmedBefore - 1;
+      }
+    }
+  } catch (error) {
+    const isMissing = error instanceof RequestError && error.status === 404;
+    dispatch({ type: "history_failed", id, error: describe(error, t), isMissing });
+  }
+}
+
+/**
+ * @param {string} rawInput
+ */
+async function submit(rawInput) {
+  const { demand_id } = await submitDemand(rawInput);
+  location.hash = demand_id;
+}
+
+/**
+ * The address says which demand is chosen: `#d-1a2b3c4d`, or none.
+ */
+function followAddress() {
+  const id = DEMAND_LINK.exec(location.hash)?.[1] ?? null;
+  if (id === (state.timeline?.id ?? null)) return;
+  dispatch({ type: "choose", id });
+  const isNarrow = !matchMedia("(min-width: 960px)").matches;
+  if (isNarrow) window.scrollTo({ top: 0 });
+  byId("detail").scrollTop = 0;
+  if (!id) return;
+  if (isNarrow) byId("detail").focus({ preventScroll: true });
+  void loadHistory();
+}
+
+function showLanguage() {
+  renderStaticTexts(t);
+  const button = byId("language");
+  button.textContent = t.text("language.switch");
+  button.setAttribute("aria-label", t.text("language.label"));
+  button.lang = t.language === "zh" ? "en" : "zh-CN";
+  showTheme();
+  views.submit.render(t);
+  views.agents.render(t);
+  render();
+}
+
+function showTheme() {
+  const theme = currentTheme();
+  const button = byId("theme");
+  const label = t.text(theme === "dark" ? "theme.light" : "theme.dark");
+  fill(button, icon(theme === "dark" ? "sun" : "moon"), element("span", { class: "visually-hidden" }, label));
+  button.title = label;
+}
+
+byId("language").addEventListener("click", () => {
+  t = new Translator(t.language === "zh" ? "en" : "zh");
+  rememberLanguage(storage, t.language);
+  showLanguage();
+});
+byId("theme").addEventListener("click", () => {
+  toggleTheme(storage);
+  showTheme();
+});
+byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
+  event.preventDefault();
+  byId("detail").focus();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+window.addEventListener("hashchange", followAddress);
+window.setInterval(render, CLOCK_MS);
+
+showLanguage();
+followAddress();
+void begin();

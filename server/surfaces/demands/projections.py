@@ -1,0 +1,71 @@
+"""
+The list of demands as a table: one row each, written with the events, for pages and for the coordinator's start.
+
+The row follows the same `TRANSITIONS` as the state in `model.py`; everything else about a demand is folded from its stream.
+"""
+
+from typing import Any
+
+import msgspec
+
+from server.events import Event
+from server.surfaces.demands.matching import Connection
+from server.surfaces.demands.model import DemandState, evolve, initial, summary
+
+_COLUMNS = "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq"
+
+
+def project_demand(connection: Connection, event: Event) -> None:
+    """
+    Fold one event of a demand's stream into its row; again with the same or an older event, no change.
+
+    A demand has a row from its understanding on. An event that means nothing to it costs one read and one update.
+    """
+    demand_id = event.stream.partition(":")[2]
+    row = connection.execute(f"SELECT {_COLUMNS} FROM demands WHERE demand_id = ?", (demand_id,)).fetchone()  # noqa: S608
+    before = _state_of(row) if row else initial(demand_id)
+    after = evolve(before, event)
+    if after is before or not after.exists:
+        return
+    if before.exists:
+        connection.execute(
+            "UPDATE demands SET status = ?, phase = ?, current_round = ?, updated_at = ?, last_seq = ?"
+            " WHERE demand_id = ?",
+            (after.status, after.phase, after.current_round, after.updated_at, after.last_seq, demand_id),
+        )
+        return
+    columns = summary(after)
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    connection.execute(f"INSERT INTO demands ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
+
+
+def clear_demands(connection: Connection) -> None:
+    """
+    Empty the projection, before `project_demand` is run over the whole log again.
+    """
+    connection.execute("DELETE FROM demands")
+
+
+def list_demands(
+    connection: Connection, limit: int, before_seq: int | None = None
+) -> tuple[list[dict[str, Any]], bool]:
+    """
+    At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are older ones.
+    """
+    sql = f"SELECT {_COLUMNS} FROM demands WHERE created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
+    rows = connection.execute(sql, (2**63 - 1 if before_seq is None else before_seq, limit + 1)).fetchall()
+    return [summary(_state_of(row)) for row in rows[:limit]], len(rows) > limit
+
+
+def open_demands(connection: Connection) -> list[str]:
+    """
+    The ids of the demands that wait for candidates, oldest first.
+    """
+    rows = connection.execute(
+        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
+    ).fetchall()
+    return [demand_id for (demand_id,) in rows]
+
+
+def _state_of(row: Any) -> DemandState:
+    return msgspec.convert(dict(zip(_COLUMNS.split(", "), row, strict=True)), DemandState)

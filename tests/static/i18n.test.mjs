@@ -1,0 +1,148 @@
+/**
+ * The promises of js/i18n.js and js/strings.js: both languages say everything, with the same places to fill in.
+ */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translator } from "../../server/static/js/i18n.js";
+import { EXAMPLES } from "../../server/static/js/strings.js";
+import { FakeStorage } from "./support.mjs";
+
+const STATIC = fileURLToPath(new URL("../../server/static/", import.meta.url));
+const EVENT_TYPES = [
+  "towow.demand.understood",
+  "towow.filter.completed",
+  "towow.demand.broadcast",
+  "towow.offer.submitted",
+  "towow.proposal.distributed",
+  "towow.proposal.feedback",
+  "towow.proposal.finalized",
+  "towow.negotiation.failed",
+  "towow.subnet.triggered",
+  "towow.subnet.completed",
+  "towow.gap.identified",
+];
+const places = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
+
+describe("the texts", () => {
+  test("both languages have the same keys, and no text is empty", () => {
+    assert.deepEqual(Object.keys(STRINGS.zh), Object.keys(STRINGS.en));
+    for (const texts of Object.values(STRINGS)) for (const text of Object.values(texts)) assert.ok(text.trim());
+  });
+
+  test("each text has the same places in both languages", () => {
+    for (const key of Object.keys(STRINGS.en)) assert.deepEqual(places(STRINGS.zh[key]), places(STRINGS.en[key]), key);
+  });
+
+  test("plurals come in pairs", () => {
+    const keys = new Set(Object.keys(STRINGS.en));
+    for (const key of keys) {
+      if (key.endsWith(".other")) assert.ok(keys.has(key.replace(/other$/, "one")), key);
+    }
+  });
+
+  test("every event type of a negotiation has a name in both languages", () => {
+    for (const type of EVENT_TYPES) {
+      const [en, zh] = [new Translator("en").eventName(type), new Translator("zh").eventName(type)];
+      assert.notEqual(en, type);
+      assert.match(zh, /\p{Script=Han}/u);
+    }
+  });
+
+  test("every key that the page uses exists, and every key is used", () => {
+    const sources = readdirSync(`${STATIC}js`, { recursive: true })
+      .filter((name) => name.endsWith(".js") && name !== "strings.js")
+      .map((name) => readFileSync(`${STATIC}js/${name}`, "utf8"));
+    const text = [...sources, readFileSync(`${STATIC}index.html`, "utf8")].join("\n");
+    const used = [...text.matchAll(/(?:t\.text\(|data-text=|data-placeholder=|data-label=)"([\w.]+)"/g)].map((match) => match[1]);
+    assert.ok(used.length > 40);
+    for (const key of used) assert.ok(Object.hasOwn(STRINGS.en, key), key);
+    const computed = /^(event|phase|status|connection|payload\.(confidence|reason)|welcome\.step|theme)\./;
+    for (const key of Object.keys(STRINGS.en)) {
+      const base = key.replace(/\.(one|other)$/, "");
+      assert.ok(computed.test(key) || text.includes(`"${base}"`), `${key} is not used`);
+    }
+  });
+
+  test("index.html holds the English texts", () => {
+    const html = readFileSync(`${STATIC}index.html`, "utf8");
+    for (const [, key, text] of html.matchAll(/data-text="([\w.]+)"[^>]*>([^<]+)</g)) assert.equal(text, STRINGS.en[key], key);
+  });
+
+  test("there are examples in both languages", () => {
+    assert.deepEqual([...new Set(EXAMPLES.map(({ lang }) => lang))].sort(), ["en", "zh"]);
+    for (const { lang, text } of EXAMPLES) assert.equal(/\p{Script=Han}/u.test(text), lang === "zh");
+  });
+});
+
+describe("the language", () => {
+  for (const [remembered, preferred, expected] of [
+    [null, ["zh-CN", "en"], "zh"],
+    [null, ["zh"], "zh"],
+    [null, ["zh-Hant-TW"], "zh"],
+    [null, ["en-US"], "en"],
+    [null, ["fr", "de", "zh-CN"], "zh"],
+    [null, ["fr"], "en"],
+    [null, [], "en"],
+    ["en", ["zh-CN"], "en"],
+    ["zh", ["en-US"], "zh"],
+    ["klingon", ["zh-CN"], "zh"],
+  ]) {
+    test(`remembered ${remembered} and preferred ${preferred.join(", ") || "nothing"} gives ${expected}`, () => {
+      assert.equal(chooseLanguage(remembered, preferred), expected);
+    });
+  }
+
+  test("the choice is remembered, and a blocked storage does no harm", () => {
+    const storage = new FakeStorage();
+    rememberLanguage(storage, "zh");
+    assert.equal(rememberedLanguage(storage), "zh");
+    const blocked = () => {
+      throw new Error("blocked");
+    };
+    rememberLanguage({ setItem: blocked }, "zh");
+    assert.equal(rememberedLanguage({ getItem: blocked }), null);
+    assert.equal(rememberedLanguage(null), null);
+  });
+});
+
+describe("writing", () => {
+  const en = new Translator("en");
+  const zh = new Translator("zh");
+
+  test("places are filled in; one that is unknown stays visible", () => {
+    assert.equal(en.text("detail.missing", { id: "d-1" }), "There is no demand d-1");
+    assert.equal(en.text("detail.missing"), "There is no demand {id}");
+    assert.equal(en.text("no.such.key"), "no.such.key");
+    assert.equal(en.text("detail.missing", { id: "$& {id}" }), "There is no demand $& {id}");
+  });
+
+  test("counts have a singular in English and group separators", () => {
+    assert.equal(en.count("timeline.events", 1), "1 event");
+    assert.equal(en.count("timeline.events", 0), "0 events");
+    assert.equal(en.count("timeline.events", 12_345), "12,345 events");
+    assert.equal(zh.count("timeline.events", 2), "2 个事件");
+  });
+
+  test("times are told in words when they are near", () => {
+    const now = Date.parse("2026-01-01T12:00:00Z");
+    assert.equal(en.ago("2026-01-01T11:59:40Z", now), "just now");
+    assert.equal(en.ago("2026-01-01T12:00:30Z", now), "just now");
+    assert.match(en.ago("2026-01-01T11:55:00Z", now), /^5 min/);
+    assert.match(zh.ago("2026-01-01T09:00:00Z", now), /3/);
+    assert.match(en.ago("2025-06-01T00:00:00Z", now), /2025/);
+    assert.equal(en.ago("<b>", now), "<b>");
+  });
+
+  test("spans pick a unit", () => {
+    assert.deepEqual([12, 3400, 300_000, 7_200_000].map((span) => en.span(span)), ["12 ms", "3.4 s", "5 min", "2 h"]);
+  });
+
+  test("a time that is no time is shown as it came", () => {
+    assert.equal(en.clock("soon"), "soon");
+    assert.equal(en.date("soon"), "soon");
+  });
+});
