@@ -64,7 +64,6 @@ def make_app(
         keepalive_seconds=stream.keepalive_seconds,
         send_timeout_seconds=stream.send_timeout_seconds,
         retry_milliseconds=stream.retry_milliseconds,
-        max_buffer_bytes=stream.max_buffer_bytes,
         max_events=stream.max_events_per_stream,
     )
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)

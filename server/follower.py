@@ -59,7 +59,6 @@ class Timing(NamedTuple):
     keepalive_seconds: float
     send_timeout_seconds: float
     retry_milliseconds: int
-    max_buffer_bytes: int
     max_events: int = 0
 
 
@@ -196,7 +195,7 @@ class Follower:
         """
         Send one page and wait for the socket to take it. Raises `TimeoutError` when it does not.
         """
-        if self.buffered() > self._timing.max_buffer_bytes:
+        if self.buffered() > self._log.hub.max_buffer_bytes:
             async with asyncio.timeout(self._timing.send_timeout_seconds):
                 await self._socket.drain()
         share = self._timing.max_events - self.sent_events if self._timing.max_events else 1000

@@ -98,7 +98,7 @@ class Hub:
     ) -> None:
         self.dispatched_seq = 0
         self.is_closed = False
-        self._max_buffer_bytes = max_buffer_bytes
+        self.max_buffer_bytes = max_buffer_bytes
         self._tail_limit = tail_bytes
         self._is_terminal = is_terminal
         self.clock = clock
@@ -267,7 +267,7 @@ class Hub:
         """
         The inner loop: one bounded write for every member.
         """
-        limit = self._max_buffer_bytes
+        limit = self.max_buffer_bytes
         lagging: list[Member] = []
         for member in group.members:
             if member.buffered() > limit:

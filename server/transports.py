@@ -215,7 +215,7 @@ class Streaming:
             fields = {"reason": reason, "last_seq": start.cursor}
             transport.write(wire.wrap(wire.control("end", fields, retry)))
             return None
-        transport.set_write_buffer_limits(high=timing.max_buffer_bytes)
+        transport.set_write_buffer_limits(high=self._log.hub.max_buffer_bytes)
         socket = Socket(transport.write, transport.get_write_buffer_size, request.writer.drain, transport.abort)
         return Follower(self._log, selection, start, wire, socket, timing)
 

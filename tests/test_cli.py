@@ -89,9 +89,9 @@ def run_cli(*arguments: str, stdin: str | None = None, **environment: str) -> Re
 
 
 def start_server(db: Path, port: int = 0) -> tuple[Popen[str], str]:
-    """Start a server and wait until it says where it listens."""
+    """Start a server, as the default command, and wait until it says where it listens."""
     process = Popen(
-        [sys.executable, RUN, "serve", "--port", str(port), "--db", str(db)],
+        [sys.executable, RUN, "--port", str(port), "--db", str(db)],
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,
@@ -261,6 +261,15 @@ def test_server_must_be_a_url(url: str) -> None:
     result = run_cli("streams", "--server", url)
     assert result.code == 1
     assert "must be an http:// or https:// URL" in result.err
+
+
+def test_port_that_is_taken_is_said_in_one_line(served: Served, tmp_path: Path) -> None:
+    """What stops a start is an error like any other."""
+    result = run_cli("serve", "--port", served.url.rpartition(":")[2], "--db", str(tmp_path / "towow.db"))
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("error: ")
+    assert "cannot listen" in result.err
+    assert "Traceback" not in result.err + result.out
 
 
 # append, follow, streams

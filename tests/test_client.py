@@ -15,6 +15,7 @@ from aiohttp import web
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from server.answers import STATUS_BY_CODE
 from server.app import FOLLOWERS, make_app
 from server.client import Client, CursorLost, Frame, Retry, SseParser, Unreachable
 from server.client.answers import read_error
@@ -34,7 +35,6 @@ from server.errors import (
     Unavailable,
 )
 from server.events import Event
-from server.answers import STATUS_BY_CODE
 
 QUICK = Retry(
     total_seconds=5.0,

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { element, fill, icon, isSafeLink, reconcile } from "../../server/static/js/html.js";
+import { element, fill, icon, isSafeLink, reconcile, refill } from "../../server/static/js/html.js";
 import { renderPayload, textOf } from "../../server/static/js/views/payload.js";
 import { Translator } from "../../server/static/js/i18n.js";
 import { event } from "./support.mjs";
@@ -128,6 +128,13 @@ describe("elements", () => {
 
   test("an icon can only name a symbol of the page", () => {
     assert.equal(icon('x"><script>').children[0].attributes.href, "#icon-xscript");
+  });
+
+  test("refill builds again only for another version", () => {
+    const node = element("div");
+    let built = 0;
+    for (const version of ["1", "1", "2"]) refill(node, version, () => `${(built += 1)}`);
+    assert.equal(node.textContent, "2");
   });
 
   test("fill replaces what was there", () => {

@@ -21,6 +21,7 @@ const EVENT_TYPES = [
   "towow.proposal.feedback",
   "towow.proposal.finalized",
   "towow.negotiation.failed",
+  "towow.negotiation.cancelled",
   "towow.subnet.triggered",
   "towow.subnet.completed",
   "towow.gap.identified",

@@ -205,6 +205,12 @@ describe("the last visit", () => {
     assert.equal(isNew(state, 6), true);
   });
 
+  test("what was looked at is no longer news, but still divided off in its timeline", () => {
+    const state = run(EMPTY, since(5), choose("d-2"));
+    assert.equal(newSinceLastVisit(state), 0);
+    assert.equal(isNew(state, 9), true);
+  });
+
   test("the first visit, and one to another log, know nothing new", () => {
     assert.equal(newSinceLastVisit(run(EMPTY, snapshot([demand("d-2", 9)]))), 0);
     assert.equal(newSinceLastVisit(run(EMPTY, since(1, "e0"))), 0);

@@ -503,6 +503,19 @@ describe("polling", () => {
     assert.deepEqual(handled, [11]);
   });
 
+  test("events that polls bring do not hide that the stream keeps failing", async () => {
+    open();
+    await failConnections(3);
+    await browser.clock.advance(30_000);
+    browser.answers = [answer(200, page([event(11)]))];
+    FakeEventSource.last.drop();
+    await settle();
+    assert.deepEqual(handled, [11]);
+    stream.reconnectNow();
+    FakeEventSource.last.drop();
+    assert.equal(stream.state.attempt, 5);
+  });
+
   test("without a cursor a poll takes only the head, so that old events are not taken for news", async () => {
     browser.answers = [answer(200, page([event(7), event(8)], { head_seq: 9 })), answer(200, page([event(10)]))];
     open({ start: undefined });
@@ -735,6 +748,17 @@ describe("close", () => {
       assert.deepEqual(stream.state, { ...stream.state, name: "closed", reason: "closed", nextTryAt: null });
     });
   }
+
+  test("while a reset is being handled, nothing comes back to life", async () => {
+    let finish;
+    open({ onReset: () => new Promise((resolve) => (finish = resolve)) }).control("reset", { reason: "trimmed", oldest_seq: 5, head_seq: 7, epoch: "e2" });
+    await settle();
+    stream.close();
+    finish({ epoch: "e2", seq: 7 });
+    await settle();
+    assert.equal(FakeEventSource.all.length, 1);
+    assert.deepEqual(stored(), { epoch: "e1", seq: 10 });
+  });
 
   test("nothing starts it again", async () => {
     const source = open();

@@ -46,6 +46,27 @@ export function icon(name) {
 }
 
 /**
+ * A small horizontal bar; decoration only, the value stands beside it.
+ *
+ * @param {number} fraction 0 to 1
+ * @returns {SVGElement}
+ */
+export function bar(fraction) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "share");
+  svg.setAttribute("aria-hidden", "true");
+  const filled = Math.round(100 * Math.min(1, Math.max(0, fraction)));
+  for (const width of [100, filled]) {
+    const rect = document.createElementNS(SVG, "rect");
+    rect.setAttribute("width", `${width}%`);
+    rect.setAttribute("height", "100%");
+    rect.setAttribute("rx", "3");
+    svg.append(rect);
+  }
+  return svg;
+}
+
+/**
  * Whether a link target cannot run code: http(s), or inside this site.
  *
  * @param {string} target
@@ -64,6 +85,20 @@ export function isSafeLink(target) {
 export function fill(parent, ...children) {
   parent.replaceChildren();
   append(parent, children);
+}
+
+/**
+ * Replace what is inside an element only when `version` changed, so that focus, animations and announcements are left
+ * alone otherwise.
+ *
+ * @param {HTMLElement} parent
+ * @param {string} version of what is to be seen
+ * @param {() => (Child | Child[])} build
+ */
+export function refill(parent, version, build) {
+  if (parent.dataset.version === version) return;
+  parent.dataset.version = version;
+  fill(parent, build());
 }
 
 /**

@@ -23,6 +23,7 @@
  * @property {boolean} hasMore older demands can be asked for
  * @property {number} oldestSeq `created_seq` where the list of pages ends; older ones may be in `demands` by choice
  * @property {Timeline | null} timeline of the chosen demand
+ * @property {string[]} seen ids that were chosen during this visit
  * @property {Cursor | null} lastVisit where the last visit to this log ended
  *
  * @typedef {{type: "snapshot", page: DemandPage, lastVisit?: Cursor | null, isReset?: boolean}
@@ -44,6 +45,7 @@ export const PROGRESS = /** @type {Record<string, {phase: string, status: string
   "towow.proposal.distributed": { phase: "proposed", status: "processing" },
   "towow.proposal.finalized": { phase: "finalized", status: "finalized" },
   "towow.negotiation.failed": { phase: "failed", status: "failed" },
+  "towow.negotiation.cancelled": { phase: "cancelled", status: "cancelled" },
 });
 
 /** Before the first snapshot. @type {PageState} */
@@ -57,6 +59,7 @@ export const EMPTY = Object.freeze({
   hasMore: false,
   oldestSeq: 0,
   timeline: null,
+  seen: [],
   lastVisit: null,
 });
 
@@ -135,7 +138,18 @@ export function merge(left, right) {
  * @returns {number}
  */
 export function newSinceLastVisit(state) {
-  return state.order.filter((id) => isNew(state, state.demands[id].last_seq)).length;
+  return state.order.filter((id) => hasNews(state, id)).length;
+}
+
+/**
+ * Whether a demand has something new that was not looked at during this visit.
+ *
+ * @param {PageState} state
+ * @param {string} id of a listed demand
+ * @returns {boolean}
+ */
+export function hasNews(state, id) {
+  return isNew(state, state.demands[id].last_seq) && !state.seen.includes(id);
 }
 
 /**
@@ -164,6 +178,7 @@ function snapshot(state, { page, lastVisit = null, isReset = false }) {
     ...EMPTY,
     demands: chosen ? { [chosen.demand_id]: chosen } : {},
     timeline: isSameLog ? timeline : timeline && emptyTimeline(timeline.id),
+    seen: isSameLog ? state.seen : [],
     lastVisit: lastVisit ?? state.lastVisit,
   };
   return {
@@ -254,7 +269,8 @@ function firstSummary(id, event) {
  * @returns {PageState}
  */
 function choose(state, id) {
-  return { ...state, timeline: id === null ? null : emptyTimeline(id) };
+  if (id === null) return { ...state, timeline: null };
+  return { ...state, timeline: emptyTimeline(id), seen: state.seen.includes(id) ? state.seen : [...state.seen, id] };
 }
 
 /**

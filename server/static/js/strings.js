@@ -64,6 +64,7 @@ export const en = {
   "phase.proposed": "Proposal out",
   "phase.finalized": "Agreed",
   "phase.failed": "Failed",
+  "phase.cancelled": "Cancelled",
 
   "welcome.title": "Watch a demand find its agents",
   "welcome.detail": "Choose a demand from the list, or submit one. Every step is stored before it is shown, so nothing is lost when a connection or the server goes down.",
@@ -101,7 +102,7 @@ export const en = {
   "timeline.latest.one": "{count} new event below",
   "timeline.latest.other": "{count} new events below",
   "timeline.json": "JSON",
-  "timeline.source": "Source",
+  "timeline.source": "from {source}",
   "timeline.after": "{time} later",
   "timeline.position": "seq {seq} · revision {revision}",
 
@@ -113,6 +114,7 @@ export const en = {
   "event.towow.proposal.feedback": "Feedback on the proposal",
   "event.towow.proposal.finalized": "Agreement reached",
   "event.towow.negotiation.failed": "Negotiation failed",
+  "event.towow.negotiation.cancelled": "Negotiation cancelled",
   "event.towow.subnet.triggered": "Sub-negotiation started",
   "event.towow.subnet.completed": "Sub-negotiation finished",
   "event.towow.gap.identified": "Capability missing",
@@ -209,6 +211,7 @@ export const zh = {
   "phase.proposed": "方案已发出",
   "phase.finalized": "已达成",
   "phase.failed": "失败",
+  "phase.cancelled": "已取消",
 
   "welcome.title": "看一个需求如何找到智能体",
   "welcome.detail": "从列表中选择一个需求，或提交新的需求。每一步都先落盘再显示，连接中断或服务器重启也不会丢失。",
@@ -246,7 +249,7 @@ export const zh = {
   "timeline.latest.one": "下方有 {count} 个新事件",
   "timeline.latest.other": "下方有 {count} 个新事件",
   "timeline.json": "JSON",
-  "timeline.source": "来源",
+  "timeline.source": "来自 {source}",
   "timeline.after": "{time}后",
   "timeline.position": "序号 {seq} · 修订 {revision}",
 
@@ -258,6 +261,7 @@ export const zh = {
   "event.towow.proposal.feedback": "方案反馈",
   "event.towow.proposal.finalized": "达成一致",
   "event.towow.negotiation.failed": "协商失败",
+  "event.towow.negotiation.cancelled": "协商已取消",
   "event.towow.subnet.triggered": "子协商已启动",
   "event.towow.subnet.completed": "子协商已完成",
   "event.towow.gap.identified": "发现能力缺口",

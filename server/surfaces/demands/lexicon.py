@@ -63,9 +63,9 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "catering": Concept(
         "餐饮|茶歇|自助餐|外烩|宴席|酒席|午餐|晚餐|早餐|午饭|晚饭|盒饭|便当|团餐|送餐|厨师|点心|餐食|饮食"
-        "|用餐|酒水|晚宴",
+        "|用餐|酒水|烧烤|晚宴",
         "catering|caterer|buffet|food|lunch|dinner|breakfast|refreshment|snack|meal|chef|cook|tea break"
-        "|coffee break|barbecue|bbq|canape|finger food",
+        "|coffee break|barbecue|bbq|pizza|canape|finger food",
         "cater",
     ),
     "baking": Concept(
@@ -139,7 +139,7 @@ CONCEPTS: dict[str, Concept] = {
     "moving": Concept(
         "搬家|搬家公司|搬运|搬运工|搬迁",
         "mover|moving company|moving van|moving truck|moving help|moving house|move house|help me move"
-        "|relocation|removalist",
+        "|move our office|move my office|office move|relocation|removalist",
         "relocate",
     ),
     "accommodation": Concept(
@@ -228,7 +228,7 @@ CONCEPTS: dict[str, Concept] = {
         "|clean the house|clean my office|clean our office|clean the office",
     ),
     "repair": Concept(
-        "维修|修理|修电脑|修手机|电脑维修|水电工|水管工|电工|疏通|家电维修|开锁|抢修",
+        "维修|水管|漏水|修理|修电脑|修手机|电脑维修|水电工|水管工|电工|疏通|家电维修|开锁|抢修",
         "repairman|plumber|plumbing|electrician|handyman|mechanic|locksmith|maintenance|car repair"
         "|phone repair|computer repair|fix my computer|fix my phone|fix my laptop|fix my car|fix my roof"
         "|fix the roof",
@@ -448,7 +448,7 @@ STOP_WORDS_EN = frozenset(_STOP_WORDS_EN.split())
 _STOP_WORDS_ZH = (
     "我们 你们 他们 她们 它们 咱们 自己 大家 本人 本公司 我司 公司 企业 单位 部门 团队 小组 组织 机构"
     " 朋友 客户 同事 家人 家里 孩子 老师 先生 女士 需要 需求 急需 必须 想要 想找 希望 打算 计划 准备 要求"
-    " 寻找 寻求 找到 找个 找一 帮忙 帮我 帮助 麻烦 谢谢 感谢 请问 你好 您好 一个 一位 一名 一下 一些 一点"
+    " 寻找 寻求 找到 帮忙 帮我 帮助 麻烦 谢谢 感谢 请问 你好 您好 一个 一位 一名 一下 一些 一点"
     " 一场 一次 一份 一家 一起 一种 一套 一支 一组 一天 一定 一共 几个 几位 多个 多位 各种 各位 每个 每天"
     " 这个 那个 这些 那些 这里 那里 这样 那样 这次 哪里 哪个 什么 怎么 怎样 如何 为什么 多少 是否 可以"
     " 能够 能不能 可能 应该 或者 还是 以及 并且 而且 但是 不过 因为 所以 如果 虽然 然后 另外 此外 还有"
@@ -469,8 +469,8 @@ _STOP_WORDS_ZH = (
 STOP_WORDS_ZH = frozenset(_STOP_WORDS_ZH.split())
 
 # Characters that carry grammar: no two-character word has one of GRAMMAR_ZH, or two of LIGHT_ZH.
-GRAMMAR_ZH = frozenset("的了吗呢吧啊呀哦嗯是在我你您他她它们这那和与及或也都很就请")
+GRAMMAR_ZH = frozenset("的了吗呢吧啊呀哦嗯是在我你您他她它们这那和与及或也都很就请个")
 LIGHT_ZH = GRAMMAR_ZH | frozenset(
     "太更最想要有给把被让从向对于到等个帮找做来去说会能可还只又再并而但所其之以为无不"
-    "没约第新大小多少求招位名一二三四五六七八九十两好完过得着"
+    "没约第新大小多少求招位名一二三四五六七八九十两好完过得着人位"
 )

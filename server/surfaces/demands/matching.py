@@ -1,9 +1,10 @@
 """
-Agents and the search for those that can serve a demand: what an agent may say, its projection, and FTS5 with bm25.
+Agents, and the search for those that can serve a demand: input rules, projection, and FTS5 with bm25.
 
-A capability that the lexicon knows is indexed under its canonical name, so a demand in one language finds an agent that
-speaks the other. Capabilities outside the lexicon are found by their words. Every function works on a connection that it
-is given and is short: writing ones run inside the transaction that stores the event, reading ones on a reader.
+A capability that the lexicon knows is indexed under its canonical name, so a demand in one language finds
+an agent that speaks the other. Capabilities outside the lexicon are found by their words. Every function is
+short and works on the connection it is given: writing ones inside the transaction that stores the event,
+others on a reader.
 """
 
 import math
@@ -126,9 +127,10 @@ def agent_removed(agent_id: str) -> NewEvent:
 
 def project_agent(connection: Connection, event: Event) -> None:
     """
-    Keep `agents` and `agents_fts` in step with one event of an agent's stream; again with the same event, no change.
+    Keep `agents` and its index in step with one event of an agent's stream; again the same is no change.
 
-    Raises `InvalidBody` for a registration that nobody could have made here: of another agent, or outside the limits.
+    Raises `InvalidBody` for what `POST /api/agents` would not take: another agent's id, or text over the
+    limits.
     """
     if event.event_type not in (REGISTERED, REMOVED):
         return
@@ -254,8 +256,9 @@ def search_candidates(
     """
     At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score; best first.
 
-    The score is bm25's, made positive; ties are in the order of agent_id. When there are more than `limit`, the best agent
-    for each wanted capability is kept before a second one for another. A demand without any telling word finds nobody.
+    The score is bm25's, made positive; ties are in the order of agent_id. When there are more than `limit`,
+    the best agent for each wanted capability is kept before a second one for another. Stop words find
+    nobody.
     """
     wanted = dict(understanding.capabilities)
     words = dict(plain_words(raw_input)[:_MAX_QUERY_WORDS])
@@ -286,7 +289,7 @@ def search_candidates(
 
 def _query(wanted: dict[str, str], words: dict[str, str]) -> str:
     """
-    The FTS5 query: quoted tokens only, so that nothing a demand says is read as syntax. Empty when nothing is asked.
+    The FTS5 query: quoted tokens only, so that nothing a demand says is syntax. Empty when nothing is asked.
     """
     parts = []
     if wanted:
@@ -302,7 +305,7 @@ def _any_of(tokens: dict[str, str]) -> str:
 
 def _word_reasons(capabilities: str, words: dict[str, str]) -> dict[str, str]:
     """
-    Reasons by words, for capabilities that name no known concept, or of which two words outside it are asked for.
+    Reasons by words, for capabilities without a known concept, or with two wanted words beside it.
 
     One word beside a known concept says how, not what: wedding photography is no answer to a wedding singer.
     """
@@ -339,7 +342,8 @@ def _covering(found: list[_Found], limit: int) -> list[_Found]:
     if len(found) <= limit:
         return found
     covered: set[str] = set()
-    first, rest = [], []
+    first: list[_Found] = []
+    rest: list[_Found] = []
     for row in found:
         (rest if row[4] <= covered else first).append(row)
         covered |= row[4]

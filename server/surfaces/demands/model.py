@@ -1,9 +1,10 @@
 """
-A demand's life as tables and pure functions: what may follow what, what a command becomes, what an event changes.
+A demand's life as tables and pure functions: what may follow what, what commands become, what events change.
 
-A demand is understood, then filtered (agents are found for it), then negotiated until it ends. The next release adds rows
-to `TRANSITIONS` and `_CHANGES`; nothing else here knows which events exist. Whoever may append to a demand's stream can
-append anything: what has no row, or a payload of another shape, only moves the position.
+A demand is understood, then filtered (agents are found for it), then negotiated until it ends. What is
+added to a negotiation is added as rows of `TRANSITIONS` and `_CHANGES`. Whoever may append to a demand's
+stream can append anything: an event without a row only moves the position, and of a payload only what has
+the right type counts.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from server.errors import Conflict, InvalidBody, TooLarge
-from server.events import Event, NewEvent, new_event, payload_json
+from server.events import Event, NewEvent, new_event
 from server.surfaces.demands.understanding import Understanding
 
 SOURCE = "towow"  # who publishes what this surface decides
@@ -62,7 +63,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 class DemandState(msgspec.Struct, frozen=True):
     """
-    A demand folded from its stream. `created_*` are of the understanding, 0 and "" before it; `last_seq` is the position.
+    A demand folded from its stream; `created_*` are of the understanding, 0 and "" before it.
     """
 
     demand_id: str
@@ -228,7 +229,7 @@ def _objects(payload: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def decide(state: DemandState, command: Command) -> list[NewEvent]:
     """
-    The events that a command becomes, in order. Raises `Conflict` with `phase` when the state does not allow it.
+    The events that a command becomes, in order. Raises `Conflict` with `phase` when that forbids it.
     """
     match command:
         case Submit():
@@ -260,7 +261,7 @@ def _record_candidates(state: DemandState, command: RecordCandidates) -> list[Ne
     _require(
         state,
         FILTERED,
-        f"demand {state.demand_id} is {state.phase}: candidates are recorded once, when it is understood",
+        f"demand {state.demand_id} is {state.phase}; candidates are recorded once",
     )
     events = [_event(state.demand_id, FILTERED, candidates=list(command.candidates))]
     if not command.candidates:
@@ -284,7 +285,7 @@ def _event(demand_id: str, event_type: str, **fields: Any) -> NewEvent:
 
 def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
     """
-    The text as it is stored: trimmed, line ends as `\\n`. Raises `InvalidBody` or `TooLarge` (over `limit` characters).
+    The text as it is stored: trimmed, with LF line ends. Raises `InvalidBody`, or `TooLarge` over `limit`.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     _refuse_controls(text, "raw_input")
@@ -299,7 +300,7 @@ def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
 
 def check_user_id(text: str | None) -> str:
     """
-    The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` (1 to 200 characters on one line).
+    The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` unless a line of up to 200.
     """
     text = (text or "").strip() or "anonymous"
     _refuse_controls(text, "user_id")
@@ -408,25 +409,38 @@ def status(state: DemandState) -> dict[str, Any]:
     }
 
 
-def render_sse_event(event: Event) -> dict[str, Any]:
-    """
-    An event as source 000 shows it, live and in history. Its payload always has `demand_id` and `channel_id`.
-    """
-    demand_id = event.stream.partition(":")[2]
-    return {
-        "event_id": event.event_id,
-        "event_type": event.event_type,
-        "timestamp": event.timestamp,
-        "payload": {"demand_id": demand_id, "channel_id": channel_id_of(demand_id)} | event.payload,
-        "seq": event.seq,
-        "revision": event.revision,
-        "source": event.source,
-    }
+class _Ids(msgspec.Struct):
+    demand_id: msgspec.Raw = msgspec.Raw()
+    channel_id: msgspec.Raw = msgspec.Raw()
+
+
+_decode_ids = msgspec.json.Decoder(_Ids).decode
 
 
 def encode_sse_event(event: Event) -> bytes:
     """
-    `render_sse_event` as one line of JSON that is safe in an SSE data line.
+    An event as source 000 shows it, live and in history: one line of JSON, safe after `data: `.
+
+    Its payload always has `demand_id` and `channel_id`; where the stored one lacks them, the stream's.
     """
-    rendered = render_sse_event(event)
-    return payload_json(rendered).encode()
+    payload = event.payload_json
+    ids = _decode_ids(payload)
+    demand_id = event.stream.partition(":")[2]
+    missing = {} if bytes(ids.demand_id) else {"demand_id": demand_id}
+    if not bytes(ids.channel_id):
+        missing["channel_id"] = channel_id_of(demand_id)
+    if missing:
+        head = msgspec.json.encode(missing).decode()
+        payload = head if payload == "{}" else f"{head[:-1]},{payload[1:]}"
+    return (
+        f'{{"event_id":"{event.event_id}","event_type":"{event.event_type}","timestamp":"{event.timestamp}",'
+        f'"payload":{payload},"seq":{event.seq},"revision":{event.revision},"source":"{event.source}"}}'
+    ).encode()
+
+
+def render_sse_event(event: Event) -> dict[str, Any]:
+    """
+    What `encode_sse_event` encodes: event_id, event_type, timestamp, payload, and seq, revision, source.
+    """
+    rendered: dict[str, Any] = msgspec.json.decode(encode_sse_event(event))
+    return rendered

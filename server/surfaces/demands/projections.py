@@ -1,7 +1,8 @@
 """
-The list of demands as a table: one row each, written with the events, for pages and for the coordinator's start.
+The list of demands as a table: one row each, written with the events, for lists and the coordinator's start.
 
-The row follows the same `TRANSITIONS` as the state in `model.py`; everything else about a demand is folded from its stream.
+A row follows the same `TRANSITIONS` as the state in `model.py`; the rest of a demand is folded from its
+stream.
 """
 
 from typing import Any
@@ -12,14 +13,18 @@ from server.events import Event
 from server.surfaces.demands.matching import Connection
 from server.surfaces.demands.model import DemandState, evolve, initial, summary
 
-_COLUMNS = "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq"
+_COLUMNS = (
+    "demand_id, channel_id, user_id, surface_demand, phase, current_round,"
+    " created_at, updated_at, created_seq, last_seq"
+)
 
 
 def project_demand(connection: Connection, event: Event) -> None:
     """
     Fold one event of a demand's stream into its row; again with the same or an older event, no change.
 
-    A demand has a row from its understanding on. An event that means nothing to it costs one read and one update.
+    A demand has a row from its understanding on. An event that means nothing to it costs a read and an
+    update.
     """
     demand_id = event.stream.partition(":")[2]
     row = connection.execute(f"SELECT {_COLUMNS} FROM demands WHERE demand_id = ?", (demand_id,)).fetchone()  # noqa: S608
@@ -50,7 +55,7 @@ def list_demands(
     connection: Connection, limit: int, before_seq: int | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
     """
-    At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are older ones.
+    At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
     """
     sql = f"SELECT {_COLUMNS} FROM demands WHERE created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
     rows = connection.execute(sql, (2**63 - 1 if before_seq is None else before_seq, limit + 1)).fetchall()
@@ -62,7 +67,8 @@ def open_demands(connection: Connection) -> list[str]:
     The ids of the demands that wait for candidates, oldest first.
     """
     rows = connection.execute(
-        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
+        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood'"
+        " ORDER BY created_seq"
     ).fetchall()
     return [demand_id for (demand_id,) in rows]
 

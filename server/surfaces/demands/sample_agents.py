@@ -1,7 +1,8 @@
 """
 The sample agents: somebody to answer a newcomer's first demand, one agent for every trade in the lexicon.
 
-They are registered at the first start when `[negotiation] sample_agents` is on; after that they are ordinary agents.
+They are registered at the first start when `[negotiation] sample_agents` is on, and ordinary agents after
+that.
 """
 
 from typing import TypedDict

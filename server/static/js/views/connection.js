@@ -3,7 +3,7 @@
  *
  * The countdown ticks outside of live regions, so that a screen reader hears changes of state only.
  *
- * @import { StreamState } from "../stream.js"
+ * @import { StreamState } from "../stream-options.js"
  * @import { Translator } from "../i18n.js"
  */
 

@@ -6,8 +6,8 @@
  * @import { Translator } from "../i18n.js"
  */
 
-import { element, fill, reconcile } from "../html.js";
-import { isNew, newSinceLastVisit } from "../state.js";
+import { element, reconcile, refill } from "../html.js";
+import { hasNews, newSinceLastVisit } from "../state.js";
 import { byId } from "./static-texts.js";
 
 /**
@@ -36,7 +36,6 @@ export function demandsView({ retry, older }) {
     more.disabled = false;
   });
   list.addEventListener("keydown", moveFocus);
-  let shownState = "";
 
   return {
     render(state, t, now) {
@@ -44,19 +43,17 @@ export function demandsView({ retry, older }) {
       reconcile(list, state.order, {
         key: (id) => id,
         version: (id) => {
-          const { status, phase, last_seq, surface_demand, updated_at } = state.demands[id];
+          const { status, phase, surface_demand, updated_at } = state.demands[id];
           const ago = t.ago(updated_at, now);
-          return JSON.stringify([t.language, status, phase, surface_demand, ago, id === chosen, isNew(state, last_seq)]);
+          return JSON.stringify([t.language, status, phase, surface_demand, ago, id === chosen, hasNews(state, id)]);
         },
         build: (id) => row(state, state.demands[id], id === chosen, t, now),
       });
       more.hidden = !state.hasMore;
       const count = newSinceLastVisit(state);
       byId("since-visit").textContent = count ? t.count("demands.since", count) : "";
-      const wanted = JSON.stringify([state.status, state.error, state.order.length === 0, t.language]);
-      if (wanted === shownState) return;
-      shownState = wanted;
-      fill(byId("demands-state"), stateOf(state, t, retry));
+      const version = JSON.stringify([state.status, state.error, state.order.length === 0, t.language]);
+      refill(byId("demands-state"), version, () => stateOf(state, t, retry));
     },
   };
 }
@@ -101,7 +98,7 @@ function stateOf(state, t, retry) {
  * @returns {HTMLElement}
  */
 function row(state, demand, isChosen, t, now) {
-  const news = isNew(state, demand.last_seq) && element("span", { class: "new", title: t.text("demands.new") });
+  const news = hasNews(state, demand.demand_id) && element("span", { class: "new", title: t.text("demands.new") });
   const link = element(
     "a",
     { href: `#${demand.demand_id}`, class: "demand", "aria-current": isChosen ? "true" : false },

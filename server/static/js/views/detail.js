@@ -7,7 +7,7 @@
  */
 
 import { historyPath } from "../api.js";
-import { element, fill, icon } from "../html.js";
+import { element, icon, refill } from "../html.js";
 import { statusBadge } from "./demands.js";
 import { byId } from "./static-texts.js";
 
@@ -18,21 +18,23 @@ const COPIED_MS = 1600;
  */
 export function detailView() {
   const head = byId("detail-head");
-  let shown = "";
+  /** @type {string | undefined} */
+  let shownId;
   return {
     render(state, t, now) {
       byId("main").dataset.view = state.timeline ? "detail" : "list";
       const id = state.timeline?.id;
       const demand = id ? state.demands[id] : undefined;
       const isMissing = state.timeline?.history === "missing";
-      // Built again only when something in it changed, so that focus and the open SQL stay.
-      const wanted = JSON.stringify([t.language, id, isMissing, demand, demand && t.ago(demand.updated_at, now)]);
-      if (wanted === shown) return;
-      const isSqlOpen = Boolean(id && head.querySelector("details.sql")?.open && shown.includes(`"${id}"`));
-      shown = wanted;
-      if (!id) fill(head, welcome(t));
-      else if (isMissing) fill(head, back(t), missing(id, t));
-      else fill(head, back(t), demand ? summary(demand, t, now) : placeholder(id), sources(id, isSqlOpen, t));
+      const version = JSON.stringify([t.language, id, isMissing, demand, demand && t.ago(demand.updated_at, now)]);
+      const isSqlOpen = id === shownId && Boolean(head.querySelector("details.sql")?.open);
+      shownId = id;
+      document.title = demand ? `${demand.surface_demand} — ToWow` : t.text("page.title");
+      refill(head, version, () => {
+        if (!id) return welcome(t);
+        if (isMissing) return [back(t), missing(id, t)];
+        return [back(t), demand ? summary(demand, t, now) : placeholder(id), sources(id, isSqlOpen, t)];
+      });
     },
   };
 }

@@ -8,7 +8,7 @@
  * @import { Child } from "../html.js"
  */
 
-import { element } from "../html.js";
+import { bar, element } from "../html.js";
 
 const SHOWN_FIELDS = 8;
 const SHOWN_CANDIDATES = 12;
@@ -104,8 +104,8 @@ function filtered(payload, t) {
  */
 function scoreOf(score, best, t) {
   const text = Math.abs(score) >= 10 ? score.toFixed(0) : score.toFixed(2);
-  const meter = element("meter", { min: 0, max: best || 1, value: Math.abs(score), "aria-hidden": "true" });
-  return element("span", { class: "score", title: t.text("payload.score", { score: text }) }, meter, element("span", {}, text));
+  const label = t.text("payload.score", { score: text });
+  return element("span", { class: "score", title: label }, bar(Math.abs(score) / (best || 1)), element("span", {}, text));
 }
 
 /**

@@ -11,7 +11,6 @@
  */
 export function renderStaticTexts(t) {
   document.documentElement.lang = t.language === "zh" ? "zh-CN" : "en";
-  document.title = t.text("page.title");
   for (const node of document.querySelectorAll("[data-text], [data-placeholder], [data-label]")) {
     const { text, placeholder, label } = /** @type {HTMLElement} */ (node).dataset;
     if (text) node.textContent = t.text(text);

@@ -11,7 +11,7 @@
  * @typedef {{kind: "event", event: StoredEvent, previous: StoredEvent | undefined} | {kind: "divider"}} Row
  */
 
-import { element, fill, reconcile } from "../html.js";
+import { element, reconcile, refill } from "../html.js";
 import { isNew } from "../state.js";
 import { renderPayload } from "./payload.js";
 import { byId } from "./static-texts.js";
@@ -69,15 +69,18 @@ export function timelineView(retry) {
     reconcile(list, rowsOf(state, timeline, hidden), {
       key: (row) => (row.kind === "event" ? row.event.seq : "divider"),
       version: (row) => (row.kind === "event" ? `${t.language} ${row.previous?.seq ?? 0}` : t.language),
-      build: (row) => (row.kind === "event" ? eventRow(row, t) : divider(t)),
+      build: (row) => (row.kind === "event" ? eventRow(row, isGrowing, t) : divider(t)),
     });
     byId("timeline-count").textContent = timeline.events.length ? t.count("timeline.events", timeline.events.length) : "";
     const showEarlier = () => {
       shownEvents += WINDOW_EVENTS;
       if (last) render(last.state, last.t);
     };
-    fill(byId("timeline-top"), above(timeline, hidden, showEarlier, t));
-    fill(byId("timeline-end"), below(state, timeline, retry, t));
+    const { history, error, trimmedBefore } = timeline;
+    refill(byId("timeline-top"), JSON.stringify([t.language, trimmedBefore, hidden]), () => above(timeline, hidden, showEarlier, t));
+    const status = state.demands[id]?.status ?? "processing";
+    const version = JSON.stringify([t.language, id, status, history, error, timeline.events.length === 0]);
+    refill(byId("timeline-end"), version, () => below(timeline, status, retry, t));
     const added = timeline.events.length - renderedEvents;
     renderedEvents = timeline.events.length;
     if (isGrowing && added > 0) {
@@ -108,10 +111,11 @@ function rowsOf(state, { events }, hidden) {
 
 /**
  * @param {Extract<Row, {kind: "event"}>} row
+ * @param {boolean} isLive whether it arrives before the reader's eyes
  * @param {Translator} t
  * @returns {HTMLElement}
  */
-function eventRow({ event, previous }, t) {
+function eventRow({ event, previous }, isLive, t) {
   const { seq, revision, event_type, timestamp, source } = event;
   const after = previous ? Date.parse(timestamp) - Date.parse(previous.timestamp) : NaN;
   const hasName = t.has(`event.${event_type}`);
@@ -122,7 +126,7 @@ function eventRow({ event, previous }, t) {
   });
   return element(
     "li",
-    { class: "event", dataset: { seq, type: event_type } },
+    { class: isLive ? "event live" : "event", dataset: { seq, type: event_type } },
     element("span", { class: "node", "aria-hidden": "true" }),
     element(
       "div",
@@ -139,7 +143,7 @@ function eventRow({ event, previous }, t) {
     element(
       "div",
       { class: "meta" },
-      element("span", { title: t.text("timeline.source") }, source),
+      element("span", {}, t.text("timeline.source", { source })),
       hasName && element("code", {}, event_type),
       element("span", {}, t.text("timeline.position", { seq: String(seq), revision: String(revision) })),
       json,
@@ -174,12 +178,12 @@ function above({ trimmedBefore }, hidden, showEarlier, t) {
 }
 
 /**
- * @param {PageState} state
  * @param {Timeline} timeline
+ * @param {string} status of the demand
  * @param {() => void} retry
  * @param {Translator} t
  */
-function below(state, { id, history, error, events }, retry, t) {
+function below({ history, error, events }, status, retry, t) {
   if (history === "failed") {
     return element(
       "div",
@@ -191,7 +195,6 @@ function below(state, { id, history, error, events }, retry, t) {
   if (history === "loading") {
     return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
   }
-  const status = state.demands[id]?.status ?? "processing";
   if (status !== "processing") return element("p", { class: "muted note" }, t.text("timeline.ended"));
   return element(
     "p",

@@ -1,0 +1,52 @@
+/**
+ * What a page tells a stream and hears from it: the options of `EventStream`, their defaults, and its states.
+ *
+ * @import { Cursor, StoredEvent } from "./types.js"
+ * @import { Environment } from "./environment.js"
+ * @import { ResetDetails } from "./poll.js"
+ */
+
+/**
+ * @typedef {"connecting" | "connected" | "reconnecting" | "offline" | "polling" | "closed"} StateName
+ *
+ * @typedef {object} StreamState
+ * @property {StateName} name
+ * @property {number} attempt failures in a row; 0 when all is well
+ * @property {number | null} nextTryAt when the stream is tried next, ms since 1970; null: right now, or not planned
+ * @property {string | null} reason why it is closed or interrupted: `network`, `silence`, `handler`, `capacity`,
+ *   `shutdown`, `throttled`, `ended`, `closed`, or the server's error code
+ *
+ * @typedef {object} StreamOptions
+ * @property {string[]} streams names or patterns, as in `stream=`
+ * @property {string[]} [types] globs over event types, as in `type=`
+ * @property {(event: StoredEvent) => void | Promise<void>} onEvent called in seq order; if it throws or rejects, the
+ *   event comes again with the next connection
+ * @property {(details: ResetDetails) => Cursor | void | Promise<Cursor | void>} onReset the log cannot be continued from
+ *   the cursor: read the snapshot again; return where it ends to go on from there, or nothing to get all that is kept
+ * @property {(state: StreamState) => void} [onState]
+ * @property {(error: unknown) => void} [onHandlerError] what a handler threw; default: to the console
+ * @property {Cursor | null} [start] what the page already shows; wins over the stored cursor
+ * @property {"live" | "beginning"} [whenNew] where to begin without any cursor; default `live`
+ * @property {boolean} [allowPending] wait for a stream that does not exist yet; default false
+ * @property {string} [path] of the stream; default `/api/events/stream`
+ * @property {string} [pollPath] default `/api/events`
+ * @property {number} [baseMs] upper bound of the first delay; default 1,000
+ * @property {number} [capMs] upper bound of any delay; default 30,000
+ * @property {number} [failuresBeforePolling] default 4
+ * @property {number} [pollMs] between two polls; default 3,000
+ * @property {number} [keepaliveSeconds] until the server has told its own; default 15
+ * @property {Partial<Environment>} [environment] replaces parts of the browser
+ */
+
+/** The options that have a default. */
+export const DEFAULTS = {
+  types: /** @type {string[]} */ ([]),
+  whenNew: "live",
+  path: "/api/events/stream",
+  pollPath: "/api/events",
+  baseMs: 1000,
+  capMs: 30_000,
+  failuresBeforePolling: 4,
+  pollMs: 3000,
+  keepaliveSeconds: 15,
+};

@@ -1,0 +1,87 @@
+"""
+A real server process, Debian's Chromium, and a page that fails its test when the browser complains.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.support import Complaints, ServerProcess
+
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """
+    A running server with a database of its own.
+    """
+    process = ServerProcess(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """
+    Debian's Chromium. Without it the tests are skipped, or fail where TOWOW_REQUIRE_BROWSER=1 demands it.
+
+    It ends with the module, because Playwright's event loop would be in the way of async tests elsewhere.
+    """
+    executable = shutil.which("chromium")
+    if executable is None:
+        reason = "no Chromium: apt-get install chromium"
+        if os.environ.get("TOWOW_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    """
+    Fails the test when the browser complained about something unexpected.
+    """
+    complaints = Complaints()
+    yield complaints
+    assert complaints.texts == []
+
+
+@pytest.fixture
+def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """
+    A fresh profile, 1280 px wide and English; options of `new_context` are the fixture's parameter.
+    """
+    options = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **getattr(request, "param", {})}
+    context = chromium.new_context(**options)
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: ServerProcess, complaints: Complaints) -> Page:
+    """
+    The page, connected.
+    """
+    page = context.new_page()
+    complaints.watch(page)
+    page.goto(server.url)
+    page.wait_for_selector('#connection[data-state="connected"]')
+    return page

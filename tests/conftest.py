@@ -1,0 +1,65 @@
+"""
+Fixtures give real objects: SQLite in `tmp_path`, the real application over HTTP. Only the clock is made.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from server.app import LOG, make_app  # noqa: E402
+from server.config import Config, DatabaseSection, NegotiationSection, PollSection, StreamSection  # noqa: E402
+
+
+def pytest_addoption(parser):
+    """
+    Add `--keep-db`, which prints where each test's database is.
+    """
+    parser.addoption("--keep-db", action="store_true", help="print the path of each test's database")
+
+
+@pytest.fixture
+def config(tmp_path, request):
+    """
+    Settings for tests: a fresh file, quick keepalives, no sample agents.
+    """
+    path = tmp_path / "towow.db"
+    if request.config.getoption("--keep-db"):
+        print(f"database: {path}")
+    return Config(
+        database=DatabaseSection(path=str(path), min_free_bytes=0, busy_timeout_seconds=0.2),
+        stream=StreamSection(keepalive_seconds=0.05, demand_keepalive_seconds=0.05, send_timeout_seconds=1.0),
+        poll=PollSection(poll_interval_seconds=0.02, max_poll_interval_seconds=0.05),
+        negotiation=NegotiationSection(sample_agents=False),
+    )
+
+
+@pytest.fixture
+def quiet_config(config):
+    """
+    The same with keepalives that no test lives to see.
+    """
+    return msgspec.structs.replace(
+        config, stream=msgspec.structs.replace(config.stream, keepalive_seconds=60.0, demand_keepalive_seconds=60.0)
+    )
+
+
+@pytest.fixture
+async def client(aiohttp_client, quiet_config):
+    """
+    An HTTP client of the whole application.
+    """
+    return await aiohttp_client(make_app(quiet_config))
+
+
+@pytest.fixture
+def log(client):
+    """
+    The event log behind `client`.
+    """
+    return client.app[LOG]
