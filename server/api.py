@@ -26,8 +26,7 @@ MAX_PAGE_EVENTS = 1_000
 DEFAULT_PAGE_EVENTS = 100
 _PAGE_BYTES = 8_388_608
 
-_NDJSON = "application/x-ndjson"
-_TYPES = frozenset({"application/json", _NDJSON, cloudevents.STRUCTURED, cloudevents.BATCH})
+_TYPES = frozenset({"application/json", params.NDJSON, cloudevents.STRUCTURED, cloudevents.BATCH})
 
 
 class _Many(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,7 +81,7 @@ class EventRoutes:
                 inputs, is_many = parse_json(body, _MANY).events, True
             else:
                 inputs = [parse_json(body, _ONE)]
-        elif media_type == _NDJSON:
+        elif media_type == params.NDJSON:
             inputs, is_many = _parse_lines(body), True
         elif media_type == cloudevents.STRUCTURED:
             inputs = [cloudevents.parse_structured(body)]
@@ -142,8 +141,8 @@ class EventRoutes:
             request,
             selection,
             asked,
-            keepalive_comment=keepalive_comment(request, "keepalive"),
-            is_ndjson=wants_ndjson(request),
+            keepalive_comment=params.keepalive_comment(request, "keepalive"),
+            is_ndjson=params.wants_ndjson(request),
         )
 
     async def one(self, request: web.Request) -> web.StreamResponse:
@@ -237,26 +236,6 @@ class EventRoutes:
         ended = ',"ended":true' if is_over else ""
         events = b",".join([event.canonical() for event in page.events])
         return b'{"events":[' + events + b"]," + f'{tail}"epoch":"{self._log.epoch}"{ended}}}'.encode()
-
-
-def keepalive_comment(request: web.Request, text: str) -> str | None:
-    """
-    The comment of this route, or None when `keepalive=event` asks for named events.
-    """
-    wanted = params.query(request, "keepalive")
-    if wanted not in (None, "event", "comment"):
-        raise InvalidRequest("keepalive must be event or comment", field="keepalive")
-    return None if wanted == "event" else text
-
-
-def wants_ndjson(request: web.Request) -> bool:
-    """
-    Whether `format=ndjson` or the Accept header asks for NDJSON.
-    """
-    wanted = params.query(request, "format")
-    if wanted not in (None, "sse", "ndjson"):
-        raise InvalidRequest("format must be sse or ndjson", field="format")
-    return wanted == "ndjson" or (wanted is None and _NDJSON in request.headers.get("Accept", ""))
 
 
 def _parse_lines(body: bytes) -> list[EventInput]:

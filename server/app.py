@@ -20,6 +20,13 @@ from server.follower import Followers, Timing
 from server.hub import Hub
 from server.pages import PageRoutes
 from server.retention import run_retention
+from server.surfaces.demands import matching
+from server.surfaces.demands import model as demands
+from server.surfaces.demands.agent_routes import AgentRoutes
+from server.surfaces.demands.coordinator import Coordinator
+from server.surfaces.demands.matching import project_agent
+from server.surfaces.demands.projections import project_demand
+from server.surfaces.demands.routes import DemandRoutes
 from server.transports import Streaming
 from server.writer import Projection
 
@@ -31,8 +38,8 @@ FOLLOWERS = web.AppKey("followers", Followers)
 _RESERVED_CONNECTIONS = 64
 
 # Which event types end a stream of a kind, and which projections are written with its events.
-TERMINAL_EVENTS: dict[str, frozenset[str]] = {}
-PROJECTIONS: dict[str, list[Projection]] = {}
+TERMINAL_EVENTS: dict[str, frozenset[str]] = {demands.KIND: demands.TERMINAL_EVENTS}
+PROJECTIONS: dict[str, tuple[Projection, ...]] = {demands.KIND: (project_demand,), matching.KIND: (project_agent,)}
 
 
 def is_terminal(stream: str, event_type: str) -> bool:
@@ -68,16 +75,22 @@ def make_app(
     )
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
     streaming = Streaming(log, followers, timing, room)
+    coordinator = Coordinator(log, bus, config.negotiation)
 
     app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
-    for routes in (EventRoutes(log, followers, streaming, config), PageRoutes()):
-        app.router.add_routes(routes.table())
+    for table in (
+        DemandRoutes(log, followers, streaming, config).table(),
+        AgentRoutes(log, config).table(),
+        EventRoutes(log, followers, streaming, config).table(),
+        PageRoutes().table(),
+    ):
+        app.router.add_routes(table)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with database, log:
+        async with database, log, coordinator:
             trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield

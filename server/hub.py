@@ -122,6 +122,13 @@ class Hub:
         """
         return sum(len(group.members) for group in self._groups.values() if group.encoding is not None)
 
+    @property
+    def tail_events(self) -> int:
+        """
+        Events in the shared tail.
+        """
+        return len(self._tail)
+
     def count_for(self, event: Event) -> int:
         """
         Live followers with a connection that this event will be written to.

@@ -4,7 +4,7 @@ Reading requests: queries, cursors and bodies. Whatever cannot be read is refuse
 
 import asyncio
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -21,8 +21,8 @@ _TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
 _CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "after", "since")
 MAX_TAIL_EVENTS = 1_000
 
+NDJSON = "application/x-ndjson"
 JSON_TYPES = frozenset({"application/json"})
-_OBJECT: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def query(request: web.Request, name: str) -> str | None:
@@ -125,6 +125,26 @@ def parse_cursor(text: str, name: str) -> int | str:
         return text
     allowed = "a seq" if name == "since_seq" else "a seq or an event_id"
     raise InvalidRequest(f"{name} must be {allowed}, not {text[:40]!r}", field=name)
+
+
+def keepalive_comment(request: web.Request, text: str) -> str | None:
+    """
+    The comment of this route, or None when `keepalive=event` asks for named events.
+    """
+    wanted = query(request, "keepalive")
+    if wanted not in (None, "event", "comment"):
+        raise InvalidRequest("keepalive must be event or comment", field="keepalive")
+    return None if wanted == "event" else text
+
+
+def wants_ndjson(request: web.Request) -> bool:
+    """
+    Whether `format=ndjson` or the Accept header asks for NDJSON.
+    """
+    wanted = query(request, "format")
+    if wanted not in (None, "sse", "ndjson"):
+        raise InvalidRequest("format must be sse or ndjson", field="format")
+    return wanted == "ndjson" or (wanted is None and NDJSON in request.headers.get("Accept", ""))
 
 
 def media_type(request: web.Request) -> str:

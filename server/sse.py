@@ -6,6 +6,7 @@ Observed on real clients and pinned in `tests/test_sse.py`: LF only; every block
 comment line with one newline, because a blank line after it makes phantom messages.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ from aiohttp.web import BaseRequest, StreamResponse
 from aiohttp_sse import EventSourceResponse
 
 from server.events import Event, timestamp_of
+
+Dialect = Callable[[Event], bytes]
 
 STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
@@ -25,17 +28,19 @@ class SseWire(msgspec.Struct, frozen=True):
     """
     Events as SSE blocks. `is_chunked`: the connection speaks HTTP/1.1, so a write is one chunk.
 
-    `keepalive_comment` None sends keepalives as `event: keepalive`, for clients that must see them.
+    `keepalive_comment` None sends keepalives as `event: keepalive`, for clients that must see them. `dialect` renders an event
+    as one line of JSON.
     """
 
     is_chunked: bool = True
     keepalive_comment: str | None = "keepalive"
+    dialect: Dialect = Event.canonical
 
     def event(self, event: Event) -> bytes:
         """
-        `id: <seq>` and the canonical JSON.
+        `id: <seq>` and the event in its dialect.
         """
-        return b"id: %d\ndata: %b\n\n" % (event.seq, event.canonical())
+        return b"id: %d\ndata: %b\n\n" % (event.seq, self.dialect(event))
 
     def wrap(self, data: bytes) -> bytes:
         """

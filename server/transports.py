@@ -13,7 +13,7 @@ from server.eventlog import EventLog
 from server.events import Event
 from server.follower import Ended, Follower, Followers, Socket, Timing, Wire
 from server.selection import Selection
-from server.sse import STREAM_HEADERS, SseResponse, SseWire, chunk
+from server.sse import STREAM_HEADERS, Dialect, SseResponse, SseWire, chunk
 
 _CAPACITY_RETRY_FACTOR = 5
 
@@ -24,12 +24,13 @@ class NdjsonWire(msgspec.Struct, frozen=True):
     """
 
     is_chunked: bool = True
+    dialect: Dialect = Event.canonical
 
     def event(self, event: Event) -> bytes:
         """
-        The canonical JSON and a newline.
+        The event in its dialect and a newline.
         """
-        return event.canonical() + b"\n"
+        return self.dialect(event) + b"\n"
 
     def wrap(self, data: bytes) -> bytes:
         """
@@ -61,11 +62,13 @@ class WebSocketWire(msgspec.Struct, frozen=True):
     One text message per event, with the same JSON as NDJSON; a keepalive is a ping.
     """
 
+    dialect: Dialect = Event.canonical
+
     def event(self, event: Event) -> bytes:
         """
-        The canonical JSON as one text frame.
+        The event in its dialect as one text frame.
         """
-        return _frame(0x1, event.canonical())
+        return _frame(0x1, self.dialect(event))
 
     def wrap(self, data: bytes) -> bytes:
         """
@@ -129,6 +132,7 @@ class Streaming:
         keepalive_seconds: float | None = None,
         keepalive_comment: str | None = "keepalive",
         is_ndjson: bool = False,
+        dialect: Dialect = Event.canonical,
     ) -> web.StreamResponse:
         """
         Stream the selection on the transport that the request asks for.
@@ -144,17 +148,17 @@ class Streaming:
         if keepalive_seconds is not None:
             timing = timing._replace(keepalive_seconds=keepalive_seconds)
         if is_websocket:
-            return await self._serve_websocket(request, selection, start, timing)
+            return await self._serve_websocket(request, selection, start, WebSocketWire(dialect), timing)
         is_chunked = request.version >= (1, 1)
         wire: Wire
         response: web.StreamResponse
         if is_ndjson:
-            wire = NdjsonWire(is_chunked)
+            wire = NdjsonWire(is_chunked, dialect)
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **STREAM_HEADERS})
             if is_chunked:
                 response.enable_chunked_encoding()
         else:
-            wire = SseWire(is_chunked, keepalive_comment)
+            wire = SseWire(is_chunked, keepalive_comment, dialect)
             response = SseResponse()
         await response.prepare(request)
         follower = self._follower(request, selection, start, wire, timing)
@@ -167,7 +171,7 @@ class Streaming:
         return response
 
     async def _serve_websocket(
-        self, request: web.Request, selection: Selection, start: Start, timing: Timing
+        self, request: web.Request, selection: Selection, start: Start, wire: Wire, timing: Timing
     ) -> web.StreamResponse:
         socket = web.WebSocketResponse(compress=False, timeout=1.0)
         await socket.prepare(request)
@@ -175,7 +179,7 @@ class Streaming:
             await socket.send_json({"control": "end", "reason": "ended", "last_seq": start.cursor})
             await socket.close()
             return socket
-        follower = self._follower(request, selection, start, WebSocketWire(), timing)
+        follower = self._follower(request, selection, start, wire, timing)
         if follower is None:
             await socket.close()
             return socket

@@ -88,7 +88,7 @@ def run_cli(*arguments: str, stdin: str | None = None, **environment: str) -> Re
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def start_server(db: Path, port: int = 0) -> tuple[Popen[str], str]:
+def start_server(db: Path, port: int = 0, *, sample_agents: bool = False) -> tuple[Popen[str], str]:
     """Start a server, as the default command, and wait until it says where it listens."""
     process = Popen(
         [sys.executable, RUN, "--port", str(port), "--db", str(db)],
@@ -97,7 +97,10 @@ def start_server(db: Path, port: int = 0) -> tuple[Popen[str], str]:
         stderr=STDOUT,
         text=True,
         cwd=db.parent,
-        env=environment_with(TOWOW__STREAM__RETRY_MILLISECONDS="20"),
+        env=environment_with(
+            TOWOW__STREAM__RETRY_MILLISECONDS="20",
+            TOWOW__NEGOTIATION__SAMPLE_AGENTS=str(sample_agents).lower(),
+        ),
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -117,7 +120,7 @@ def stop(process: Popen[str]) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for the tests of this file; each uses streams of its own."""
     db = tmp_path_factory.mktemp("cli") / "towow.db"
-    process, url = start_server(db)
+    process, url = start_server(db, sample_agents=True)
     yield Served(url, db)
     stop(process)
 

@@ -20,7 +20,7 @@ from server.app import FOLLOWERS, make_app
 from server.client import Client, CursorLost, Frame, Retry, SseParser, Unreachable
 from server.client.answers import read_error
 from server.client.following import Position
-from server.config import Config, DatabaseSection, StreamSection
+from server.config import Config, DatabaseSection, NegotiationSection, StreamSection
 from server.errors import (
     Conflict,
     Gone,
@@ -796,6 +796,7 @@ async def real(tmp_path: Any, aiohttp_server: Any) -> Any:
     """The real server on a file of its own."""
     config = Config(
         database=DatabaseSection(path=str(tmp_path / "towow.db")),
+        negotiation=NegotiationSection(sample_agents=False),
         stream=StreamSection(max_events_per_stream=7, retry_milliseconds=1),
     )
     return await aiohttp_server(make_app(config))

@@ -278,26 +278,30 @@ class Following(RuleBasedStateMachine):
 
     def teardown(self):
         """
-        In the end everybody has everything.
+        In the end everybody has everything, and nothing is left open.
         """
-        if hasattr(self, "log"):
-
-            async def settle():
-                await self.log.refresh()
-                for selection, cursor, peer, _ in self.followers:
-                    peer.speed_up()
-                    wanted = self.expected(selection, cursor)
-                    await until(lambda peer=peer, wanted=wanted: len(peer.events()) >= len(wanted))
-                    assert [event["seq"] for event in peer.events()] == wanted
-                for entry in self.followers:
-                    entry[3].cancel()
-                await asyncio.gather(*(entry[3] for entry in self.followers), return_exceptions=True)
+        try:
+            if hasattr(self, "log"):
+                self.run(self.settle())
+        finally:
+            for entry in self.followers:
+                self.run(self.cut(entry))
+            if hasattr(self, "log"):
                 assert self.log.hub.follower_count == 0
-                await self.context.__aexit__(None, None, None)
+                self.run(self.context.__aexit__(None, None, None))
+            self.loop.close()
+            self.folder.cleanup()
 
-            self.run(settle())
-        self.loop.close()
-        self.folder.cleanup()
+    async def settle(self):
+        """
+        Let every reader read, until it has what it should get.
+        """
+        await self.log.refresh()
+        for selection, cursor, peer, _ in self.followers:
+            peer.speed_up()
+            wanted = self.expected(selection, cursor)
+            await until(lambda peer=peer, wanted=wanted: len(peer.events()) >= len(wanted), timeout=2)
+            assert [event["seq"] for event in peer.events()] == wanted
 
 
 Following.TestCase.settings = settings(

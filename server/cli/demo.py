@@ -15,7 +15,7 @@ from server.client import Client
 from server.events import Event
 
 SAMPLES = {
-    "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and somebody to plan it.",
+    "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
     "zh": "我想下周末办一场30人的技术分享会，需要场地、讲者，还需要有人策划活动。",
 }
 
@@ -85,11 +85,18 @@ async def _watch(client: Client, stream: str) -> None:
 
 def _show_understanding(answer: dict[str, Any]) -> None:
     understanding = answer["understanding"]
-    wanted = ", ".join(f"{each['capability']} ({each['term']})" for each in understanding["capabilities"])
+    wanted = ", ".join(_wanted(each["capability"], each["term"]) for each in understanding["capabilities"])
     out = console()
     out.print(Text.assemble(("meant   ", "bold"), safe_text(understanding["surface_demand"])))
     out.print(Text.assemble(("wanted  ", "bold"), safe_text(wanted or "nothing particular")))
     out.print(Text.assemble(("sure    ", "bold"), safe_text(understanding["confidence"])))
+
+
+def _wanted(capability: str, term: str) -> str:
+    """
+    A capability, and how the demand says it where that differs.
+    """
+    return capability if term == capability.replace("_", " ") else f"{capability} ({term})"
 
 
 def _show_candidates(event: Event) -> bool:

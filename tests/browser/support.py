@@ -114,9 +114,13 @@ class ServerProcess:
         """
         The whole history of a demand.
         """
-        page = self.get(f"/api/events?stream=demand:{demand_id}&since_seq=0&limit=1000")
-        assert page["has_more"] is False
-        return list(page["events"])
+        events: list[dict[str, Any]] = []
+        page = {"has_more": True, "next_since_seq": 0}
+        while page["has_more"]:
+            since_seq = page["next_since_seq"]
+            page = self.get(f"/api/events?stream=demand:{demand_id}&since_seq={since_seq}&limit=1000")
+            events += page["events"]
+        return events
 
 
 class Complaints:

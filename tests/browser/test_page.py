@@ -259,7 +259,7 @@ def test_a_demand_submitted_elsewhere_appears_by_itself(page: Page, server: Serv
 
 def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: ServerProcess) -> None:
     """
-    A deep link shows more history than one page of the API holds, in order; back leads to the list.
+    A deep link reads more history than one page of the API holds; the newest rows first, others on request.
     """
     demand_id = server.submit(ENGLISH)
     notes = [
@@ -269,6 +269,9 @@ def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: 
     for first in range(0, 1200, 100):
         server.post("/api/events", {"events": notes[first : first + 100]})
     page.goto(f"{server.url}/#{demand_id}")
+    expect(page.locator("#timeline-count")).to_have_text("1,202 events")
+    assert shown(page) == stored(server, demand_id)[-1000:]
+    page.click("#timeline-top button")
     wait_for_rows(page, 1202)
     seqs = [seq for seq, _ in shown(page)]
     assert seqs == sorted(set(seqs))

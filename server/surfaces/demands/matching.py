@@ -108,11 +108,12 @@ def stream_of(agent_id: str) -> str:
     return f"{KIND}:{agent_id}"
 
 
-def agent_registered(agent: Agent) -> NewEvent:
+def agent_registered(agent: Agent, *, event_id: str | None = None) -> NewEvent:
     """
     The event that registers an agent, or replaces what it said before.
     """
-    return new_event(stream_of(agent.agent_id), REGISTERED, msgspec.to_builtins(agent), source=SOURCE)
+    payload = msgspec.to_builtins(agent)
+    return new_event(stream_of(agent.agent_id), REGISTERED, payload, event_id=event_id, source=SOURCE)
 
 
 def agent_removed(agent_id: str) -> NewEvent:

@@ -117,7 +117,16 @@ class RecordCandidates(msgspec.Struct, frozen=True):
     candidates: tuple[dict[str, Any], ...]
 
 
-Command = Submit | RecordCandidates
+class Fail(msgspec.Struct, frozen=True):
+    """
+    The command to end a demand that cannot go on; `reason` is a code, `message` is for people.
+    """
+
+    reason: str
+    message: str
+
+
+Command = Submit | RecordCandidates | Fail
 
 
 def status_of(phase: str) -> Status:
@@ -236,6 +245,9 @@ def decide(state: DemandState, command: Command) -> list[NewEvent]:
             return _submit(state, command)
         case RecordCandidates():
             return _record_candidates(state, command)
+        case Fail():
+            _require(state, FAILED, f"demand {state.demand_id} is {state.phase}")
+            return [_event(state.demand_id, FAILED, reason=command.reason, message=command.message)]
         case _:
             assert_never(command)
 

@@ -16,7 +16,7 @@ import { isNew } from "../state.js";
 import { renderPayload } from "./payload.js";
 import { byId } from "./static-texts.js";
 
-const WINDOW_EVENTS = 2000; // rows in the document at first; more on request
+const WINDOW_EVENTS = 1000; // rows in the document at first; more on request
 const AT_END_PX = 140; // how far from the end still counts as looking at it
 
 /**
@@ -65,12 +65,16 @@ export function timelineView(retry) {
     const wasAtEnd = isAtEnd();
     const isGrowing = renderedEvents > 0 && timeline.history === "ready";
     const hidden = Math.max(0, timeline.events.length - shownEvents);
-    list.setAttribute("aria-busy", String(timeline.history === "loading"));
-    reconcile(list, rowsOf(state, timeline, hidden), {
-      key: (row) => (row.kind === "event" ? row.event.seq : "divider"),
-      version: (row) => (row.kind === "event" ? `${t.language} ${row.previous?.seq ?? 0}` : t.language),
-      build: (row) => (row.kind === "event" ? eventRow(row, isGrowing, t) : divider(t)),
-    });
+    const isLoading = timeline.history === "loading";
+    list.setAttribute("aria-busy", String(isLoading));
+    // Of a long history the first page is shown at once, the others together: each would push the one before it out.
+    if (!isLoading || hidden === 0) {
+      reconcile(list, rowsOf(state, timeline, hidden), {
+        key: (row) => (row.kind === "event" ? row.event.seq : "divider"),
+        version: (row) => (row.kind === "event" ? `${t.language} ${row.previous?.seq ?? 0}` : t.language),
+        build: (row) => (row.kind === "event" ? eventRow(row, isGrowing, t) : divider(t)),
+      });
+    }
     byId("timeline-count").textContent = timeline.events.length ? t.count("timeline.events", timeline.events.length) : "";
     const showEarlier = () => {
       shownEvents += WINDOW_EVENTS;

@@ -1,0 +1,97 @@
+"""
+The agents that may serve demands, over HTTP: register, list, look, remove.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from server import params
+from server.answers import json_answer
+from server.config import Config
+from server.errors import NotFound
+from server.eventlog import EventLog
+from server.surfaces.demands import matching
+
+
+class _AgentInput(msgspec.Struct, forbid_unknown_fields=True):
+    agent_id: str
+    name: str
+    capabilities: list[str]
+    description: str = ""
+
+
+_AGENT = msgspec.json.Decoder(_AgentInput)
+
+
+class AgentRoutes:
+    """
+    Handlers of `/api/agents*`.
+    """
+
+    def __init__(self, log: EventLog, config: Config) -> None:
+        self._log = log
+        self._config = config
+
+    def table(self) -> Sequence[web.RouteDef]:
+        """
+        The routes.
+        """
+        return (
+            web.post("/api/agents", self.register),
+            web.get("/api/agents", self.list, allow_head=False),
+            web.get("/api/agents/{agent_id}", self.one, allow_head=False),
+            web.delete("/api/agents/{agent_id}", self.remove),
+        )
+
+    async def register(self, request: web.Request) -> web.StreamResponse:
+        """
+        POST /api/agents
+
+        `{agent_id, name, capabilities: [text], description?}`. 201 with the agent and the `seq` of its registration; 200 when
+        it was registered just so before; a changed one replaces the old. Errors: invalid_request, invalid_body,
+        unsupported_media_type, storage_full, unavailable.
+        """
+        given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
+        agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
+        before = await self._log.query(partial(matching.get_agent, agent_id=agent.agent_id))
+        said = {**msgspec.to_builtins(agent), "capabilities": list(agent.capabilities)}
+        if before is not None and all(before[key] == value for key, value in said.items()):
+            return json_answer(before)
+        receipt = (await self._log.append([matching.agent_registered(agent)]))[0]
+        return json_answer({**said, "registered_at": receipt.event.timestamp, "seq": receipt.event.seq}, 201)
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/agents
+
+        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at, seq}], head_seq}`.
+        """
+        head_seq = self._log.head_seq
+        return json_answer({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/agents/{agent_id}
+
+        200 with the agent. Errors: invalid_request, not_found.
+        """
+        agent_id = params.path_id(request, "agent_id")
+        agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
+        if agent is None:
+            raise NotFound(f"there is no agent {agent_id}", field="agent_id")
+        return json_answer(agent)
+
+    async def remove(self, request: web.Request) -> web.StreamResponse:
+        """
+        DELETE /api/agents/{agent_id}
+
+        200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full, unavailable.
+        """
+        agent_id = params.path_id(request, "agent_id")
+        if await self._log.query(partial(matching.get_agent, agent_id=agent_id)) is None:
+            raise NotFound(f"there is no agent {agent_id}", field="agent_id")
+        receipt = (await self._log.append([matching.agent_removed(agent_id)]))[0]
+        return json_answer({"agent_id": agent_id, "removed": True, "seq": receipt.event.seq})

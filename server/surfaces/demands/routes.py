@@ -1,0 +1,193 @@
+"""
+The demands surface over HTTP: submit, look, follow, poll. Source 000's paths and bodies, on the shared log.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from server import params
+from server.answers import JsonAnswer, json_answer
+from server.config import Config
+from server.cursor import resolve
+from server.decider import fold
+from server.errors import Gone, NotFound, RevisionMismatch
+from server.eventlog import EventLog
+from server.follower import Followers
+from server.selection import Selection, select
+from server.surfaces.demands import model
+from server.surfaces.demands.projections import list_demands
+from server.surfaces.demands.understanding import understand
+from server.transports import Streaming
+
+DEFAULT_RECENT_EVENTS = 50
+MAX_RECENT_EVENTS = 200
+MAX_LISTED_DEMANDS = 200
+_ID_ATTEMPTS = 8  # an id of 32 bits may be taken; eight times in a row it is not
+_LONG_TEXT = 1_000  # characters that are read on a thread, so that nobody's stream waits
+_RECENT_BYTES = 8_388_608
+
+
+class _SubmitInput(msgspec.Struct, forbid_unknown_fields=True):
+    raw_input: str
+    user_id: str | None = None
+
+
+_SUBMIT = msgspec.json.Decoder(_SubmitInput)
+
+
+class DemandRoutes:
+    """
+    Handlers of `/api/demand*` and of source 000's `/api/events/*`.
+    """
+
+    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, config: Config) -> None:
+        self._log = log
+        self._followers = followers
+        self._streaming = streaming
+        self._config = config
+
+    def table(self) -> Sequence[web.RouteDef]:
+        """
+        The routes.
+        """
+        return (
+            web.post("/api/demand/submit", self.submit),
+            web.get("/api/demand", self.list, allow_head=False),
+            web.get("/api/demand/{demand_id}", self.one, allow_head=False),
+            web.get("/api/demand/{demand_id}/status", self.status, allow_head=False),
+            web.get("/api/events/stream/{demand_id}", self.stream, allow_head=False),
+            web.get("/api/events/recent/{demand_id}", self.recent, allow_head=False),
+            web.get("/api/events/health", self.health, allow_head=False),
+        )
+
+    async def submit(self, request: web.Request) -> web.StreamResponse:
+        """
+        POST /api/demand/submit
+
+        `{raw_input, user_id?}`. 200 `{demand_id, channel_id, status, understanding: {surface_demand, confidence, capabilities,
+        language}, seq}` when the understanding is on disk; filtering goes on behind it. Errors: invalid_request, invalid_body,
+        too_large, unsupported_media_type, request_timeout, storage_full, unavailable.
+        """
+        given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
+        raw_input = model.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
+        user_id = model.check_user_id(given.user_id)
+        if len(raw_input) > _LONG_TEXT:
+            understanding = await asyncio.to_thread(understand, raw_input)
+        else:
+            understanding = understand(raw_input)
+        for attempt in range(_ID_ATTEMPTS):
+            demand_id = model.new_demand_id()
+            command = model.Submit(demand_id, raw_input, user_id, understanding)
+            events = model.decide(model.initial(demand_id), command)
+            try:
+                receipts = await self._log.append([msgspec.structs.replace(events[0], expected_revision=0)])
+            except RevisionMismatch:  # the id is taken
+                if attempt == _ID_ATTEMPTS - 1:
+                    raise
+                continue
+            state = model.evolve(model.initial(demand_id), receipts[0].event)
+            return json_answer(model.submitted(state))
+        raise AssertionError("unreachable")
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/demand
+
+        `limit=` 1 to 200, `before=` a `created_seq` (exclusive). 200 `{demands: […], has_more, head_seq, epoch}`, newest
+        first, true at `head_seq`. Errors: invalid_request.
+        """
+        limit = params.query_integer(request, "limit", default=50, low=1, high=MAX_LISTED_DEMANDS)
+        before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
+        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
+        demands, has_more = await self._log.query(partial(list_demands, limit=limit, before_seq=before))
+        return json_answer({"demands": demands, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/demand/{demand_id}
+
+        200 with the summary, `raw_input`, `understanding` and `candidates`, true at `last_seq`. Errors: invalid_request,
+        not_found.
+        """
+        return json_answer(model.detail(await self._state(request)))
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/demand/{demand_id}/status
+
+        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found.
+        """
+        return json_answer(model.status(await self._state(request)))
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/events/stream/{demand_id}
+
+        The demand's events in source 000's shape: everything or after a cursor in any form, then live, then `end`.
+        `: heartbeat` every 5 s of silence. 204 at the end of an ended demand. Errors: invalid_request, not_found.
+        """
+        return await self._streaming.serve(
+            request,
+            self._selection(request),
+            params.asked(request),
+            keepalive_seconds=self._config.stream.demand_keepalive_seconds,
+            keepalive_comment=params.keepalive_comment(request, "heartbeat"),
+            is_ndjson=params.wants_ndjson(request),
+            dialect=model.encode_sse_event,
+        )
+
+    async def recent(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/events/recent/{demand_id}
+
+        `count=` 1 to 200 (default 50) and a cursor in any form (`after=`); without one the newest. 200 `{events, count,
+        has_more, next_since_seq, head_seq, epoch}`, oldest first; `has_more`: there are events after these. Errors:
+        invalid_request, not_found, gone.
+        """
+        count = params.query_integer(request, "count", default=DEFAULT_RECENT_EVENTS, low=1, high=MAX_RECENT_EVENTS)
+        selection = self._selection(request)
+        asked = params.asked(request)
+        if asked.cursor is None and asked.start is None:
+            asked = asked._replace(start=f"tail:{count}")
+        start = await resolve(self._log, selection, asked)
+        if start.reset is not None:
+            raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
+        page = await self._log.read(selection, start.cursor, limit=count + 1, max_bytes=_RECENT_BYTES)
+        shown = page.events[:count]
+        has_more = len(page.events) > count or page.through_seq < self._log.head_seq
+        fields = {
+            "count": len(shown),
+            "has_more": has_more,
+            "next_since_seq": shown[-1].seq if has_more else page.through_seq,
+            "head_seq": self._log.head_seq,
+            "epoch": self._log.epoch,
+        }
+        events = b",".join([model.encode_sse_event(event) for event in shown])
+        return JsonAnswer(b'{"events":[' + events + b"]," + msgspec.json.encode(fields)[1:])
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/events/health
+
+        200 `{status: "healthy", subscribers, events_in_memory}`: open streams, and events in the shared tail.
+        """
+        return json_answer(
+            {"status": "healthy", "subscribers": len(self._followers), "events_in_memory": self._log.hub.tail_events}
+        )
+
+    def _selection(self, request: web.Request) -> Selection:
+        return select((model.stream_of(params.path_id(request, "demand_id")),))
+
+    async def _state(self, request: web.Request) -> model.DemandState:
+        demand_id = params.path_id(request, "demand_id")
+        selection = self._selection(request)
+        state = await fold(self._log, next(iter(selection.names)), model.initial(demand_id), model.evolve)
+        if not state.exists:
+            raise NotFound(f"there is no demand {demand_id}", field="demand_id")
+        return state
+
+
