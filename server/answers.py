@@ -87,6 +87,13 @@ class Cors:
 
 CORS = web.AppKey("cors", Cors)
 
+# What the parts of one request tell each other, for the answer's head and the log line.
+REQUEST_ID = web.RequestKey("request_id", str)
+IS_PREPARED = web.RequestKey("is_prepared", bool)
+FOLLOWERS = web.RequestKey("followers", int)
+SENT_EVENTS = web.RequestKey("sent_events", int)
+SENT_BYTES = web.RequestKey("sent_bytes", int)
+
 
 def response_headers(cors: Cors) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """
@@ -94,10 +101,10 @@ def response_headers(cors: Cors) -> Callable[[web.Request, web.StreamResponse], 
     """
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
-        request["is_prepared"] = True
+        request[IS_PREPARED] = True
         response.headers.update(SECURITY_HEADERS)
         response.headers.update(cors.headers(request))
-        request_id = request.get("request_id")
+        request_id = request.get(REQUEST_ID)
         if request_id is not None:
             response.headers["X-Request-Id"] = request_id
 
@@ -164,7 +171,7 @@ class JsonAnswer(web.StreamResponse):
         head = (
             f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\nContent-Type: {self._type}\r\n"
             f"Content-Length: {len(self.body)}\r\nDate: {http_date()}\r\n{_STATIC}"
-            f"X-Request-Id: {request.get('request_id', '')}\r\n{extra}\r\n"
+            f"X-Request-Id: {request.get(REQUEST_ID, '')}\r\n{extra}\r\n"
         )
         transport.write(head.encode("latin-1") + self.body)
         if len(self.body) > _DRAIN_BYTES:

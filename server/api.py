@@ -17,7 +17,7 @@ from server.errors import Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
 from server.events import Event, EventInput, NewEvent, is_id, new_event, parse_json
 from server.follower import Followers, wait_for_event
-from server.answers import JsonAnswer, json_answer
+from server.answers import FOLLOWERS, JsonAnswer, json_answer
 from server.reading import Page
 from server.selection import Selection
 from server.transports import Streaming
@@ -94,7 +94,7 @@ class EventRoutes:
             limit = limits.max_events_per_request
             raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
         receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])
-        request["followers"] = max(receipt.followers for receipt in receipts)
+        request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         return JsonAnswer(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
 
     async def page(self, request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ from server.config import Config
 from server.database import Database
 from server.eventlog import EventLog
 from server.events import kind_of
-from server.follower import Followers, Timing
+from server.follower import Followers
 from server.hub import Hub
 from server.pages import PageRoutes
 from server.retention import run_retention
@@ -67,14 +67,8 @@ def make_app(
     )
     bus = EventBus(log)
     followers = Followers()
-    timing = Timing(
-        keepalive_seconds=stream.keepalive_seconds,
-        send_timeout_seconds=stream.send_timeout_seconds,
-        retry_milliseconds=stream.retry_milliseconds,
-        max_events=stream.max_events_per_stream,
-    )
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
-    streaming = Streaming(log, followers, timing, room)
+    streaming = Streaming(log, followers, stream, room)
     coordinator = Coordinator(log, bus, config.negotiation)
 
     app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)

@@ -17,8 +17,8 @@ Every error that the server raises on purpose, each with a stable `code`.
     ├── StorageFull           storage_full        the disk has no room; reads go on
     └── StartupError          startup_error       the process cannot start; for the operator, never sent to a client
 
-The core raises these; `middleware.py` alone turns a code into an HTTP status, and `client.py` reads the same table
-backwards. Whatever is not in this tree becomes `internal`, with an `error_id` and without its text.
+The core raises these; `answers.py` holds the one table of HTTP statuses, and the client reads an answer back into the same
+classes. Whatever is not in this tree becomes `internal`, with an `error_id` and without its text.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ is no gap and no double, whatever is appended meanwhile, and no queue: what is n
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from server.cursor import Start
 from server.eventlog import EventLog
 from server.events import Event
 from server.hub import NEVER, Encoding, Group, Watcher
+from server.keepalive import Rota
 from server.selection import Selection
 
 
@@ -40,23 +41,34 @@ class Wire(Encoding, Protocol):
         """
 
 
-class Socket(NamedTuple):
+class Socket(Protocol):
     """
-    The sending side of a connection: an immediate write, the bytes not yet taken, a wait for room, and the axe.
+    The part of an asyncio transport that a follower uses.
     """
 
-    write: Callable[[bytes], None]
-    buffered: Callable[[], int]
-    drain: Callable[[], Any]
-    abort: Callable[[], None]
+    def write(self, data: bytes) -> None:
+        """
+        Take bytes now.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """
+        Bytes not yet taken by the kernel.
+        """
+
+    def abort(self) -> None:
+        """
+        Drop the connection with what is not sent.
+        """
 
 
 class Timing(NamedTuple):
     """
-    Seconds and counts that rule one connection; `max_events` 0 never rotates.
+    What rules one connection: the rota of its keepalives, seconds, milliseconds and a count; `max_events` 0 never rotates.
     """
 
     keepalive_seconds: float
+    rota: Rota
     send_timeout_seconds: float
     retry_milliseconds: int
     max_events: int = 0
@@ -79,8 +91,8 @@ class Follower:
     """
 
     __slots__ = (
-        "_clock",
         "_cursor",
+        "_drain",
         "_end",
         "_ended",
         "_group",
@@ -91,7 +103,6 @@ class Follower:
         "_reset",
         "_selection",
         "_socket",
-        "_timer",
         "_timing",
         "_wake",
         "_wire",
@@ -100,14 +111,22 @@ class Follower:
         "rotate_at",
         "sent_bytes",
         "sent_events",
+        "slot",
         "write",
     )
 
     def __init__(
-        self, log: EventLog, selection: Selection, start: Start, wire: Wire, socket: Socket, timing: Timing
+        self,
+        log: EventLog,
+        selection: Selection,
+        start: Start,
+        wire: Wire,
+        socket: Socket,
+        drain: Callable[[], Awaitable[None]],
+        timing: Timing,
     ) -> None:
         self.write: Callable[[bytes], None] | None = socket.write
-        self.buffered = socket.buffered
+        self.buffered = socket.get_write_buffer_size
         self.rotate_at = NEVER
         self.sent_events = 0
         self.sent_bytes = 0
@@ -117,14 +136,14 @@ class Follower:
         self._reset = start.reset
         self._wire = wire
         self._socket = socket
+        self._drain = drain
         self._timing = timing
-        self._clock = log.hub.clock
+        self.slot = 0
         self._group: Group | None = None
         self._joined_events = 0
         self._joined_bytes = 0
         self._wake: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._written_at = self._clock()
+        self._written_at = log.hub.clock()
         self._has_written = False
         self._end: tuple[str, dict[str, Any], int | None] | None = None
         self._ended = Ended.STOPPED
@@ -133,7 +152,7 @@ class Follower:
         """
         Replay, say `ready`, stay live, fall back and catch up as often as needed, and say why it ends.
         """
-        self._timer = asyncio.get_running_loop().call_later(self._timing.keepalive_seconds, self._keep_alive)
+        self._timing.rota.add(self)
         try:
             if self._reset is not None:
                 self._send(self._wire.control("reset", self._reset))
@@ -158,14 +177,17 @@ class Follower:
             self._socket.abort()
         finally:
             self._leave()
-            self._timer.cancel()
+            self._timing.rota.remove(self)
         return self._ended
 
     def stop(self, reason: str, retry_milliseconds: int | None = None) -> None:
         """
         End the stream from outside with `event: end`: shutting down, no capacity, or the peer said goodbye.
         """
-        self._finish(Ended.STOPPED, "end", {"reason": reason, "last_seq": self._position()}, retry_milliseconds)
+        fields: dict[str, Any] = {"reason": reason, "last_seq": self._position()}
+        if retry_milliseconds is not None:
+            fields["retry_milliseconds"] = retry_milliseconds  # a script cannot read the retry line of an EventSource
+        self._finish(Ended.STOPPED, "end", fields, retry_milliseconds)
 
     def fall_back(self, cursor: int) -> None:
         """
@@ -191,13 +213,29 @@ class Follower:
         self._cursor = cursor
         self._finish(Ended.ROTATED, "rotate", {"next_since_seq": cursor})
 
+    def silent_since(self) -> float:
+        """
+        When the last byte was written on this connection, by itself or with its group.
+        """
+        group = self._group
+        if group is not None and group.events_total > self._joined_events:
+            return max(self._written_at, group.written_at)
+        return self._written_at
+
+    def keep_alive(self) -> None:
+        """
+        Write a keepalive, unless older bytes are still waiting to be sent.
+        """
+        if self._has_written and self.buffered() == 0:
+            self._send(self._wire.keepalive(self._log.clock()))
+
     async def _catch_up(self) -> None:
         """
         Send one page and wait for the socket to take it. Raises `TimeoutError` when it does not.
         """
         if self.buffered() > self._log.hub.max_buffer_bytes:
             async with asyncio.timeout(self._timing.send_timeout_seconds):
-                await self._socket.drain()
+                await self._drain()
         share = self._timing.max_events - self.sent_events if self._timing.max_events else 1000
         if share <= 0:
             self._finish(Ended.ROTATED, "rotate", {"next_since_seq": self._cursor})
@@ -234,24 +272,9 @@ class Follower:
             frames = self._wire.first(self._timing.retry_milliseconds) + frames
         data = self._wire.wrap(frames)
         self._socket.write(data)
-        self._written_at = self._clock()
+        self._written_at = self._log.hub.clock()
         self.sent_events += event_count
         self.sent_bytes += len(data)
-
-    def _keep_alive(self) -> None:
-        """
-        Write a keepalive when nothing was written for the interval, counted from the last byte on this connection.
-        """
-        interval = self._timing.keepalive_seconds
-        written_at = self._written_at
-        if self._group is not None and self._group.events_total > self._joined_events:
-            written_at = max(written_at, self._group.written_at)
-        due_in = written_at + interval - self._clock()
-        if due_in <= 0.001:
-            if self.buffered() == 0 and self._has_written:
-                self._send(self._wire.keepalive(self._log.clock()))
-            due_in = interval
-        self._timer = asyncio.get_running_loop().call_later(due_in, self._keep_alive)
 
     def _limit_share(self, group: Group) -> None:
         if self._timing.max_events:
@@ -298,15 +321,17 @@ class Followers:
     def __len__(self) -> int:
         return len(self._all)
 
-    async def run(self, follower: Follower) -> Ended:
+    def add(self, follower: Follower) -> None:
         """
-        Run one follower while it counts.
+        Count a follower that is about to run.
         """
         self._all[follower] = None
-        try:
-            return await follower.run()
-        finally:
-            del self._all[follower]
+
+    def remove(self, follower: Follower) -> None:
+        """
+        Forget one that has returned.
+        """
+        self._all.pop(follower, None)
 
     def stop_all(self, retry_milliseconds: int) -> None:
         """

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 
-from server.answers import JsonAnswer, error_answer
+from server.answers import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonAnswer, error_answer
 from server.errors import MethodNotAllowed, NotFound, TooLarge, TowowError
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -50,7 +50,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
     given = request.headers.get("X-Request-Id")
     request_id = given if given is not None and _REQUEST_ID.match(given) else f"{_PROCESS_ID}-{next(_numbers):x}"
-    request["request_id"] = request_id
+    request[REQUEST_ID] = request_id
     status = 499  # the client left before there was an answer
     response: web.StreamResponse | None = None
     try:
@@ -58,7 +58,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = web.Response(status=204) if request.method == hdrs.METH_OPTIONS else await handler(request)
         status = response.status
     except asyncio.CancelledError:
-        status = 200 if "sent_events" in request else 499
+        status = 200 if SENT_EVENTS in request else 499
         raise
     except Exception as error:
         known = _translated(error)
@@ -70,7 +70,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
             known = TowowError("something went wrong here; the log has it under this error_id")
         response = error_answer(known, request_id)
         status = response.status
-        if "is_prepared" in request:
+        if IS_PREPARED in request:
             raise  # the headers have left: all that remains is to close
     finally:
         _log_request(request, status, response, started)
@@ -90,15 +90,15 @@ def _log_request(request: web.Request, status: int, response: web.StreamResponse
         "path": raw_path(request),
         "status": status,
         "ms": round((time.perf_counter() - started) * 1000, 2),
-        "bytes": request.get("sent_bytes", 0),
-        "request_id": request["request_id"],
+        "bytes": request.get(SENT_BYTES, 0),
+        "request_id": request[REQUEST_ID],
     }
     if isinstance(response, JsonAnswer):
         fields["bytes"] = len(response.body)
     elif isinstance(response, web.Response):
         fields["bytes"] = response.content_length or 0
-    if "sent_events" in request:
-        fields["events"] = request["sent_events"]
-    if "followers" in request:
-        fields["followers"] = request["followers"]
+    if SENT_EVENTS in request:
+        fields["events"] = request[SENT_EVENTS]
+    if FOLLOWERS in request:
+        fields["followers"] = request[FOLLOWERS]
     _log.info("request", **fields)

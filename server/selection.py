@@ -3,6 +3,7 @@ Which events a reader wants: streams by name or pattern, and event types by glob
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from server.errors import InvalidRequest
@@ -58,6 +59,11 @@ def select(streams: Iterable[str] = ("*",), types: Iterable[str] = ()) -> Select
     """
     Build a selection. Patterns are `*` and `kind:*`. Raises `InvalidRequest` naming `stream` or `type`.
     """
+    return _select(tuple(streams), tuple(types))
+
+
+@lru_cache(maxsize=1024)  # followers of the same selection share one object
+def _select(streams: tuple[str, ...], types: tuple[str, ...]) -> Selection:
     names, patterns = set(), set()
     for stream in streams:
         if stream == "*" or (stream.endswith(":*") and is_stream_name(stream[:-1] + "x") and stream.count(":") == 1):

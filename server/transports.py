@@ -3,15 +3,20 @@ One stream, three transports on the same URL: SSE, NDJSON and WebSocket. All of 
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
 
+from server import params
+from server.config import StreamSection
+from server.answers import SENT_BYTES, SENT_EVENTS
 from server.cursor import Asked, Start, resolve
 from server.eventlog import EventLog
 from server.events import Event
-from server.follower import Ended, Follower, Followers, Socket, Timing, Wire
+from server.follower import Ended, Follower, Followers, Timing, Wire
+from server.keepalive import Rota
 from server.selection import Selection
 from server.sse import STREAM_HEADERS, Dialect, SseResponse, SseWire, chunk
 
@@ -48,7 +53,7 @@ class NdjsonWire(msgspec.Struct, frozen=True):
         """
         A line with `control` and the fields.
         """
-        return msgspec.json.encode(_with_control(name, fields, retry_milliseconds)) + b"\n"
+        return msgspec.json.encode({"control": name, **fields}) + b"\n"
 
     def keepalive(self, timestamp: float) -> bytes:
         """
@@ -86,18 +91,13 @@ class WebSocketWire(msgspec.Struct, frozen=True):
         """
         A message with `control` and the fields.
         """
-        return _frame(0x1, msgspec.json.encode(_with_control(name, fields, retry_milliseconds)))
+        return _frame(0x1, msgspec.json.encode({"control": name, **fields}))
 
     def keepalive(self, timestamp: float) -> bytes:
         """
         A ping frame.
         """
         return _frame(0x9, b"")
-
-
-def _with_control(name: str, fields: dict[str, Any], retry_milliseconds: int | None) -> dict[str, Any]:
-    retry = {} if retry_milliseconds is None else {"retry": retry_milliseconds}
-    return {"control": name, **fields, **retry}
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:
@@ -115,13 +115,17 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 class Streaming:
     """
     Serves streams for every surface: resolves the start, prepares the response, runs the follower, ends cleanly.
+
+    What an idle stream keeps is counted in hundreds of bytes, so selections, wires and timings are shared, and a response
+    gives up its headers once they have left.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, timing: Timing, max_followers: int) -> None:
+    def __init__(self, log: EventLog, followers: Followers, config: StreamSection, max_followers: int) -> None:
         self._log = log
         self._followers = followers
-        self._timing = timing
+        self._config = config
         self._max_followers = max_followers
+        self._timings: dict[float, Timing] = {}
 
     async def serve(
         self,
@@ -142,32 +146,33 @@ class Streaming:
         """
         is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()
         start = await resolve(self._log, selection, asked)
-        if start.is_over and not is_websocket:
-            return web.Response(status=204)
-        timing = self._timing
-        if keepalive_seconds is not None:
-            timing = timing._replace(keepalive_seconds=keepalive_seconds)
+        timing = self._timing(keepalive_seconds or self._config.keepalive_seconds)
         if is_websocket:
-            return await self._serve_websocket(request, selection, start, WebSocketWire(dialect), timing)
+            return await self._serve_websocket(request, selection, start, _websocket_wire(dialect), timing)
+        if start.is_over:
+            return web.Response(status=204)
         is_chunked = request.version >= (1, 1)
         wire: Wire
         response: web.StreamResponse
         if is_ndjson:
-            wire = NdjsonWire(is_chunked, dialect)
-            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **STREAM_HEADERS})
+            wire = _ndjson_wire(is_chunked, dialect)
+            response = web.StreamResponse(headers={"Content-Type": params.NDJSON, **STREAM_HEADERS})
             if is_chunked:
                 response.enable_chunked_encoding()
         else:
-            wire = SseWire(is_chunked, keepalive_comment, dialect)
+            wire = _sse_wire(is_chunked, keepalive_comment, dialect)
             response = SseResponse()
         await response.prepare(request)
+        response.headers.clear()
         follower = self._follower(request, selection, start, wire, timing)
-        if follower is None:
-            return response
-        try:
-            await self._run(request, follower)
-        except ConnectionError:
-            pass  # the peer left; aiohttp must not treat it as an error of ours
+        if follower is not None:
+            del selection, asked, start, timing
+            try:
+                await follower.run()
+            except ConnectionError:
+                pass  # the peer left; aiohttp must not treat it as an error of ours
+            finally:
+                self._count_out(request, follower)
         return response
 
     async def _serve_websocket(
@@ -185,13 +190,14 @@ class Streaming:
             return socket
         reader = asyncio.create_task(self._until_closed(socket, follower))
         try:
-            ended = await self._run(request, follower)
+            ended = await follower.run()
             if ended is not Ended.STALLED:
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
                 await socket.close()
         finally:
             reader.cancel()
+            self._count_out(request, follower)
         return socket
 
     @staticmethod
@@ -208,7 +214,7 @@ class Streaming:
         self, request: web.Request, selection: Selection, start: Start, wire: Wire, timing: Timing
     ) -> Follower | None:
         """
-        A follower on the request's connection; None when the stream was ended at once for lack of room.
+        A follower on the request's connection, counted; None when the stream was ended at once for lack of room.
         """
         transport = request.transport
         if transport is None:
@@ -216,16 +222,35 @@ class Streaming:
         if len(self._followers) >= self._max_followers or self._log.hub.is_closed:
             reason = "shutdown" if self._log.hub.is_closed else "capacity"
             retry = timing.retry_milliseconds * _CAPACITY_RETRY_FACTOR
-            fields = {"reason": reason, "last_seq": start.cursor}
+            fields = {"reason": reason, "last_seq": start.cursor, "retry_milliseconds": retry}
             transport.write(wire.wrap(wire.control("end", fields, retry)))
             return None
         transport.set_write_buffer_limits(high=self._log.hub.max_buffer_bytes)
-        socket = Socket(transport.write, transport.get_write_buffer_size, request.writer.drain, transport.abort)
-        return Follower(self._log, selection, start, wire, socket, timing)
+        follower = Follower(self._log, selection, start, wire, transport, request.writer.drain, timing)
+        self._followers.add(follower)
+        return follower
 
-    async def _run(self, request: web.Request, follower: Follower) -> Ended:
-        try:
-            return await self._followers.run(follower)
-        finally:
-            request["sent_events"] = follower.sent_events
-            request["sent_bytes"] = follower.sent_bytes
+    def _count_out(self, request: web.Request, follower: Follower) -> None:
+        self._followers.remove(follower)
+        request[SENT_EVENTS] = follower.sent_events
+        request[SENT_BYTES] = follower.sent_bytes
+
+    def _timing(self, keepalive_seconds: float) -> Timing:
+        """
+        The timing for an interval, with the rota that all its followers share.
+        """
+        timing = self._timings.get(keepalive_seconds)
+        if timing is None:
+            timing = self._timings[keepalive_seconds] = Timing(
+                keepalive_seconds=keepalive_seconds,
+                rota=Rota(keepalive_seconds, self._log.hub.clock),
+                send_timeout_seconds=self._config.send_timeout_seconds,
+                retry_milliseconds=self._config.retry_milliseconds,
+                max_events=self._config.max_events_per_stream,
+            )
+        return timing
+
+
+_sse_wire = lru_cache(maxsize=64)(SseWire)
+_ndjson_wire = lru_cache(maxsize=64)(NdjsonWire)
+_websocket_wire = lru_cache(maxsize=64)(WebSocketWire)

@@ -15,6 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from server.database import Database
 from server.eventlog import EventLog
 from server.events import new_event
@@ -145,10 +147,11 @@ class ServerProcess:
     A real server: `python run.py serve` on a free port. Use as a context manager; only its own process is ended.
     """
 
-    def __init__(self, database, *, port=0, environment=None):
+    def __init__(self, database, *, port=0, environment=None, prefix=()):
         self.database = Path(database)
         self.port = port
         self._environment = environment or {}
+        self._prefix = prefix  # a tracer's command line; the tracer must not become the parent
         self.process = None
 
     def __enter__(self):
@@ -173,7 +176,7 @@ class ServerProcess:
         self._log = log.open("ab")
         command = [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(self.port), "--db", str(self.database)]
         self.process = subprocess.Popen(
-            command,
+            [*self._prefix, *command],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -215,3 +218,191 @@ class ServerProcess:
         """
         with urllib.request.urlopen(self.url + path, timeout=5) as answer:
             return json.load(answer)
+
+
+class Message(NamedTuple):
+    """
+    What a browser's `EventSource` hands to a listener: the name, `lastEventId`, and the text.
+    """
+
+    event: str
+    last_event_id: str
+    data: str
+
+
+class EventStreamParser:
+    """
+    The parser of the HTML standard (9.2.6), byte for byte as browsers do it: any line end, ids with and without data.
+    """
+
+    def __init__(self, last_event_id=""):
+        self.last_event_id = last_event_id
+        self.retry_milliseconds = None
+        self._rest = b""
+        self._event, self._data, self._id = "", [], last_event_id
+
+    def feed(self, data):
+        """
+        Take bytes, cut anywhere; returns the messages that they complete.
+        """
+        assert b"\r" not in data, "the stream uses LF only"
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [message for line in lines if (message := self._line(line.decode())) is not None]
+
+    def _line(self, line):
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            self._event = value
+        elif name == "data":
+            self._data.append(value)
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_milliseconds = int(value)
+        return None
+
+    def _dispatch(self):
+        self.last_event_id = self._id
+        event, data, self._event, self._data = self._event, self._data, "", []
+        return Message(event or "message", self.last_event_id, "\n".join(data)) if data else None
+
+
+class EventSource:
+    """
+    A browser's `EventSource` on a plain socket: reconnects by itself with the original query and `Last-Event-ID`.
+
+    `messages` holds what listeners would see, `requests` the head of every request, `state` what `readyState` says.
+    """
+
+    def __init__(self, port, target):
+        self.port = port
+        self.target = target
+        self.messages = []
+        self.requests = []
+        self.statuses = []
+        self.clean_ends = 0
+        self.state = "connecting"
+        self._last_event_id = ""
+        self._retry_seconds = 0.01
+        self._task = None
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *exc_info):
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def events(self):
+        """
+        The stored events so far, decoded.
+        """
+        return [json.loads(message.data) for message in self.messages if message.event == "message"]
+
+    def controls(self):
+        """
+        The control frames so far: name and fields.
+        """
+        return [(message.event, json.loads(message.data)) for message in self.messages if message.event != "message"]
+
+    async def _run(self):
+        while self.state != "closed":
+            try:
+                await self._connect()
+            except (OSError, asyncio.IncompleteReadError):
+                pass
+            if self.state != "closed":
+                self.state = "connecting"
+                await asyncio.sleep(self._retry_seconds)
+
+    async def _connect(self):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = f"GET {self.target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept: text/event-stream\r\n"
+            if self._last_event_id:
+                head += f"Last-Event-ID: {self._last_event_id}\r\n"
+            self.requests.append(head)
+            writer.write(f"{head}Cache-Control: no-cache\r\n\r\n".encode())
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            self.statuses.append(int(answer.split(" ", 2)[1]))
+            if self.statuses[-1] != 200 or "content-type: text/event-stream" not in answer:
+                self.state = "closed"
+                return
+            assert "transfer-encoding: chunked" in answer
+            self.state = "open"
+            await self._read(reader)
+        finally:
+            writer.close()
+
+    async def _read(self, reader):
+        parser = EventStreamParser(self._last_event_id)
+        while size := int(await reader.readuntil(b"\n"), 16):
+            self.messages += parser.feed((await reader.readexactly(size + 2))[:-2])
+            self._last_event_id = parser.last_event_id
+            if parser.retry_milliseconds is not None:
+                self._retry_seconds = parser.retry_milliseconds / 1000
+        self.clean_ends += 1
+
+
+def changed(config, section, **values):
+    """
+    The settings with some keys of one section changed.
+    """
+    return msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **values)})
+
+
+def request_bytes(method, path, *, body=b"", version="1.1", **headers):
+    """
+    A request as it goes over the wire; `Last_Event_ID="7"` becomes `Last-Event-ID: 7`.
+    """
+    lines = [f"{method} {path} HTTP/{version}", "Host: localhost"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+@contextlib.asynccontextmanager
+async def raw_connection(client, data=b""):
+    """
+    A bare connection to the test server, for what an HTTP client would hide: (reader, writer).
+    """
+    reader, writer = await asyncio.open_connection(client.host, client.port, limit=1 << 20)
+    try:
+        writer.write(data)
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def read_head(reader, *, timeout=3.0):
+    """
+    Status and headers (names in lower case) of an answer on a bare connection.
+    """
+    async with asyncio.timeout(timeout):
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+    headers = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(": ")
+        assert name.lower() not in headers, f"{name} is there twice"
+        headers[name.lower()] = value
+    return int(lines[0].split()[1]), headers
+
+
+async def read_chunk(reader, *, timeout=3.0):
+    """
+    One chunk of a chunked body on a bare connection, exactly as it was framed; empty at the end.
+    """
+    async with asyncio.timeout(timeout):
+        size_line = await reader.readuntil(b"\r\n")
+        assert re.fullmatch(rb"(0|[1-9a-f][0-9a-f]*)\r\n", size_line), size_line
+        data = await reader.readexactly(int(size_line, 16))
+        assert await reader.readexactly(2) == b"\r\n"
+    return data

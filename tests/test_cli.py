@@ -12,6 +12,7 @@ import re
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -126,14 +127,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @asynccontextmanager
-async def running(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    *arguments: str, stdin: int = DEVNULL, stdout: int = PIPE, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A command that goes on while the test does something."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         RUN,
         *arguments,
-        stdin=DEVNULL,
-        stdout=PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=PIPE,
         env=environment_with(**environment),
     )
@@ -418,14 +421,8 @@ def test_ndjson_names_the_line_at_fault_and_keeps_those_before(
 
 async def test_ndjson_stores_lines_as_they_come(served: Served) -> None:
     """A slow pipe's line does not wait for a full batch, and Ctrl-C ends the wait for the next one."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, RUN, "append", "--ndjson", "--json", served.stream(), "t", "--server", served.url),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=environment_with(),
-    )
-    async with asyncio.timeout(SECONDS):
+    arguments = ("append", "--ndjson", "--json", served.stream(), "t", "--server", served.url)
+    async with running(*arguments, stdin=PIPE) as process:
         assert process.stdin is not None
         for revision in (1, 2):
             process.stdin.write(b'{"payload": {}}\n')
@@ -521,19 +518,18 @@ async def test_reader_that_leaves_ends_the_command(served: Served, flags: list[s
     name = served.stream()
     await asyncio.to_thread(served.run, "append", name, "t", "{}")
     reader, writer = os.pipe()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, RUN, "follow", name, *flags, "--server", served.url),
-        stdin=DEVNULL,
-        stdout=writer,
-        stderr=PIPE,
-        env=environment_with(),
-    )
-    os.close(writer)
-    async with asyncio.timeout(SECONDS):
-        assert name.encode() in await asyncio.to_thread(os.read, reader, 10_000)
-        os.close(reader)
+    async with running("follow", name, *flags, "--server", served.url, stdout=writer) as process:
+        os.close(writer)
+        output = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reader, "rb", 0)
+        )
+        try:
+            assert name in await read_line(output)
+        finally:
+            transport.close()
         _, err = await process.communicate()
-    assert (process.returncode, err) == (cli.READER_LEFT, b"")
+        assert (process.returncode, err) == (cli.READER_LEFT, b"")
 
 
 @pytest.mark.parametrize("flags", [["--json"], ["--csv"], ["--all"]], ids=lambda flags: flags[0])
@@ -565,6 +561,8 @@ def in_terminal(*arguments: str, columns: int = 60, **environment: str) -> str:
         env=environment_with(TERM="xterm-256color", COLUMNS=str(columns), **environment),
     )
     os.close(side)
+    alarm = threading.Timer(SECONDS, process.kill)
+    alarm.start()
     chunks: list[bytes] = []
     try:
         while chunk := os.read(main, 65_536):
@@ -572,14 +570,15 @@ def in_terminal(*arguments: str, columns: int = 60, **environment: str) -> str:
     except OSError:  # how Linux says that the other side has closed
         pass
     os.close(main)
-    process.wait(SECONDS)
+    process.wait()
+    alarm.cancel()
     return b"".join(chunks).decode().replace("\r\n", "\n")
 
 
 def test_terminal_gets_colours_and_lines_that_fit(served: Served) -> None:
     """A line is cut to the width, in cells and not in characters; NO_COLOR takes the colours away."""
-    name = served.stream("demand")[:20]
-    served.run("append", name, "towow.demand.understood", json.dumps({"surface_demand": "场地" * 60}))
+    name = served.stream("run")[:20]
+    served.run("append", name, "run.step", json.dumps({"text": "场地" * 60}))
     arguments = ("follow", name, "--until-end", "--server", served.url)
     coloured = in_terminal(*arguments, columns=100)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)

@@ -5,6 +5,7 @@ The heart: whatever happens, a follower gets exactly the events after its cursor
 import asyncio
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from server.config import Config, DatabaseSection, PollSection, StreamSection
 from server.cursor import Start
 from server.database import sqlite3
-from server.follower import Ended, Follower, Followers, Socket, Timing, events_after
+from server.follower import Ended, Follower, Followers, Timing, events_after
+from server.keepalive import Rota
 from server.selection import select
 from server.transports import NdjsonWire
 from tests.support import note, open_log, until
 
-TIMING = Timing(keepalive_seconds=60, send_timeout_seconds=30, retry_milliseconds=10)
+TIMING = Timing(keepalive_seconds=60, rota=Rota(60, time.monotonic), send_timeout_seconds=30, retry_milliseconds=10)
 MAX_BUFFER_BYTES = 2_000
 STREAMS = ("task:a", "task:b", "demand:c")
 SELECTIONS = (
@@ -84,11 +86,17 @@ class Peer:
         """
         self.is_aborted = True
 
-    def socket(self):
+    def get_write_buffer_size(self):
         """
-        The sending side.
+        Bytes that the far end has not taken.
         """
-        return Socket(self.write, lambda: len(self.buffer), self._room.wait, self.abort)
+        return len(self.buffer)
+
+    async def drain(self):
+        """
+        Wait for room.
+        """
+        await self._room.wait()
 
     def events(self):
         """
@@ -108,7 +116,7 @@ def follow(log, peer, selection, cursor=0, timing=TIMING, start=None):
     """
     Start a follower; returns it and its task.
     """
-    follower = Follower(log, selection, start or Start(cursor), NdjsonWire(False), peer.socket(), timing)
+    follower = Follower(log, selection, start or Start(cursor), NdjsonWire(False), peer, peer.drain, timing)
     return follower, asyncio.create_task(follower.run())
 
 
@@ -419,16 +427,16 @@ async def test_stop_all_ends_followers_that_are_live_and_that_catch_up(quiet_con
         peers = [Peer() for _ in range(4)]
         tasks = []
         for peer in peers:
-            follower = Follower(log, select(("*",)), Start(0), NdjsonWire(False), peer.socket(), TIMING)
-            tasks.append(asyncio.create_task(followers.run(follower)))
+            follower = Follower(log, select(("*",)), Start(0), NdjsonWire(False), peer, peer.drain, TIMING)
+            followers.add(follower)
+            tasks.append(asyncio.create_task(follower.run()))
         await until(lambda: log.hub.follower_count == 4)
         assert len(followers) == 4
         log.hub.close()
         followers.stop_all(100)
         async with asyncio.timeout(2):
             assert set(await asyncio.gather(*tasks)) == {Ended.STOPPED}
-        assert len(followers) == 0
-        hints = {peer.controls()[-1]["retry"] for peer in peers}
+        hints = {peer.controls()[-1]["retry_milliseconds"] for peer in peers}
         assert all(100 <= hint <= 300 for hint in hints)
 
 

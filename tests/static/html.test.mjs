@@ -204,9 +204,9 @@ describe("payloads", () => {
   });
 
   test("candidates show name, id, reason and score", () => {
-    const candidates = [{ agent_id: "bob", name: "Bob", reason: "venue: 场地", score: 3.456 }];
+    const candidates = [{ agent_id: "bob", name: "Bob", reason: "event_planning: 活动策划", score: 3.456 }];
     const { textContent } = render("towow.filter.completed", { candidates });
-    for (const text of ["1 agent can help", "Bob", "bob", "venue: 场地", "3.46"]) assert.ok(textContent.includes(text), text);
+    for (const text of ["1 agent can help", "Bob", "bob", "event planning: 活动策划", "3.5"]) assert.ok(textContent.includes(text), text);
   });
 
   test("no candidates and a failure are said in words", () => {

@@ -45,7 +45,7 @@ function understood(payload, t) {
     const capability = textOf(item?.capability ?? item);
     const term = textOf(item?.term);
     const isSame = term.toLowerCase() === capability.toLowerCase();
-    return element("li", { class: "chip" }, element("b", {}, capability), term && !isSame && element("span", { dir: "auto" }, term));
+    return element("li", { class: "chip" }, element("b", {}, inWords(capability)), term && !isSame && element("span", { dir: "auto" }, term));
   });
   return [
     surface && element("blockquote", { dir: "auto" }, surface),
@@ -84,7 +84,7 @@ function filtered(payload, t) {
         element("b", { dir: "auto" }, textOf(name) || textOf(agent_id)),
         name && element("code", {}, textOf(agent_id)),
       ),
-      element("span", { class: "why", dir: "auto" }, textOf(reason)),
+      element("span", { class: "why", dir: "auto" }, inWords(textOf(reason))),
       Number.isFinite(score) && scoreOf(score, best, t),
     );
   });
@@ -103,7 +103,7 @@ function filtered(payload, t) {
  * @returns {HTMLElement}
  */
 function scoreOf(score, best, t) {
-  const text = Math.abs(score) >= 10 ? score.toFixed(0) : score.toFixed(2);
+  const text = score.toFixed(1);
   const label = t.text("payload.score", { score: text });
   return element("span", { class: "score", title: label }, bar(Math.abs(score) / (best || 1)), element("span", {}, text));
 }
@@ -162,6 +162,16 @@ export function textOf(value) {
   if (value === null || value === undefined) return "";
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+/**
+ * Capabilities are named like `event_planning`; people read `event planning`.
+ *
+ * @param {string} text
+ * @returns {string}
+ */
+function inWords(text) {
+  return text.replace(/(?<=[a-z])_(?=[a-z])/g, " ");
 }
 
 /**
