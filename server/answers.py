@@ -21,6 +21,7 @@ from server.events import uuid7
 STATUS_BY_CODE = {
     "invalid_request": 400,
     "invalid_body": 422,
+    "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
@@ -83,6 +84,15 @@ class Cors:
             found[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = _ALLOWED_HEADERS
             found[hdrs.ACCESS_CONTROL_MAX_AGE] = _PREFLIGHT_SECONDS
         return found
+
+    def allows_websocket(self, request: BaseRequest) -> bool:
+        """
+        Whether the page may open a WebSocket. A browser lets every page try and shows it everything, so the server decides.
+        """
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or self._allows_any or origin in self._allowed:
+            return True
+        return origin.partition("://")[2].lower() == request.headers.get(hdrs.HOST, "").lower()
 
 
 CORS = web.AppKey("cors", Cors)
@@ -162,18 +172,21 @@ class JsonAnswer(web.StreamResponse):
         extra = ""
         if self._extra:
             extra += "".join(f"{name}: {value}\r\n" for name, value in self._extra.items())
-        if hdrs.ORIGIN in request.headers:
-            extra += "".join(f"{name}: {value}\r\n" for name, value in request.app[CORS].headers(request).items())
+        common = _STATIC
+        cors = request.app[CORS].headers(request)
+        if cors:
+            common = "".join(f"{name}: {value}\r\n" for name, value in {**SECURITY_HEADERS, **cors}.items())
         if not request.keep_alive:
             extra += "Connection: close\r\n"
         elif request.version < (1, 1):
             extra += "Connection: keep-alive\r\n"
         head = (
             f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\nContent-Type: {self._type}\r\n"
-            f"Content-Length: {len(self.body)}\r\nDate: {http_date()}\r\n{_STATIC}"
+            f"Content-Length: {len(self.body)}\r\nDate: {http_date()}\r\n{common}"
             f"X-Request-Id: {request.get(REQUEST_ID, '')}\r\n{extra}\r\n"
         )
-        transport.write(head.encode("latin-1") + self.body)
+        # The head of an answer to HEAD is that of a GET; a body would be read as the next answer.
+        transport.write(head.encode("latin-1") + (b"" if request.method == hdrs.METH_HEAD else self.body))
         if len(self.body) > _DRAIN_BYTES:
             await request.writer.drain()
 

@@ -2,6 +2,7 @@
 The generic API over the log: append, read, follow, list. Every surface stands on the same log; this one shows it as it is.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,8 @@ class _Many(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EventInput]
 
 
+# Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
+_STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')
 _ONE = msgspec.json.Decoder(EventInput)
 _MANY = msgspec.json.Decoder(_Many)
 
@@ -77,7 +80,7 @@ class EventRoutes:
         if media_type == "application/json":
             if cloudevents.is_binary(request.headers):
                 inputs = [cloudevents.parse_binary(request.headers, body)]
-            elif body.lstrip()[:10].startswith(b'{"events"'):
+            elif _STARTS_MANY.match(body):
                 inputs, is_many = parse_json(body, _MANY).events, True
             else:
                 inputs = [parse_json(body, _ONE)]
@@ -115,17 +118,17 @@ class EventRoutes:
         start = await resolve(self._log, selection, asked)
         if start.reset is not None:
             raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
-        page = await self._full_page(selection, start.cursor, limit)
+        page = await self._full_page(selection, start.cursor, limit + 1)  # one more says whether there are more
         if not page.events and wait and not start.is_over:
             deadline = time.monotonic() + wait
             while not page.events and await wait_for_event(
                 self._log, selection, page.through_seq, deadline - time.monotonic()
             ):
-                page = await self._full_page(selection, page.through_seq, limit)
+                page = await self._full_page(selection, page.through_seq, limit + 1)
         if as_cloudevents:
-            body = msgspec.json.encode([cloudevents.render(event) for event in page.events])
+            body = msgspec.json.encode([cloudevents.render(event) for event in page.events[:limit]])
             return JsonAnswer(body, content_type=cloudevents.BATCH)
-        return JsonAnswer(self._page_json(page, is_over=start.is_over))
+        return JsonAnswer(self._page_json(page, limit, is_over=start.is_over))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """
@@ -229,12 +232,15 @@ class EventRoutes:
             page = await self._log.read(selection, page.through_seq, limit=limit, max_bytes=_PAGE_BYTES)
         return page
 
-    def _page_json(self, page: Page, *, is_over: bool) -> bytes:
+    def _page_json(self, page: Page, limit: int, *, is_over: bool) -> bytes:
         head = self._log.head_seq
-        has_more = page.through_seq < head and bool(page.events)
-        tail = f'"has_more":{"true" if has_more else "false"},"next_since_seq":{page.through_seq},"head_seq":{head},'
+        shown = page.events[:limit]
+        is_cut = len(page.events) > limit
+        has_more = is_cut or (page.through_seq < head and bool(shown))
+        next_since_seq = shown[-1].seq if is_cut else page.through_seq
+        tail = f'"has_more":{"true" if has_more else "false"},"next_since_seq":{next_since_seq},"head_seq":{head},'
         ended = ',"ended":true' if is_over else ""
-        events = b",".join([event.canonical() for event in page.events])
+        events = b",".join([event.canonical() for event in shown])
         return b'{"events":[' + events + b"]," + f'{tail}"epoch":"{self._log.epoch}"{ended}}}'.encode()
 
 

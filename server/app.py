@@ -25,7 +25,7 @@ from server.surfaces.demands import model as demands
 from server.surfaces.demands.agent_routes import AgentRoutes
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.matching import project_agent
-from server.surfaces.demands.projections import project_demand
+from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.transports import Streaming
 from server.writer import Projection
@@ -40,6 +40,7 @@ _RESERVED_CONNECTIONS = 64
 # Which event types end a stream of a kind, and which projections are written with its events.
 TERMINAL_EVENTS: dict[str, frozenset[str]] = {demands.KIND: demands.TERMINAL_EVENTS}
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {demands.KIND: (project_demand,), matching.KIND: (project_agent,)}
+CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents)
 
 
 def is_terminal(stream: str, event_type: str) -> bool:

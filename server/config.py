@@ -17,7 +17,7 @@ from server.errors import StartupError
 
 ENVIRONMENT_PREFIX = "TOWOW__"
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]  # an end, so that `inf` is refused
 Count = Annotated[int, msgspec.Meta(ge=1)]
 ZeroOrMore = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -47,7 +47,7 @@ class DatabaseSection(Section):
     `[database]`: the file and how safely it is written.
     """
 
-    path: str = "data/towow.db"
+    path: Annotated[str, msgspec.Meta(min_length=1)] = "data/towow.db"
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     busy_timeout_seconds: Positive = 5.0
     readers: Count = 2
@@ -90,7 +90,7 @@ class PollSection(Section):
 
     poll_interval_seconds: Positive = 0.1
     max_poll_interval_seconds: Positive = 2.0
-    poll_backoff_factor: Annotated[float, msgspec.Meta(ge=1)] = 1.5
+    poll_backoff_factor: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.5
 
 
 class RetentionSection(Section):
@@ -98,7 +98,7 @@ class RetentionSection(Section):
     `[retention]`: what is trimmed; 0 keeps everything.
     """
 
-    max_age_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_age_days: Annotated[float, msgspec.Meta(ge=0, le=20_000)] = 0.0
     max_events: ZeroOrMore = 0
     max_bytes: ZeroOrMore = 0
     check_interval_seconds: Positive = 60.0

@@ -4,6 +4,7 @@ Every error that the server raises on purpose, each with a stable `code`.
     TowowError
     ├── InvalidRequest        invalid_request     a path, query, header or syntax that cannot be read
     ├── InvalidBody           invalid_body        JSON that is well formed but not of the documented shape
+    ├── Forbidden             forbidden           a page of a foreign origin asks for a WebSocket
     ├── NotFound              not_found           the named thing never existed
     ├── MethodNotAllowed      method_not_allowed  the path exists, the method does not
     ├── Conflict              conflict            the state does not allow it, or an event_id is taken by other content
@@ -52,6 +53,14 @@ class InvalidBody(TowowError):
     """
 
     code = "invalid_body"
+
+
+class Forbidden(TowowError):
+    """
+    Raised when who asks may not have it (`forbidden`).
+    """
+
+    code = "forbidden"
 
 
 class NotFound(TowowError):

@@ -250,9 +250,10 @@ def timestamp_of(now: float | None = None) -> str:
     global _second  # noqa: PLW0603 - a cache of one value
     milliseconds = int((time.time() if now is None else now) * 1000)
     second, rest = divmod(milliseconds, 1000)
-    if _second[0] != second:
-        _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{rest:03d}Z"
+    cached = _second  # read once: the writer's thread and the event loop share it
+    if cached[0] != second:
+        cached = _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{cached[1]}.{rest:03d}Z"
 
 
 _random = random.Random()  # seeded by the system; ids must be unique, not secret  # noqa: S311

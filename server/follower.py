@@ -7,6 +7,7 @@ is no gap and no double, whatever is appended meanwhile, and no queue: what is n
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
@@ -227,7 +228,8 @@ class Follower:
         Write a keepalive, unless older bytes are still waiting to be sent.
         """
         if self._has_written and self.buffered() == 0:
-            self._send(self._wire.keepalive(self._log.clock()))
+            with contextlib.suppress(ConnectionError):
+                self._send(self._wire.keepalive(self._log.clock()))
 
     async def _catch_up(self) -> None:
         """
@@ -271,7 +273,10 @@ class Follower:
             self._has_written = True
             frames = self._wire.first(self._timing.retry_milliseconds) + frames
         data = self._wire.wrap(frames)
-        self._socket.write(data)
+        try:
+            self._socket.write(data)
+        except RuntimeError:  # uvloop: the peer has left and the handler is not cancelled yet
+            raise ConnectionResetError("the client has left") from None
         self._written_at = self._log.hub.clock()
         self.sent_events += event_count
         self.sent_bytes += len(data)

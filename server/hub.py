@@ -279,8 +279,11 @@ class Hub:
         for member in group.members:
             if member.buffered() > limit:
                 lagging.append(member)
-            else:
+                continue
+            try:
                 member.write(data)  # type: ignore[misc] - members of a group with an encoding can write
+            except RuntimeError:  # uvloop: the peer has left and its handler is not cancelled yet; nobody else may suffer
+                lagging.append(member)
         for member in lagging:
             self.leave(member, group)
             member.fall_back(before)

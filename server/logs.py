@@ -20,6 +20,7 @@ from server.events import timestamp_of
 
 _FLUSH_SECONDS = 0.1
 _FLUSH_BYTES = 65_536
+_NOT_OURS = frozenset({"aiohttp.http_exceptions", "aiohttp.web_protocol"})  # modules of errors in what a client sent
 _URGENT = frozenset({"warning", "error", "critical"})
 
 
@@ -46,8 +47,17 @@ def configure_logging(config: LoggingSection) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """
+    Drop aiohttp's tracebacks of requests that are not HTTP: they quote the request line, where tokens travel.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__module__ not in _NOT_OURS
 
 
 def _stamp(logger: Any, name: str, event_dict: Any) -> Any:

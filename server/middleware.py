@@ -16,7 +16,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from server.answers import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonAnswer, error_answer
-from server.errors import MethodNotAllowed, NotFound, TooLarge, TowowError
+from server.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PROCESS_ID = secrets.token_hex(4)
@@ -37,6 +37,8 @@ def _translated(error: Exception) -> TowowError | None:
         return MethodNotAllowed(f"this path answers {allowed}, not {error.method[:20]}")
     if isinstance(error, web.HTTPNotFound):
         return NotFound("there is nothing at this path")
+    if isinstance(error, web.HTTPBadRequest):
+        return InvalidRequest("this WebSocket handshake cannot be read", field="Upgrade")
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return TooLarge("the body is larger than the limit", field="body")
     return None

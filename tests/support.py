@@ -12,15 +12,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from server.database import Database
+from server.database import Database, sqlite3
 from server.eventlog import EventLog
-from server.events import new_event
+from server.events import Event, new_event
 from server.hub import Hub
+from server.writer import COLUMNS, digest_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,9 +129,10 @@ async def open_log(config, **options):
         is_terminal=is_terminal,
         clock=time.monotonic,
     )
-    async with Database(config.database) as database, EventLog(
-        database, hub, config, is_terminal=is_terminal, **options
-    ) as log:
+    async with (
+        Database(config.database) as database,
+        EventLog(database, hub, config, is_terminal=is_terminal, **options) as log,
+    ):
         yield log
 
 
@@ -144,7 +147,7 @@ async def until(condition, *, timeout=5.0):
 
 class ServerProcess:
     """
-    A real server: `python run.py serve` on a free port. Use as a context manager; only its own process is ended.
+    A real server: `python run.py serve` on a free port. Use as a context manager; ends only its own process.
     """
 
     def __init__(self, database, *, port=0, environment=None, prefix=()):
@@ -174,7 +177,15 @@ class ServerProcess:
         """
         log = Path(f"{self.database}.log")
         self._log = log.open("ab")
-        command = [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(self.port), "--db", str(self.database)]
+        command = [
+            sys.executable,
+            str(ROOT / "run.py"),
+            "serve",
+            "--port",
+            str(self.port),
+            "--db",
+            str(self.database),
+        ]
         self.process = subprocess.Popen(
             [*self._prefix, *command],
             cwd=ROOT,
@@ -232,7 +243,7 @@ class Message(NamedTuple):
 
 class EventStreamParser:
     """
-    The parser of the HTML standard (9.2.6), byte for byte as browsers do it: any line end, ids with and without data.
+    The parser of the HTML standard (section 9.2.6), for a stream whose lines end with LF.
     """
 
     def __init__(self, last_event_id=""):
@@ -272,9 +283,9 @@ class EventStreamParser:
 
 class EventSource:
     """
-    A browser's `EventSource` on a plain socket: reconnects by itself with the original query and `Last-Event-ID`.
+    A browser's `EventSource` on a plain socket: reconnects with the original query and `Last-Event-ID`.
 
-    `messages` holds what listeners would see, `requests` the head of every request, `state` what `readyState` says.
+    `messages` is what listeners would see, `requests` the head of every request, `state` the `readyState`.
     """
 
     def __init__(self, port, target):
@@ -308,14 +319,19 @@ class EventSource:
         """
         The control frames so far: name and fields.
         """
-        return [(message.event, json.loads(message.data)) for message in self.messages if message.event != "message"]
+        named = [message for message in self.messages if message.event != "message"]
+        return [(message.event, json.loads(message.data)) for message in named]
+
+    def heard(self, messages):
+        """
+        Take what one chunk completed.
+        """
+        self.messages += messages
 
     async def _run(self):
         while self.state != "closed":
-            try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._connect()
-            except (OSError, asyncio.IncompleteReadError):
-                pass
             if self.state != "closed":
                 self.state = "connecting"
                 await asyncio.sleep(self._retry_seconds)
@@ -323,7 +339,7 @@ class EventSource:
     async def _connect(self):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            head = f"GET {self.target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept: text/event-stream\r\n"
+            head = f"GET {self.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n"
             if self._last_event_id:
                 head += f"Last-Event-ID: {self._last_event_id}\r\n"
             self.requests.append(head)
@@ -342,7 +358,7 @@ class EventSource:
     async def _read(self, reader):
         parser = EventStreamParser(self._last_event_id)
         while size := int(await reader.readuntil(b"\n"), 16):
-            self.messages += parser.feed((await reader.readexactly(size + 2))[:-2])
+            self.heard(parser.feed((await reader.readexactly(size + 2))[:-2]))
             self._last_event_id = parser.last_event_id
             if parser.retry_milliseconds is not None:
                 self._retry_seconds = parser.retry_milliseconds / 1000
@@ -353,7 +369,9 @@ def changed(config, section, **values):
     """
     The settings with some keys of one section changed.
     """
-    return msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **values)})
+    return msgspec.structs.replace(
+        config, **{section: msgspec.structs.replace(getattr(config, section), **values)}
+    )
 
 
 def request_bytes(method, path, *, body=b"", version="1.1", **headers):
@@ -406,3 +424,54 @@ async def read_chunk(reader, *, timeout=3.0):
         data = await reader.readexactly(int(size_line, 16))
         assert await reader.readexactly(2) == b"\r\n"
     return data
+
+
+def has_reached(source, event):
+    """
+    Whether a follower has got this event; the ready frame before the first one has no id.
+    """
+    return bool(source.messages) and source.messages[-1].last_event_id == str(event.seq)
+
+
+def read_rows(path):
+    """
+    Every stored event by seq, straight from the file.
+    """
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return [Event(*row) for row in db.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq")]
+
+
+def canonical(event):
+    """
+    The event as JSON says it.
+    """
+    return {
+        "seq": event.seq,
+        "stream": event.stream,
+        "revision": event.revision,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "timestamp": event.timestamp,
+        "source": event.source,
+        "payload": event.payload,
+    }
+
+
+def check_file(path):
+    """
+    The file is sound: SQLite says so, revisions are dense, every digest follows from the one before.
+    """
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        revisions, digests = Counter(), {}
+        previous_timestamp = ""
+        for *fields, digest in db.execute(f"SELECT {COLUMNS}, digest FROM events ORDER BY seq"):
+            event = Event(*fields)
+            revisions[event.stream] += 1
+            assert event.revision == revisions[event.stream]
+            digests[event.stream] = digest_of(digests.get(event.stream, b""), event)
+            assert digest == digests[event.stream]
+            assert event.timestamp >= previous_timestamp
+            previous_timestamp = event.timestamp
+        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0]
+        assert last == db.execute("SELECT max(seq) FROM events").fetchone()[0]

@@ -146,12 +146,12 @@ class Following(RuleBasedStateMachine):
         self.config = Config(
             database=DatabaseSection(path=str(Path(self.folder.name) / "p.db"), min_free_bytes=0),
             stream=StreamSection(tail_bytes=tail, page_bytes=page, max_buffer_bytes=MAX_BUFFER_BYTES),
-            poll=PollSection(poll_interval_seconds=0.01, max_poll_interval_seconds=0.02),
+            poll=PollSection(poll_interval_seconds=30, max_poll_interval_seconds=30),
         )
         self.context = open_log(self.config)
         self.log = self.run(self.context.__aenter__())
 
-    @rule(streams=st.lists(st.sampled_from(STREAMS), min_size=1, max_size=30), is_odd=st.booleans())
+    @rule(streams=st.lists(st.sampled_from(STREAMS), min_size=1, max_size=40), is_odd=st.booleans())
     def append(self, streams, is_odd):
         """
         Append to several streams in one request.
@@ -172,14 +172,16 @@ class Following(RuleBasedStateMachine):
         self.appended += sum(counts)
         self.run(all_of_them())
 
-    @rule(count=st.integers(1, 5))
-    def append_from_outside(self, count):
+    @rule(count=st.integers(1, 5), is_announced=st.booleans())
+    def append_from_outside(self, count, is_announced):
         """
-        Another connection appends behind the server's back.
+        Another process appends, with a datagram or behind the server's back.
         """
 
         async def outside():
             async with open_log(self.config) as other:
+                if not is_announced:
+                    other._neighbours.close()
                 await other.append([note("task:b", n, event_type="odd") for n in range(count)])
 
         self.appended += count
@@ -313,7 +315,7 @@ class Following(RuleBasedStateMachine):
 
 
 Following.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_any_interleaving_gives_each_follower_exactly_the_rows_after_its_cursor = Following.TestCase
 
@@ -374,6 +376,44 @@ async def test_a_reader_that_stops_reading_is_cut_after_the_send_timeout_and_oth
         assert len(healthy.events()) == 60
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
+
+
+@pytest.mark.parametrize("tail_bytes", [0, 1_000_000], ids=["from the file", "from the tail"])
+async def test_a_slow_reader_falls_back_and_loses_nothing(quiet_config, tail_bytes):
+    """
+    A full socket puts a follower back to reading pages, from the cursor that it really has.
+    """
+    stream = msgspec.structs.replace(quiet_config.stream, max_buffer_bytes=MAX_BUFFER_BYTES, tail_bytes=tail_bytes)
+    async with open_log(msgspec.structs.replace(quiet_config, stream=stream)) as log:
+        peer = Peer(is_slow=True)
+        _, task = follow(log, peer, select(("task:a",)))
+        await until(lambda: log.hub.follower_count == 1)
+        for n in range(60):
+            await log.append([note(n=n)])
+        assert log.hub.follower_count == 0
+        peer.speed_up()
+        await until(lambda: log.hub.follower_count == 1)
+        assert [event["payload"]["n"] for event in peer.events()] == list(range(60))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_another_process_appended_before_an_append_comes_first(quiet_config):
+    """
+    Live followers get everything in seq order, also what nobody has announced yet.
+    """
+    poll = msgspec.structs.replace(quiet_config.poll, poll_interval_seconds=30.0, max_poll_interval_seconds=30.0)
+    config = msgspec.structs.replace(quiet_config, poll=poll)
+    async with open_log(config) as log, open_log(config) as other:
+        other._neighbours.close()
+        peer = Peer()
+        _, task = follow(log, peer, select(("task:a",)))
+        await until(lambda: log.hub.follower_count == 1)
+        await other.append([note(n=1), note(n=2)])
+        await log.append([note(n=3)])
+        assert [event["payload"]["n"] for event in peer.events()] == [1, 2, 3]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.parametrize("types", [(), ("nothing",)], ids=["all types", "types that leave the end out"])

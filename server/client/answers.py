@@ -163,7 +163,7 @@ def _code_of(status: int) -> str:
     """
     from server.answers import STATUS_BY_CODE  # here, because only a foreign answer needs it
 
-    codes = {"unauthorized": 401, "forbidden": 403, "too_many_requests": 429} | STATUS_BY_CODE
+    codes = {"unauthorized": 401, "too_many_requests": 429} | STATUS_BY_CODE
     return next((code for code, known in codes.items() if known == status), "internal")
 
 

@@ -67,7 +67,7 @@ class AgentRoutes:
         """
         GET /api/agents
 
-        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at, seq}], head_seq}`.
+        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`.
         """
         head_seq = self._log.head_seq
         return json_answer({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})

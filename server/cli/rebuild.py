@@ -1,0 +1,44 @@
+"""
+`rebuild`: build the projections again from the log.
+"""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from server.app import CLEAR_PROJECTIONS, PROJECTIONS
+from server.database import migrate, sqlite3
+from server.errors import StartupError
+from server.maintenance import rebuild as rebuild_file
+
+_BUSY_SECONDS = 10.0
+
+
+@click.command()
+@click.option(
+    "--db", type=click.Path(path_type=Path), default=Path("data/towow.db"), show_default=True, help="The SQLite file to work on."
+)
+def rebuild(db: Path) -> None:
+    """
+    Empty the projection tables (agents and their search, demands) and fold the whole log into them again.
+
+    One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
+
+    Example: python run.py rebuild --db data/towow.db
+    """
+    if not db.is_file():
+        raise StartupError(f"there is no database at {db}")
+    screen = Console(stderr=True)
+    connection = sqlite3.connect(str(db), timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        migrate(connection)
+        with screen.status("rebuilding") as status:
+            count = rebuild_file(
+                connection, PROJECTIONS, CLEAR_PROJECTIONS, lambda done: status.update(f"rebuilding: {done:,} events")
+            )
+    except sqlite3.DatabaseError as error:
+        raise StartupError(f"{db} cannot be rebuilt: {error}") from None
+    finally:
+        connection.close()
+    click.echo(f"ok: {count} events folded")
