@@ -68,7 +68,7 @@ class Cors:
         """
         if not self._allowed:
             return {}
-        found = {hdrs.VARY: "Origin"}
+        found: dict[str, str] = {hdrs.VARY: "Origin"}
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or not (self._allows_any or origin in self._allowed):
             return found
@@ -154,7 +154,8 @@ class JsonAnswer(web.StreamResponse):
         """
         Remember the connection; everything is written by `write_eof`.
         """
-        assert isinstance(request, web.Request)
+        if not isinstance(request, web.Request):
+            raise TypeError("a JSON answer needs the application's request")
         self._asked = request
         return None
 
@@ -198,7 +199,7 @@ def http_date() -> str:
     """
     Now as an IMF-fixdate (RFC 9110, section 5.6.7), formatted once a second.
     """
-    global _date  # noqa: PLW0603 - a cache of one value
+    global _date
     now = int(time.time())
     if _date[0] != now:
         parts = time.gmtime(now)

@@ -5,12 +5,12 @@ The generic API over the log: append, read, follow, list. Every surface stands o
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from server import __version__, cloudevents, params
+from server.answers import FOLLOWERS, JsonAnswer, json_answer
 from server.config import Config
 from server.cursor import resolve
 from server.database import engine_fault, sqlite3
@@ -18,7 +18,6 @@ from server.errors import Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
 from server.events import Event, EventInput, NewEvent, is_id, new_event, parse_json
 from server.follower import Followers, wait_for_event
-from server.answers import FOLLOWERS, JsonAnswer, json_answer
 from server.reading import Page
 from server.selection import Selection
 from server.transports import Streaming
@@ -121,9 +120,7 @@ class EventRoutes:
         page = await self._full_page(selection, start.cursor, limit + 1)  # one more says whether there are more
         if not page.events and wait and not start.is_over:
             deadline = time.monotonic() + wait
-            while not page.events and await wait_for_event(
-                self._log, selection, page.through_seq, deadline - time.monotonic()
-            ):
+            while not page.events and await wait_for_event(self._log, selection, page.through_seq, deadline - time.monotonic()):
                 page = await self._full_page(selection, page.through_seq, limit + 1)
         if as_cloudevents:
             body = msgspec.json.encode([cloudevents.render(event) for event in page.events[:limit]])
@@ -186,7 +183,7 @@ class EventRoutes:
                         "kind": info.name.partition(":")[0],
                         "last_seq": info.last_seq,
                         "revision": info.revision,
-                        "count": info.count,
+                        "count": info.kept,
                         "updated_at": info.updated_at,
                         "ended": self._log.is_terminal(info.name, info.last_event_type),
                     }
@@ -271,5 +268,3 @@ def _receipts(receipts: Sequence[Receipt], is_many: bool) -> bytes:
 
 def _receipt(event: Event, followers: int) -> str:
     return f'{{"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}","followers":{followers}}}'
-
-

@@ -63,9 +63,7 @@ def make_app(
     hub = Hub(
         max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=stream.tail_bytes, is_terminal=is_terminal, clock=time.monotonic
     )
-    log = EventLog(
-        database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS, clock=clock, on_fatal=on_fatal
-    )
+    log = EventLog(database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS, clock=clock, on_fatal=on_fatal)
     bus = EventBus(log)
     followers = Followers()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)

@@ -47,7 +47,11 @@ class EventBus:
         task = asyncio.create_task(self._run(selection.types, handler, self._log.head_seq), name=f"bus {pattern}")
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
-        return task.cancel  # type: ignore[return-value] - whether it was still running is of no interest
+
+        def unsubscribe() -> None:
+            task.cancel()
+
+        return unsubscribe
 
     async def close(self) -> None:
         """

@@ -88,9 +88,7 @@ def _checked(event: CloudEvent) -> EventInput:
         raise InvalidBody("datacontenttype must be application/json", field="datacontenttype")
     if event.dataschema is not None:
         raise InvalidBody("dataschema is not stored here", field="dataschema")
-    return EventInput(
-        stream=event.subject, event_type=event.type, payload=event.data, event_id=event.id, source=event.source
-    )
+    return EventInput(stream=event.subject, event_type=event.type, payload=event.data, event_id=event.id, source=event.source)
 
 
 def render(event: Event) -> dict[str, Any]:

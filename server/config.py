@@ -28,7 +28,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """
 
 
-class ServerSection(Section):
+class ServerSection(Section, frozen=True):
     """
     `[server]`: where to listen and how to stop.
     """
@@ -42,7 +42,7 @@ class ServerSection(Section):
     keepalive_timeout_seconds: Positive = 75.0
 
 
-class DatabaseSection(Section):
+class DatabaseSection(Section, frozen=True):
     """
     `[database]`: the file and how safely it is written.
     """
@@ -55,7 +55,7 @@ class DatabaseSection(Section):
     journal_size_limit_bytes: ZeroOrMore = 67_108_864
 
 
-class AppendSection(Section):
+class AppendSection(Section, frozen=True):
     """
     `[append]`: limits of what publishers may send.
     """
@@ -65,7 +65,7 @@ class AppendSection(Section):
     max_events_per_request: Count = 1_000
 
 
-class StreamSection(Section):
+class StreamSection(Section, frozen=True):
     """
     `[stream]`: followers, on every transport.
     """
@@ -83,7 +83,7 @@ class StreamSection(Section):
     max_wait_seconds: Positive = 60.0
 
 
-class PollSection(Section):
+class PollSection(Section, frozen=True):
     """
     `[poll]`: how writers that do not announce themselves are noticed.
     """
@@ -93,7 +93,7 @@ class PollSection(Section):
     poll_backoff_factor: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.5
 
 
-class RetentionSection(Section):
+class RetentionSection(Section, frozen=True):
     """
     `[retention]`: what is trimmed; 0 keeps everything.
     """
@@ -104,7 +104,7 @@ class RetentionSection(Section):
     check_interval_seconds: Positive = 60.0
 
 
-class NegotiationSection(Section):
+class NegotiationSection(Section, frozen=True):
     """
     `[negotiation]`: demands and the agents that answer them.
     """
@@ -114,7 +114,7 @@ class NegotiationSection(Section):
     max_demand_characters: Count = 10_000
 
 
-class CorsSection(Section):
+class CorsSection(Section, frozen=True):
     """
     `[cors]`: pages of other origins that may read answers and streams.
     """
@@ -122,7 +122,7 @@ class CorsSection(Section):
     origins: tuple[str, ...] = ()
 
 
-class LoggingSection(Section):
+class LoggingSection(Section, frozen=True):
     """
     `[logging]`: what is logged and how.
     """
@@ -131,7 +131,7 @@ class LoggingSection(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """
     All settings. Frozen: a running server never changes them.
     """

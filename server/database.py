@@ -93,7 +93,7 @@ class Connection(aiosqlite.Connection):
 
         Cancelling the caller does not stop the function; its result is then dropped.
         """
-        result: T = await self._execute(function, self._conn)
+        result: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -211,6 +211,8 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
     db.execute("PRAGMA recursive_triggers = 1")  # REPLACE must fire the triggers that keep events
     db.execute(f"PRAGMA journal_size_limit = {config.journal_size_limit_bytes}")
     migrate(db)
+    with _immediate(db):  # a file that cannot be written is found out now, not by the first publisher
+        pass
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -235,8 +237,11 @@ def migrate(db: Any) -> int:
         if number <= _version(db, newest):
             continue
         with _immediate(db):
-            if number <= _version(db, newest):  # another process was faster
+            version = _version(db, newest)
+            if number <= version:  # another process was faster
                 continue
+            if version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                raise StartupError("the database holds tables of another program; choose another file with --db")
             for statement in _statements(script):
                 try:
                     db.execute(statement)
@@ -291,7 +296,11 @@ def _explain(error: Exception, path: Path, config: DatabaseSection) -> str:
         return f"{path} is not a SQLite database; choose another file with --db"
     if code == _BUSY:
         return f"{path} was locked by another process for more than {config.busy_timeout_seconds:g} s; stop it or try again"
-    if code == _READONLY or isinstance(error, PermissionError) or not os.access(path if path.exists() else path.parent, os.W_OK):
+    if (
+        code == _READONLY
+        or isinstance(error, PermissionError)
+        or not os.access(path if path.exists() else path.parent, os.W_OK)
+    ):
         return f"{path} cannot be written by this user; check the permissions of the file and its directory"
     if code == _CORRUPT:
         return f"{path} is damaged ({error}); restore a copy, or try the sqlite3 shell's .recover"

@@ -97,7 +97,10 @@ class EventLog:
         await self._database.writer.call(self._writer.foreign_writes)
         self._has_foreign = True  # whatever came between the two reads
         self._neighbours.start(self.wake_for_foreign)
-        self._tasks = [asyncio.create_task(self._run(), name="eventlog"), asyncio.create_task(self._poll(), name="eventlog-poll")]
+        self._tasks = [
+            asyncio.create_task(self._run(), name="eventlog"),
+            asyncio.create_task(self._poll(), name="eventlog-poll"),
+        ]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -154,9 +157,7 @@ class EventLog:
         if recent is not None and recent[1] <= through:
             return Page(*recent)
         return await self._read(
-            partial(
-                reading.read_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size
-            )
+            partial(reading.read_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size)
         )
 
     async def read_newest(self, selection: Selection, limit: int) -> list[Event]:
@@ -372,4 +373,3 @@ def _reject(future: "asyncio.Future[Any]", error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # a publisher that has left must not leave a warning behind
-

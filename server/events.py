@@ -247,7 +247,7 @@ def timestamp_of(now: float | None = None) -> str:
     """
     UTC ISO-8601 with milliseconds and `Z`, from seconds since 1970 (None: now). The seconds part is formatted once.
     """
-    global _second  # noqa: PLW0603 - a cache of one value
+    global _second
     milliseconds = int((time.time() if now is None else now) * 1000)
     second, rest = divmod(milliseconds, 1000)
     cached = _second  # read once: the writer's thread and the event loop share it

@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from server.cursor import Start
@@ -126,7 +127,7 @@ class Follower:
         drain: Callable[[], Awaitable[None]],
         timing: Timing,
     ) -> None:
-        self.write: Callable[[bytes], None] | None = socket.write
+        self.write: Callable[[bytes], None] = socket.write
         self.buffered = socket.get_write_buffer_size
         self.rotate_at = NEVER
         self.sent_events = 0
@@ -311,8 +312,13 @@ class Follower:
             self._log.hub.leave(self, group)
 
     def _rouse(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._wake is not None:
+            _rouse(self._wake)
+
+
+def _rouse(sleeper: "asyncio.Future[None]") -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
 
 
 class Followers:
@@ -357,7 +363,7 @@ async def events_after(log: EventLog, selection: Selection, cursor: int) -> Asyn
             yield event
         cursor = page.through_seq
         woken: asyncio.Future[None] = loop.create_future()
-        watcher = Watcher(lambda woken=woken: woken.done() or woken.set_result(None))
+        watcher = Watcher(partial(_rouse, woken))
         group = log.hub.join(watcher, selection, None, cursor)
         if group is not None:
             try:
@@ -373,7 +379,7 @@ async def wait_for_event(log: EventLog, selection: Selection, cursor: int, secon
     Sleep until an event after the cursor may match, at most `seconds`; False when the time ran out.
     """
     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    watcher = Watcher(lambda: woken.done() or woken.set_result(None))
+    watcher = Watcher(partial(_rouse, woken))
     group = log.hub.join(watcher, selection, None, cursor)
     if group is None:
         return not log.hub.is_closed

@@ -39,10 +39,10 @@ class Encoding(Protocol):
 
 class Member(Protocol):
     """
-    A follower as the hub sees it. `write` None is a watcher that wants to be woken and reads for itself.
+    A follower as the hub sees it. A watcher, in a group without an encoding, is never written to: it is woken to read.
     """
 
-    write: Callable[[bytes], None] | None
+    write: Callable[[bytes], None]
     buffered: Callable[[], int]
     rotate_at: int  # total of its group at which it has had its share of events; NEVER for no limit
 
@@ -67,7 +67,17 @@ class Group:
     The live members of one selection and encoding, with what has been written to them since the group began.
     """
 
-    __slots__ = ("bytes_total", "encoding", "events_total", "members", "pending", "rotate_at", "selection", "single", "written_at")
+    __slots__ = (
+        "bytes_total",
+        "encoding",
+        "events_total",
+        "members",
+        "pending",
+        "rotate_at",
+        "selection",
+        "single",
+        "written_at",
+    )
 
     def __init__(self, selection: Selection, encoding: Encoding | None, now: float) -> None:
         self.selection = selection
@@ -281,7 +291,7 @@ class Hub:
                 lagging.append(member)
                 continue
             try:
-                member.write(data)  # type: ignore[misc] - members of a group with an encoding can write
+                member.write(data)
             except RuntimeError:  # uvloop: the peer has left and its handler is not cancelled yet; nobody else may suffer
                 lagging.append(member)
         for member in lagging:
@@ -319,6 +329,10 @@ class Hub:
         self._by_pattern.pop(group, None)
 
 
+def _never(data: bytes) -> None:
+    raise AssertionError("a watcher is not written to")
+
+
 class Watcher:
     """
     A wake-up for readers inside the process: `woken` is set by the first matching dispatch after `join`.
@@ -327,7 +341,7 @@ class Watcher:
     __slots__ = ("buffered", "rotate_at", "wake", "write")
 
     def __init__(self, wake: Callable[[], Any]) -> None:
-        self.write: Callable[[bytes], None] | None = None
+        self.write: Callable[[bytes], None] = _never
         self.rotate_at = NEVER
         self.buffered = lambda: 0
         self.wake = wake

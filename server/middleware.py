@@ -28,7 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def _translated(error: Exception) -> TowowError | None:
     """
-    aiohttp's own refusals as errors of the tree; None for what is not deliberate.
+    Aiohttp's own refusals as errors of the tree; None for what is not deliberate.
     """
     if isinstance(error, TowowError):
         return error

@@ -47,7 +47,7 @@ class Neighbours:
             _log.warning("neighbours_unreachable", reason=str(error), consequence="other processes are noticed by polling")
             return
         self._socket = ours
-        asyncio.get_running_loop().add_reader(ours, self._receive, on_wake)
+        asyncio.get_running_loop().add_reader(ours, _receive, ours, on_wake)
 
     def announce(self) -> None:
         """
@@ -56,7 +56,7 @@ class Neighbours:
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
-            changed_at = os.stat(self._directory).st_mtime_ns  # noqa: PTH116 - on the path of every commit
+            changed_at = os.stat(self._directory).st_mtime_ns
             if changed_at != self._listed_at:
                 self._listed_at = changed_at
                 self._others = [str(path) for path in self._directory.glob("*.sock") if path != self._path]
@@ -66,7 +66,7 @@ class Neighbours:
             except (ConnectionRefusedError, FileNotFoundError):  # its process is gone without having cleaned up
                 self._others.remove(other)
                 with contextlib.suppress(OSError):
-                    os.unlink(other)  # noqa: PTH108 - a plain string
+                    os.unlink(other)
             except OSError:  # its buffer is full: it has datagrams to read already
                 continue
 
@@ -82,9 +82,9 @@ class Neighbours:
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def _receive(self, on_wake: Callable[[], None]) -> None:
-        assert self._socket is not None
-        with contextlib.suppress(OSError):
-            while self._socket.recv(16):  # several datagrams are one wake-up
-                pass
-        on_wake()
+
+def _receive(ours: socket.socket, on_wake: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        while ours.recv(16):  # several datagrams are one wake-up
+            pass
+    on_wake()

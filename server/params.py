@@ -93,8 +93,10 @@ def selection(request: web.Request, *, max_streams: int) -> Selection:
 
 def asked(request: web.Request) -> Asked:
     """
-    The cursor by precedence (`Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `after`, `since`), `epoch`,
-    `start` and `allow_pending`. Raises `InvalidRequest` for a malformed one, also when another one wins.
+    Where the reader wants to begin: the cursor, `epoch`, `start` and `allow_pending`.
+
+    Precedence: `Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `after`, `since`. Raises `InvalidRequest` for a
+    malformed one, also when another one wins.
     """
     cursor: int | str | None = None
     header = request.headers.get("Last-Event-ID", "")
@@ -178,9 +180,7 @@ async def read_body(request: web.Request, *, timeout_seconds: float) -> bytes:
         raise RequestTimeout(f"the body did not arrive within {timeout_seconds:g} s", field="body") from None
 
 
-async def read_json(
-    request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float
-) -> T:
+async def read_json(request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float) -> T:
     """
     A JSON body of a documented shape. Raises `UnsupportedMediaType`, `InvalidRequest` (not JSON), `InvalidBody` (shape).
     """

@@ -27,13 +27,13 @@ class Page(NamedTuple):
 
 class StreamInfo(NamedTuple):
     """
-    One line of the list of streams; `count` is what is kept.
+    One line of the list of streams; `kept` is the number of events that retention has left.
     """
 
     name: str
     last_seq: int
     revision: int
-    count: int
+    kept: int
     updated_at: str
     last_event_type: str
 

@@ -3,6 +3,7 @@ Retention: trim the oldest events by age, number or size, when asked to. Never r
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import structlog
@@ -41,7 +42,7 @@ async def trim(log: EventLog, config: RetentionSection) -> int:
     removed = 0
     while log.meta.trimmed_seq < through:
         step = min(through, log.meta.trimmed_seq + _EVENTS_PER_STEP)
-        removed += await log.write(lambda db, step=step: _remove(db, step))
+        removed += await log.write(partial(_remove, through=step))
         await log.refresh_meta()
     return removed
 

@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from server import params
-from server.config import StreamSection
 from server.answers import CORS, SENT_BYTES, SENT_EVENTS
+from server.config import StreamSection
 from server.cursor import Asked, Start, resolve
 from server.errors import Forbidden
 from server.eventlog import EventLog
@@ -143,7 +143,8 @@ class Streaming:
         Stream the selection on the transport that the request asks for.
 
         204 when the one stream that is followed has ended and the cursor is at its end. Raises `NotFound`, and `Forbidden` for a
-        WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a browser gives up for good on any other status.
+        WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a
+        browser gives up for good on any other status.
         """
         is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()
         if is_websocket and not request.app[CORS].allows_websocket(request):

@@ -43,9 +43,7 @@ _objects = msgspec.json.Decoder(dict[str, Any])
     help="Only if the stream is at this revision; 0: it must not exist.",
 )
 @click.option("--ndjson", is_flag=True, help="Read many events from stdin, one JSON object per line.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the server's answers as JSON, one line per event."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answers as JSON, one line per event.")
 @server_options
 def append(
     stream: str | None,
@@ -78,9 +76,7 @@ def append(
     given = {"stream": stream, "event_type": event_type, "source": source}
     if ndjson:
         if payload is not None or event_id is not None or expected_revision is not None:
-            raise click.UsageError(
-                "with --ndjson the payload, event_id and expected_revision stand in the lines"
-            )
+            raise click.UsageError("with --ndjson the payload, event_id and expected_revision stand in the lines")
         _append_lines({key: value for key, value in given.items() if value is not None}, as_json, url, token)
         return
     if stream is None or event_type is None:

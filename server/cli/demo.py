@@ -60,9 +60,7 @@ async def _demo(text: str, seconds: float, url: str, token: str | None) -> bool:
         out.print(Text.assemble(("demand  ", "bold"), safe_text(text)))
         answer = await client.submit_demand(text, user_id="demo")
         _show_understanding(answer)
-        out.print(
-            Text.assemble(("watch   ", "bold"), (f"{client.base_url}/#{answer['demand_id']}", "underline"))
-        )
+        out.print(Text.assemble(("watch   ", "bold"), (f"{client.base_url}/#{answer['demand_id']}", "underline")))
         out.print()
         try:
             async with asyncio.timeout(seconds):

@@ -23,12 +23,8 @@ from server.errors import NotFound
 @click.option("--since", metavar="SEQ|EVENT_ID", help="Everything after this event (exclusive).")
 @click.option("--type", "types", multiple=True, metavar="GLOB", help="Only these event types; repeatable.")
 @click.option("--start", metavar="WHERE", help="Without --since: beginning, live or tail:N.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print each event's JSON on one line of stdout, nothing else."
-)
-@click.option(
-    "--until-end", is_flag=True, help="Stop at the end of what is stored instead of waiting for more."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print each event's JSON on one line of stdout, nothing else.")
+@click.option("--until-end", is_flag=True, help="Stop at the end of what is stored instead of waiting for more.")
 @click.option("--wait-for-stream", is_flag=True, help="Wait for a stream that does not exist yet.")
 @server_options
 def follow(
@@ -68,9 +64,7 @@ def follow(
     asyncio.run(_follow(streams or ("*",), as_json, url, token, options))
 
 
-async def _follow(
-    streams: tuple[str, ...], as_json: bool, url: str, token: str | None, options: dict[str, Any]
-) -> None:
+async def _follow(streams: tuple[str, ...], as_json: bool, url: str, token: str | None, options: dict[str, Any]) -> None:
     out = console()
     say = _Narrator(is_brief=as_json)
     async with connect(url, token) as client:

@@ -70,10 +70,7 @@ def safe_text(value: object) -> str:
     text = "" if value is None else str(value)
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() or character in _HARMLESS else _escape(character)
-        for character in text
-    )
+    return "".join(character if character.isprintable() or character in _HARMLESS else _escape(character) for character in text)
 
 
 def _escape(character: str) -> str:

@@ -17,7 +17,11 @@ _BUSY_SECONDS = 10.0
 
 @click.command()
 @click.option(
-    "--db", type=click.Path(path_type=Path), default=Path("data/towow.db"), show_default=True, help="The SQLite file to work on."
+    "--db",
+    type=click.Path(path_type=Path),
+    default=Path("data/towow.db"),
+    show_default=True,
+    help="The SQLite file to work on.",
 )
 def rebuild(db: Path) -> None:
     """

@@ -30,7 +30,9 @@ _log = structlog.get_logger("towow.serve")
 
 
 @click.command()
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Settings file; default: config.toml here, if any.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Settings file; default: config.toml here, if any."
+)
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 takes a free one. Default 8000.")
 @click.option("--db", help="SQLite file; made when absent. Default data/towow.db.")
@@ -87,8 +89,10 @@ def check_environment(config: Config) -> None:
 
 def listening_socket(config: Config) -> socket.socket:
     """
-    Bind. What is set on the listener is inherited by accepted connections: the bounded send buffer that keeps a stalled
-    reader from swallowing megabytes, and the time after which the kernel gives up on a peer that does not take data.
+    Bind. Raises `StartupError` when the address is taken or not ours.
+
+    What is set on the listener is inherited by accepted connections: the bounded send buffer that keeps a stalled reader from
+    swallowing megabytes, and the time after which the kernel gives up on a peer that does not take data.
     """
     host, port = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -104,7 +108,9 @@ def listening_socket(config: Config) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or stop what uses it") from None
+        raise StartupError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or stop what uses it"
+        ) from None
     return listener
 
 
@@ -183,8 +189,9 @@ def _settle_memory() -> None:
 
 def _fit_to_file_limit(config: Config) -> Config:
     """
-    Allow as many file handles as connections, or fewer connections: out of handles, accepting fails thousands of times a
-    second.
+    Allow as many file handles as connections, or fewer connections.
+
+    Out of handles, accepting fails thousands of times a second.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = config.server.max_connections + _SPARE_FILE_HANDLES

@@ -31,9 +31,7 @@ _INTERRUPT_STEPS = 20_000  # virtual machine steps between two looks at Ctrl-C: 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one row per line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
-@click.option(
-    "--all", "show_all", is_flag=True, help=f"Show every row in the table, not the first {TABLE_ROWS}."
-)
+@click.option("--all", "show_all", is_flag=True, help=f"Show every row in the table, not the first {TABLE_ROWS}.")
 def sql(query: str, db: Path, as_json: bool, as_csv: bool, show_all: bool) -> None:
     """
     Query a database file with SQL; cannot write.
@@ -81,9 +79,7 @@ def _print(cursor: Any, as_json: bool, as_csv: bool, most: int | None) -> None:
         shown = list(islice(rows, most))
         has_more = next(rows, None) is not None
         cursor.close()
-        numbers = [
-            column for index, column in enumerate(columns) if all(_is_number(row[index]) for row in shown)
-        ]
+        numbers = [column for index, column in enumerate(columns) if all(_is_number(row[index]) for row in shown)]
         print_table(columns, shown, numbers=numbers)
         if has_more:
             note(f"cut after {most} rows; --all shows every row, --json and --csv always do")

@@ -17,9 +17,7 @@ from server.events import Event
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 _CLASS_BY_CODE: dict[str, type[TowowError]] = {
-    value.code: value
-    for value in vars(errors).values()
-    if isinstance(value, type) and issubclass(value, TowowError)
+    value.code: value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TowowError)
 }
 _SECONDS = re.compile(r"[0-9]{1,6}\Z")
 
@@ -132,9 +130,7 @@ def read_error(status: int, raw: bytes, retry_after: str | None = None) -> Towow
     message = str(details.pop("message", None) or f"the server answered {status}")
     field = details.pop("field", None)
     details["status"] = status
-    if retry_after is not None and _SECONDS.match(
-        retry_after
-    ):  # dates are not worth a parser: nothing here sends them
+    if retry_after is not None and _SECONDS.match(retry_after):  # dates are not worth a parser: nothing here sends them
         details["retry_after_seconds"] = int(retry_after)
     kind = _CLASS_BY_CODE.get(code, TowowError)
     if kind is Gone and "reason" in details:

@@ -100,9 +100,7 @@ class Client:
         if not encoded:
             return []
         body = b'{"events":[%b]}' % b",".join(encoded)
-        stored: list[dict[str, Any]] = read_object(
-            await self._transport.call("POST", "/api/events", body=body)
-        )["events"]
+        stored: list[dict[str, Any]] = read_object(await self._transport.call("POST", "/api/events", body=body))["events"]
         return stored
 
     async def read(
@@ -122,9 +120,7 @@ class Client:
         """
         parameters = _selection(streams, types) + cursor_parameters(since_seq)
         parameters += _given(limit=limit, wait=wait, epoch=epoch)
-        return read_page(
-            await self._transport.call("GET", "/api/events", parameters, extra_seconds=wait or 0.0)
-        )
+        return read_page(await self._transport.call("GET", "/api/events", parameters, extra_seconds=wait or 0.0))
 
     async def get_event(self, seq_or_event_id: int | str) -> Event:
         """
@@ -132,18 +128,14 @@ class Client:
         """
         return read_event(await self._transport.call("GET", f"/api/events/{_segment(seq_or_event_id)}"))
 
-    async def streams(
-        self, kind: str | None = None, *, after: str | None = None, limit: int = 100
-    ) -> dict[str, Any]:
+    async def streams(self, kind: str | None = None, *, after: str | None = None, limit: int = 100) -> dict[str, Any]:
         """
         One page of streams by name, `{"streams", "has_more", "next_after", "head_seq"}`; `after` excluded.
         """
         parameters = _given(kind=kind, after=after, limit=limit)
         return read_object(await self._transport.call("GET", "/api/streams", parameters))
 
-    async def each_stream(
-        self, kind: str | None = None, *, limit: int = 1000
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def each_stream(self, kind: str | None = None, *, limit: int = 1000) -> AsyncIterator[dict[str, Any]]:
         """
         Every stream, by name, read in pages of `limit`.
         """
@@ -170,9 +162,7 @@ class Client:
         """
         fields = {"raw_input": raw_input} | ({} if user_id is None else {"user_id": user_id})
         body = msgspec.json.encode(fields)
-        return read_object(
-            await self._transport.call("POST", "/api/demand/submit", body=body, is_repeatable=False)
-        )
+        return read_object(await self._transport.call("POST", "/api/demand/submit", body=body, is_repeatable=False))
 
     async def demand(self, demand_id: str) -> dict[str, Any]:
         """

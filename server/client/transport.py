@@ -45,9 +45,7 @@ class Transport:
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InvalidRequest(
-                f"the server must be an http:// or https:// URL, not {base_url!r}", field="base_url"
-            )
+            raise InvalidRequest(f"the server must be an http:// or https:// URL, not {base_url!r}", field="base_url")
         if token is not None and not (token.isascii() and token.isprintable()):
             raise InvalidRequest("the token must be printable ASCII", field="token")
         self.base_url = base_url.rstrip("/")
@@ -137,9 +135,7 @@ class Transport:
                         raise_for_status=False,
                     )
                     if response.status >= 400:
-                        raise read_error(
-                            response.status, await response.read(), response.headers.get("Retry-After")
-                        )
+                        raise read_error(response.status, await response.read(), response.headers.get("Retry-After"))
             yield response
         finally:
             if response is not None:
@@ -154,9 +150,7 @@ class Transport:
         except aiohttp.ClientConnectorError as error:
             raise unreachable(self.base_url, error.os_error) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(
-                f"the connection to {self.base_url} broke: {error or type(error).__name__}"
-            ) from None
+            raise Unreachable(f"the connection to {self.base_url} broke: {error or type(error).__name__}") from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -95,11 +95,7 @@ def _alternatives(clauses: list[_Clause]) -> list[bool]:
     goes_on = False
     for clause in reversed(clauses):
         kinds = {mark.kind for mark in clause.marks}
-        is_bare = (
-            "item" in kinds
-            and not kinds & {"request", "negation", "post"}
-            and len(clause.marks) <= _LIST_MARKS
-        )
+        is_bare = "item" in kinds and not kinds & {"request", "negation", "post"} and len(clause.marks) <= _LIST_MARKS
         goes_on = is_bare and ("either" in kinds or (clause.ends_with == "comma" and goes_on))
         answers.append(goes_on)
     return answers[::-1]
@@ -145,17 +141,11 @@ def _read_clause(folded: str, clause: _Clause, *, is_negated: bool) -> tuple[lis
                 scope_start = len(wishes)
             if is_negated and not negates_article and _ARTICLE.match(folded, mark.end):
                 is_negated = False
-        elif mark.kind == "post" or (
-            mark.kind == "negation" and _PARTICLES.fullmatch(folded, mark.end, clause.end)
-        ):
+        elif mark.kind == "post" or (mark.kind == "negation" and _PARTICLES.fullmatch(folded, mark.end, clause.end)):
             del wishes[scope_start:]
             is_negated = False
         elif mark.kind == "negation":
             is_negated, negation_end = True, mark.end
             negates_article = bool(_ARTICLE.match(folded, mark.end))
-    items = [
-        mark.item
-        for mark in wishes
-        if mark.item and not (isinstance(mark.item, Term) and mark.item.concept is None)
-    ]
+    items = [mark.item for mark in wishes if mark.item and not (isinstance(mark.item, Term) and mark.item.concept is None)]
     return items, is_negated

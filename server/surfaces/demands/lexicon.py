@@ -21,8 +21,7 @@ class Concept(NamedTuple):
 # The canonical name is the key; it is what events, reasons and the search index carry.
 CONCEPTS: dict[str, Concept] = {
     "venue": Concept(
-        "场地|场馆|会场|会议室|会议厅|会议中心|宴会厅|展厅|多功能厅|礼堂|活动室|活动空间|办公场地"
-        "|共享空间|场所|包厢|报告厅",
+        "场地|场馆|会场|会议室|会议厅|会议中心|宴会厅|展厅|多功能厅|礼堂|活动室|活动空间|办公场地|共享空间|场所|包厢|报告厅",
         "venue|meeting room|conference room|conference hall|conference center|conference centre"
         "|banquet hall|function room|event space|event location|meeting space|coworking space|auditorium"
         "|ballroom|exhibition hall|lecture hall|party room",
@@ -35,8 +34,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "speaker": Concept(
         "演讲嘉宾|演讲者|演讲人|讲者|主讲人|主讲嘉宾|分享嘉宾|嘉宾|讲座|演讲|讲师|分享人|宣讲",
-        "speaker|guest speaker|keynote speaker|keynote|presenter|lecturer|lecture|panelist|panellist"
-        "|public speaking",
+        "speaker|guest speaker|keynote speaker|keynote|presenter|lecturer|lecture|panelist|panellist|public speaking",
     ),
     "event_planning": Concept(
         "活动策划|策划|策划师|策划活动|会务|婚庆|婚礼策划|活动组织|活动执行|活动统筹",
@@ -62,8 +60,7 @@ CONCEPTS: dict[str, Concept] = {
         "livestream",
     ),
     "catering": Concept(
-        "餐饮|茶歇|自助餐|外烩|宴席|酒席|午餐|晚餐|早餐|午饭|晚饭|盒饭|便当|团餐|送餐|厨师|点心|餐食|饮食"
-        "|用餐|酒水|烧烤|晚宴",
+        "餐饮|茶歇|自助餐|外烩|宴席|酒席|午餐|晚餐|早餐|午饭|晚饭|盒饭|便当|团餐|送餐|厨师|点心|餐食|饮食|用餐|酒水|烧烤|晚宴",
         "catering|caterer|buffet|food|lunch|dinner|breakfast|refreshment|snack|meal|chef|cook|tea break"
         "|coffee break|barbecue|bbq|pizza|canape|finger food",
         "cater",
@@ -84,13 +81,11 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "interpretation": Concept(
         "口译|口译员|同传|同声传译|交传|传译|手语",
-        "interpreter|interpreting|interpretation|simultaneous interpretation|consecutive interpretation"
-        "|sign language",
+        "interpreter|interpreting|interpretation|simultaneous interpretation|consecutive interpretation|sign language",
     ),
     "design": Concept(
         "设计|设计师|平面设计|海报|海报设计|标志设计|视觉设计|插画|美工|排版|logo",
-        "design|designer|graphic design|graphic designer|logo|poster|illustration|illustrator|branding"
-        "|ui design|ux design",
+        "design|designer|graphic design|graphic designer|logo|poster|illustration|illustrator|branding|ui design|ux design",
         "design",
     ),
     "printing": Concept(
@@ -113,8 +108,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "equipment_rental": Concept(
         "租赁|设备租赁|桌椅|桌椅租赁|帐篷|设备出租",
-        "equipment rental|equipment hire|furniture rental|tent rental|tent|tables and chairs"
-        "|chairs and tables|marquee",
+        "equipment rental|equipment hire|furniture rental|tent rental|tent|tables and chairs|chairs and tables|marquee",
     ),
     "music": Concept(
         "音乐|乐队|歌手|演奏|乐手|驻唱|伴奏|弦乐|乐团|音乐人|dj",
@@ -144,8 +138,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "accommodation": Concept(
         "住宿|酒店|宾馆|民宿|客房|订房|旅馆|旅店|青旅",
-        "accommodation|hotel|hotel room|hostel|guesthouse|guest house|guest room|lodging|homestay"
-        "|bed and breakfast|airbnb",
+        "accommodation|hotel|hotel room|hostel|guesthouse|guest house|guest room|lodging|homestay|bed and breakfast|airbnb",
     ),
     "travel": Concept(
         "导游|旅游|旅行|地陪|行程规划|签证|旅行社",
@@ -162,8 +155,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "insurance": Concept(
         "保险|投保|理赔|保险经纪|车险|意外险|医疗保险|旅游保险",
-        "insurance|insurer|insurance broker|car insurance|travel insurance|health insurance"
-        "|medical insurance",
+        "insurance|insurer|insurance broker|car insurance|travel insurance|health insurance|medical insurance",
     ),
     "investment": Concept(
         "投资|投资人|融资|天使投资|风投|理财|基金|贷款|赞助|赞助商",
@@ -202,10 +194,8 @@ CONCEPTS: dict[str, Concept] = {
         "|analyse my data|analyze my data",
     ),
     "tutoring": Concept(
-        "家教|辅导|补习|教学|教师|培训|培训师|课程|授课|陪练|英语课|编程课|家教老师|英语老师|数学老师"
-        "|钢琴老师|语文老师",
-        "tutor|tutoring|teacher|lesson|private lesson|homework help|training|training course|instructor"
-        "|course",
+        "家教|辅导|补习|教学|教师|培训|培训师|课程|授课|陪练|英语课|编程课|家教老师|英语老师|数学老师|钢琴老师|语文老师",
+        "tutor|tutoring|teacher|lesson|private lesson|homework help|training|training course|instructor|course",
         "tutor|teach",
     ),
     "fitness": Concept(
@@ -236,8 +226,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "renovation": Concept(
         "装修|室内设计|室内设计师|翻新|粉刷|木工|木匠|油漆",
-        "renovation|interior design|interior designer|remodeling|remodelling|carpenter|carpentry"
-        "|house painter",
+        "renovation|interior design|interior designer|remodeling|remodelling|carpenter|carpentry|house painter",
         "renovate",
     ),
     "gardening": Concept(
@@ -246,8 +235,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "makeup": Concept(
         "化妆|化妆师|造型|造型师|美容|美容师|美发|美甲|理发|跟妆|新娘妆",
-        "makeup|makeup artist|make up artist|hairdresser|hair stylist|hairstylist|stylist|barber|manicure"
-        "|beautician",
+        "makeup|makeup artist|make up artist|hairdresser|hair stylist|hairstylist|stylist|barber|manicure|beautician",
     ),
     "childcare": Concept(
         "托管|保姆|育儿|月嫂|托儿|带娃|带孩子|看孩子|照看孩子|儿童看护|育婴",
@@ -265,8 +253,7 @@ CONCEPTS: dict[str, Concept] = {
     ),
     "recruiting": Concept(
         "招聘|猎头|招人|人力资源|招募|人才",
-        "recruiting|recruiter|recruitment|hiring|headhunter|headhunting|human resources|staffing"
-        "|talent acquisition",
+        "recruiting|recruiter|recruitment|hiring|headhunter|headhunting|human resources|staffing|talent acquisition",
         "recruit",
     ),
     "event_staff": Concept(

@@ -66,21 +66,11 @@ def validate_agent(
     """
     The agent, trimmed and without repeated capabilities. Raises `InvalidBody` with the field and its limits.
     """
-    if (
-        not isinstance(agent_id, str)
-        or not is_id(agent_id)
-        or ":" in agent_id
-        or len(f"{KIND}:{agent_id}") > 128
-    ):
+    if not isinstance(agent_id, str) or not is_id(agent_id) or ":" in agent_id or len(f"{KIND}:{agent_id}") > 128:
         raise InvalidBody("agent_id must be 1 to 122 characters from A-Z a-z 0-9 . _ -", field="agent_id")
     if not isinstance(capabilities, list | tuple) or not 1 <= len(capabilities) <= MAX_CAPABILITIES:
-        raise InvalidBody(
-            f"capabilities must be a list of 1 to {MAX_CAPABILITIES} texts", field="capabilities"
-        )
-    offered = (
-        _line(text, f"capabilities.{index}", 1, MAX_CAPABILITY_CHARACTERS)
-        for index, text in enumerate(capabilities)
-    )
+        raise InvalidBody(f"capabilities must be a list of 1 to {MAX_CAPABILITIES} texts", field="capabilities")
+    offered = (_line(text, f"capabilities.{index}", 1, MAX_CAPABILITY_CHARACTERS) for index, text in enumerate(capabilities))
     return Agent(
         agent_id,
         _line(name, "name", 1, MAX_NAME_CHARACTERS),
@@ -205,9 +195,7 @@ def _read_capability(text: str) -> _Capability:
     folded = fold(normalise(text))
     terms = find_terms(folded)
     words = find_words(folded, [(term.start, term.end) for term in terms])
-    return _Capability(
-        frozenset(term.concept for term in terms if term.concept), frozenset(word.token for word in words)
-    )
+    return _Capability(frozenset(term.concept for term in terms if term.concept), frozenset(word.token for word in words))
 
 
 def _index_text(text: str) -> str:
@@ -251,9 +239,7 @@ def _agent_of(row: Sequence[Any]) -> dict[str, Any]:
 # Searching.
 
 
-def search_candidates(
-    connection: Connection, understanding: Understanding, raw_input: str, limit: int
-) -> list[dict[str, Any]]:
+def search_candidates(connection: Connection, understanding: Understanding, raw_input: str, limit: int) -> list[dict[str, Any]]:
     """
     At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score; best first.
 
@@ -274,9 +260,7 @@ def search_candidates(
     ).fetchall()
     found = []
     for agent_id, name, capabilities, concepts, score in rows:
-        reasons = {
-            concept: f"{concept}: {wanted[concept]}" for concept in wanted if concept in concepts.split()
-        }
+        reasons = {concept: f"{concept}: {wanted[concept]}" for concept in wanted if concept in concepts.split()}
         reasons |= _word_reasons(capabilities, words)
         if reasons:
             reason = "; ".join(reasons.values())[:_REASON_CHARACTERS]

@@ -179,9 +179,7 @@ def evolve(state: DemandState, event: Event) -> DemandState:
         changes["phase"] = phase
         if read := _CHANGES.get(event.event_type):
             changes.update(read(event))
-    return msgspec.structs.replace(
-        state, last_seq=event.seq, revision=event.revision, updated_at=event.timestamp, **changes
-    )
+    return msgspec.structs.replace(state, last_seq=event.seq, revision=event.revision, updated_at=event.timestamp, **changes)
 
 
 def _read_understood(event: Event) -> dict[str, Any]:
@@ -193,9 +191,7 @@ def _read_understood(event: Event) -> dict[str, Any]:
         "confidence": _text(payload, "confidence") or "low",
         "language": _text(payload, "language") or "en",
         "capabilities": tuple(
-            (item["capability"], _text(item, "term"))
-            for item in _objects(payload, "capabilities")
-            if _text(item, "capability")
+            (item["capability"], _text(item, "term")) for item in _objects(payload, "capabilities") if _text(item, "capability")
         ),
         "created_at": event.timestamp,
         "created_seq": event.seq,
@@ -304,9 +300,7 @@ def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidBody("raw_input is blank: say what you need", field="raw_input")
     if len(text) > limit:
-        raise TooLarge(
-            f"raw_input has {len(text)} characters, the limit is {limit}", field="raw_input", limit=limit
-        )
+        raise TooLarge(f"raw_input has {len(text)} characters, the limit is {limit}", field="raw_input", limit=limit)
     return text
 
 
@@ -317,18 +311,14 @@ def check_user_id(text: str | None) -> str:
     text = (text or "").strip() or "anonymous"
     _refuse_controls(text, "user_id")
     if len(text) > MAX_USER_ID_CHARACTERS or "\n" in text:
-        raise InvalidBody(
-            f"user_id must be one line of 1 to {MAX_USER_ID_CHARACTERS} characters", field="user_id"
-        )
+        raise InvalidBody(f"user_id must be one line of 1 to {MAX_USER_ID_CHARACTERS} characters", field="user_id")
     return text
 
 
 def _refuse_controls(text: str, field: str) -> None:
     for character in text:
         if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
-            raise InvalidBody(
-                f"{field} must not contain control characters (U+{ord(character):04X})", field=field
-            )
+            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
         if "\ud800" <= character <= "\udfff":
             raise InvalidBody(f"{field} must be valid Unicode", field=field)
 

@@ -13,10 +13,7 @@ from server.events import Event
 from server.surfaces.demands.matching import Connection
 from server.surfaces.demands.model import DemandState, evolve, initial, summary
 
-_COLUMNS = (
-    "demand_id, channel_id, user_id, surface_demand, phase, current_round,"
-    " created_at, updated_at, created_seq, last_seq"
-)
+_COLUMNS = "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq"
 
 
 def project_demand(connection: Connection, event: Event) -> None:
@@ -34,8 +31,7 @@ def project_demand(connection: Connection, event: Event) -> None:
         return
     if before.exists:
         connection.execute(
-            "UPDATE demands SET status = ?, phase = ?, current_round = ?, updated_at = ?, last_seq = ?"
-            " WHERE demand_id = ?",
+            "UPDATE demands SET status = ?, phase = ?, current_round = ?, updated_at = ?, last_seq = ? WHERE demand_id = ?",
             (after.status, after.phase, after.current_round, after.updated_at, after.last_seq, demand_id),
         )
         return
@@ -51,9 +47,7 @@ def clear_demands(connection: Connection) -> None:
     connection.execute("DELETE FROM demands")
 
 
-def list_demands(
-    connection: Connection, limit: int, before_seq: int | None = None
-) -> tuple[list[dict[str, Any]], bool]:
+def list_demands(connection: Connection, limit: int, before_seq: int | None = None) -> tuple[list[dict[str, Any]], bool]:
     """
     At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
     """
@@ -67,8 +61,7 @@ def open_demands(connection: Connection) -> list[str]:
     The ids of the demands that wait for candidates, oldest first.
     """
     rows = connection.execute(
-        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood'"
-        " ORDER BY created_seq"
+        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
     ).fetchall()
     return [demand_id for (demand_id,) in rows]
 

@@ -189,5 +189,3 @@ class DemandRoutes:
         if not state.exists:
             raise NotFound(f"there is no demand {demand_id}", field="demand_id")
         return state
-
-

@@ -29,9 +29,7 @@ def _agent(agent_id: str, name: str, capabilities: str, description: str) -> Sam
 
 
 SAMPLE_AGENTS: tuple[SampleAgent, ...] = (
-    _agent(
-        "bob", "Bob", "场地资源|venue|会议室 meeting rooms", "Halls and meeting rooms for 10 to 500 people."
-    ),
+    _agent("bob", "Bob", "场地资源|venue|会议室 meeting rooms", "Halls and meeting rooms for 10 to 500 people."),
     _agent(
         "alice",
         "Alice",
@@ -44,12 +42,8 @@ SAMPLE_AGENTS: tuple[SampleAgent, ...] = (
         "活动策划|event planning",
         "从方案到现场统筹。Concept, schedule, running the day.",
     ),
-    _agent(
-        "diana", "Diana 黛安娜", "摄影|photography", "Portraits, products, events; pictures the next day."
-    ),
-    _agent(
-        "victor", "映像工作室 Victor", "摄像与视频剪辑|videography|直播 livestreaming", "两机位起，当天出片。"
-    ),
+    _agent("diana", "Diana 黛安娜", "摄影|photography", "Portraits, products, events; pictures the next day."),
+    _agent("victor", "映像工作室 Victor", "摄像与视频剪辑|videography|直播 livestreaming", "两机位起，当天出片。"),
     _agent("fang", "方记厨房", "餐饮|茶歇|catering", "中式、西式与清真，二十人起。"),
     _agent("gina", "Gina's Oven", "cakes and baking|烘焙甜品", "Birthday cakes to order, two days ahead."),
     _agent("lin", "林语", "翻译|translation|口译 interpreting", "中文、英文、日文，笔头与现场。"),
@@ -59,9 +53,7 @@ SAMPLE_AGENTS: tuple[SampleAgent, ...] = (
         "设计|graphic design|印刷 printing|3D打印 prototyping",
         "From the first sketch to the box.",
     ),
-    _agent(
-        "hua", "花见", "花艺 florist|布置 decoration|设备租赁 equipment rental", "花、背景与桌椅，一次送到。"
-    ),
+    _agent("hua", "花见", "花艺 florist|布置 decoration|设备租赁 equipment rental", "花、背景与桌椅，一次送到。"),
     _agent(
         "rhythm",
         "The Rhythm Section",
@@ -79,9 +71,7 @@ SAMPLE_AGENTS: tuple[SampleAgent, ...] = (
     ),
     _agent("lex", "Lex & Partner", "legal advice|法律咨询", "Contracts, companies and trademarks."),
     _agent("qian", "钱会计", "会计|accounting|报税 tax", "小微企业的账与税。"),
-    _agent(
-        "ivy", "Ivy", "insurance|保险|投资 investment", "Cover for people and things; introductions to funds."
-    ),
+    _agent("ivy", "Ivy", "insurance|保险|投资 investment", "Cover for people and things; introductions to funds."),
     _agent("mei", "梅子传播", "营销推广|marketing|文案 copywriting", "小红书、公众号与线下海报墙。"),
     _agent(
         "dev",

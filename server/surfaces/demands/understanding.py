@@ -62,9 +62,7 @@ def understand(raw_input: str) -> Understanding:
     first: dict[str, str] = {}
     for item in kept:
         if isinstance(item, Term) and item.concept:
-            first.setdefault(
-                item.concept, re.sub(r"^(?:a|the) (?=host)", "", text[item.start : item.end], flags=re.I)
-            )
+            first.setdefault(item.concept, re.sub(r"^(?:a|the) (?=host)", "", text[item.start : item.end], flags=re.I))
     return Understanding(
         surface_demand=summarise(raw_input),
         capabilities=tuple(first.items()),
@@ -102,13 +100,7 @@ def _confidence(text: str, capabilities: int) -> Confidence:
     words = sum(1 if not IS_HAN.match(unit) else (len(unit) + 1) // 2 for unit in units)
     noise = sum(map(_noise, units))
     unknown = (
-        len(
-            {
-                (word.token)
-                for word in find_words(folded, [(term.start, term.end) for term in find_terms(folded)])
-            }
-        )
-        + noise
+        len({(word.token) for word in find_words(folded, [(term.start, term.end) for term in find_terms(folded)])}) + noise
     )
     if noise * 2 > words or unknown > capabilities * _WORDS_PER_CAPABILITY:
         return "medium"

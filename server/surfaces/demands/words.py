@@ -14,9 +14,7 @@ from server.surfaces.demands import lexicon
 
 _MAX_TERM_WORDS = 6
 
-INVISIBLE = dict.fromkeys(
-    (0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-)
+INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _SPACES = re.compile(r"[^\S\n]+")
 _HAN = "㐀-䶿一-鿿豈-﫿\U00020000-\U0003ffff"
 IS_HAN = re.compile(f"[{_HAN}]")
@@ -146,9 +144,7 @@ def find_terms(folded: str) -> list[Term]:
     return found
 
 
-def _chinese_terms(
-    folded: str, start: int, end: int, chinese: dict[str, list[tuple[str, str | None]]]
-) -> Iterator[Term]:
+def _chinese_terms(folded: str, start: int, end: int, chinese: dict[str, list[tuple[str, str | None]]]) -> Iterator[Term]:
     """
     Terms that begin in a run; in a Latin run only at its first character, as "app开发" does.
     """
@@ -170,9 +166,7 @@ def _is_latin(folded: str, position: int) -> bool:
     return position < len(folded) and folded[position].isascii() and folded[position].isalnum()
 
 
-def _english_term(
-    folded: str, units: list[tuple[int, int]], index: int, english: dict[str, str | None]
-) -> Term | None:
+def _english_term(folded: str, units: list[tuple[int, int]], index: int, english: dict[str, str | None]) -> Term | None:
     """
     The longest term of whole words that begins at a unit; a blank or hyphen may stand between its words.
     """
@@ -233,8 +227,7 @@ def _bigrams(run: str, offset: int) -> Iterator[Word]:
             yield Word(pair, offset + index, offset + index + 2)
     for index, character in enumerate(run):
         stands_alone = all(
-            neighbour in lexicon.LIGHT_ZH
-            for neighbour in run[max(0, index - 1) : index] + run[index + 1 : index + 2]
+            neighbour in lexicon.LIGHT_ZH for neighbour in run[max(0, index - 1) : index] + run[index + 1 : index + 2]
         )
         if character not in lexicon.LIGHT_ZH and stands_alone:
             yield Word(character, offset + index, offset + index + 1)
