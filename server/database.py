@@ -6,10 +6,12 @@ when two connections write or checkpoint at once (fixed in 3.51.3, 3.50.7 and 3.
 is preferred. Nothing here knows what an event is; `eventlog.py` does.
 """
 
+import asyncio
 import fcntl
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -85,7 +87,18 @@ def engine_fault(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str 
 class Connection(aiosqlite.Connection):
     """
     An aiosqlite connection that also runs a whole function on its thread: one hop instead of one for every statement.
+
+    `stopped` is done when the thread is: aiosqlite 0.22 does not wait for it when the file does not open.
     """
+
+    stopped: "asyncio.Future[Any] | None" = None
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        """
+        Stop the thread, without waiting for it.
+        """
+        self.stopped = super().stop()
+        return self.stopped
 
     async def call(self, function: Callable[[Any], T]) -> T:
         """
@@ -166,7 +179,12 @@ class Database:
             check_same_thread=False,
         )
         connection = Connection(connect, iter_chunk_size=64)
-        await connection
+        try:
+            await connection
+        except sqlite3.Error:
+            if connection.stopped is not None:
+                await connection.stopped
+            raise
         if query_only:
             await connection.call(lambda db: db.execute("PRAGMA query_only = 1").close())
         return connection
@@ -204,15 +222,34 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
     """
     Configure the writing connection and bring the schema up to date.
     """
-    if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+    db.execute("BEGIN")  # one moment for both looks: another process may be making the file right now
+    try:
+        _refuse_others(db)  # before anything is changed: the journal mode is a property of the file
+    finally:
+        db.execute("ROLLBACK")
+    if _use_wal(db, config.busy_timeout_seconds) != "wal":
         raise StartupError("the database cannot use a write-ahead log; is it on a network file system?")
     db.execute(f"PRAGMA synchronous = {config.synchronous}")
     db.execute("PRAGMA foreign_keys = 1")
     db.execute("PRAGMA recursive_triggers = 1")  # REPLACE must fire the triggers that keep events
     db.execute(f"PRAGMA journal_size_limit = {config.journal_size_limit_bytes}")
     migrate(db)
-    with _immediate(db):  # a file that cannot be written is found out now, not by the first publisher
-        pass
+    # A file that cannot be written is found out now, not by the first publisher. (BEGIN IMMEDIATE alone would only read it.)
+    db.execute("UPDATE log_meta SET trimmed_seq = trimmed_seq WHERE 0")
+
+
+def _use_wal(db: Any, busy_timeout_seconds: float) -> str:
+    """
+    Switch a new file to the write-ahead log. SQLite does not wait here when two connections switch at once, so we do.
+    """
+    deadline = time.monotonic() + busy_timeout_seconds
+    while True:
+        try:
+            return str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -240,8 +277,7 @@ def migrate(db: Any) -> int:
             version = _version(db, newest)
             if number <= version:  # another process was faster
                 continue
-            if version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                raise StartupError("the database holds tables of another program; choose another file with --db")
+            _refuse_others(db)
             for statement in _statements(script):
                 try:
                     db.execute(statement)
@@ -251,6 +287,14 @@ def migrate(db: Any) -> int:
                     raise StartupError(f"migration {name} failed: {error}; is this another program's database?") from None
             db.execute(f"PRAGMA user_version = {number}")
     return _version(db, newest)
+
+
+def _refuse_others(db: Any) -> None:
+    """
+    Raise `StartupError` for a database of a newer release, or of another program.
+    """
+    if _version(db, migrations()[-1][0]) == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise StartupError("the database holds tables of another program; choose another file with --db")
 
 
 def _version(db: Any, newest: int) -> int:

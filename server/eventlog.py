@@ -258,7 +258,7 @@ class EventLog:
                     batch = self._waiting[:_MAX_REQUESTS_PER_COMMIT]
                     del self._waiting[:_MAX_REQUESTS_PER_COMMIT]
                     await self._commit(batch)
-                elif self._has_foreign:
+                if self._has_foreign:  # also under load, or `refresh` would wait for the publishers to pause
                     self._has_foreign = False
                     refreshed, self._refreshed = self._refreshed, []
                     try:
@@ -267,12 +267,13 @@ class EventLog:
                         for future in refreshed:
                             if not future.done():
                                 future.set_result(None)
-                elif self._is_closing:
+                if self._waiting or self._has_foreign:
+                    continue
+                if self._is_closing:
                     return
-                else:
-                    self._wake = loop.create_future()
-                    await self._wake
-                    self._wake = None
+                self._wake = loop.create_future()
+                await self._wake
+                self._wake = None
         except Exception as error:
             self._fail(error)
 
@@ -281,9 +282,18 @@ class EventLog:
         One transaction for everything that was waiting; then announce, then answer.
         """
         requests = [waiting.events for waiting in batch]
+        counts: dict[int, int] = {}
         try:
             done = await self._database.writer.call(lambda db: self._writer.commit(db, requests))
+            if done.previous_seq != self.head_seq:
+                await self._announce_foreign(through=done.previous_seq)
+            if done.events:
+                for event in done.events:
+                    counts[event.seq] = self.hub.count_for(event)
+                self.hub.dispatch(done.events)
+                self._neighbours.announce()
         except TowowError as error:
+            self._has_foreign = True  # the transaction may have noticed others, and could not say so
             for waiting in batch:
                 _reject(waiting.future, error)
             return
@@ -291,15 +301,7 @@ class EventLog:
             for waiting in batch:
                 _reject(waiting.future, Unavailable("the outcome is unknown: send it again with the same event_id"))
             raise
-        counts: dict[int, int] = {}
-        if done.events:
-            if done.previous_seq != self.head_seq:
-                await self._announce_foreign(through=done.previous_seq)
-            hub = self.hub
-            for event in done.events:
-                counts[event.seq] = hub.count_for(event)
-            hub.dispatch(done.events)
-            self._neighbours.announce()
+        self._has_foreign |= done.has_foreign  # retention of another process moves the ends of the log
         for waiting, outcome in zip(batch, done.outcomes, strict=True):
             if isinstance(outcome, TowowError):
                 _reject(waiting.future, outcome)

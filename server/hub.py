@@ -143,6 +143,8 @@ class Hub:
         """
         Live followers with a connection that this event will be written to.
         """
+        if not self._groups:
+            return 0
         count = 0
         for group in self._by_name.get(event.stream, ()):
             if group.encoding is not None and group.selection.wants_type(event.event_type):

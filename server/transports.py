@@ -199,6 +199,8 @@ class Streaming:
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
                 await socket.close()
+        except ConnectionError:
+            pass  # as above
         finally:
             reader.cancel()
             self._count_out(request, follower)

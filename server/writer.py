@@ -55,11 +55,14 @@ _NO_HEAD = _Head(0, b"", False)
 class Committed:
     """
     One transaction: an outcome or an error for every request, the stored events by seq, and the head before them.
+
+    `has_foreign`: another connection has written since the last look; `foreign_writes` will not say so again.
     """
 
     outcomes: list[list[Appended] | TowowError] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     previous_seq: int = 0
+    has_foreign: bool = False
 
 
 class Writer:
@@ -99,6 +102,8 @@ class Writer:
         except sqlite3.OperationalError as error:
             if is_busy(error):
                 raise Unavailable("another process keeps the database locked; nothing was stored, try again") from None
+            if is_full(error):
+                raise StorageFull("the disk is full; nothing was stored, reading goes on") from None
             raise
         try:
             committed = self._write(db, requests)
@@ -139,12 +144,11 @@ class Writer:
         self._last_seq = -1
 
     def _write(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
-        if db.execute("PRAGMA data_version").fetchone()[0] != self._data_version:
-            self.foreign_writes(db)
+        has_foreign = self.foreign_writes(db)
         if self._last_seq < 0:
             row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
             self._last_seq = row[0] if row else 0
-        done = Committed(previous_seq=self._last_seq)
+        done = Committed(previous_seq=self._last_seq, has_foreign=has_foreign)
         known = self._known(db, requests)
         timestamp = timestamp_of(self._clock())
         rows: list[Any] = []
@@ -266,7 +270,9 @@ def project_one(db: Any, projection: Projection, event: Event) -> None:
     db.execute("SAVEPOINT projection").close()
     try:
         projection(db, event)
-    except (TowowError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except Exception as error:
+        if is_fatal(error) or is_full(error) or is_busy(error):  # the file's fault, not the event's
+            raise
         db.execute("ROLLBACK TO projection").close()
         _log.warning("projection_skipped", seq=event.seq, event_type=event.event_type, error=type(error).__name__)
     db.execute("RELEASE projection").close()

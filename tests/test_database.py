@@ -307,13 +307,16 @@ async def test_a_database_newer_than_the_code_is_refused_untouched(section, plai
     newest = migrations()[-1][0]
     async with Database(section):
         pass
-    plain().execute(f"PRAGMA user_version = {newest + 1}")
-    before = shape(plain())
+    db = plain()
+    db.execute(f"PRAGMA user_version = {newest + 1}")
+    db.execute("PRAGMA journal_mode = DELETE")
+    before = shape(db)
     message = await refusal(section)
     assert f"version {newest + 1}" in message
     assert f"up to {newest}" in message
     assert shape(plain()) == before
-    assert plain().execute("PRAGMA user_version").fetchone()[0] == newest + 1
+    assert db.execute("PRAGMA user_version").fetchone()[0] == newest + 1
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 
 @pytest.mark.parametrize(
@@ -353,6 +356,7 @@ async def test_another_programs_database_is_refused_and_gets_no_tables(section, 
     message = await refusal(section)
     assert "another program" in message
     assert [name for _, name, _ in shape(plain())] == [table]
+    assert plain().execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 
 async def test_a_damaged_database_is_refused_with_advice(section, tmp_path):

@@ -203,7 +203,21 @@ def test_a_number_within_its_bounds_is_read(query, number):
 @pytest.mark.parametrize(
     "text",
     ["0", "1001", "-1", "", "ten", "1.0", "%D9%A3", "1_0", "%201", "9" * 40, "1&limit=1", "1%0A", "0x10"],
-    ids=["below", "above", "negative", "empty", "word", "fraction", "script", "underscore", "blank", "huge", "twice", "newline", "hex"],
+    ids=[
+        "below",
+        "above",
+        "negative",
+        "empty",
+        "word",
+        "fraction",
+        "script",
+        "underscore",
+        "blank",
+        "huge",
+        "twice",
+        "newline",
+        "hex",
+    ],
 )
 def test_a_number_out_of_bounds_or_malformed_is_refused(text):
     """

@@ -26,6 +26,7 @@ from server.logs import configure_logging
 
 _BACKLOG = 4_096
 _SPARE_FILE_HANDLES = 100
+_FAILED_SHUTDOWN_SECONDS = 0.2  # twice: nobody is acknowledged any more, and a supervisor waits to start the next process
 _log = structlog.get_logger("towow.serve")
 
 
@@ -132,7 +133,7 @@ async def run_server(config: Config) -> int:
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=config.server.keepalive_timeout_seconds,
-        shutdown_timeout=0.2 if failure else config.server.shutdown_timeout_seconds,
+        shutdown_timeout=config.server.shutdown_timeout_seconds / 2,  # aiohttp 3.14 waits once, cancels, and waits again
     )
     listener = listening_socket(config)
     loop = asyncio.get_running_loop()
@@ -146,6 +147,8 @@ async def run_server(config: Config) -> int:
         await stop.wait()
         _log.info("stopping", reason=failure[0] if failure else "signal")
     finally:
+        if failure:
+            runner._shutdown_timeout = _FAILED_SHUTDOWN_SECONDS  # noqa: SLF001 - aiohttp 3.14 takes it only when built
         await runner.cleanup()
         listener.close()
     if failure:
