@@ -17,7 +17,7 @@ from server.database import Database
 from server.eventlog import EventLog
 from server.events import kind_of
 from server.follower import Followers
-from server.hub import Hub, Watcher
+from server.hub import Hub
 from server.pages import PageRoutes
 from server.retention import run_retention
 from server.surfaces.demands import matching
@@ -93,9 +93,7 @@ def make_app(
                 await bus.close()
 
     async def end_streams(app: web.Application) -> None:
-        for member in hub.close():
-            if isinstance(member, Watcher):  # a long poll or a handler: it looks again, and finds the hub closed
-                member.fall_back(hub.dispatched_seq)
+        hub.close()
         followers.stop_all(stream.retry_milliseconds)
 
     app.cleanup_ctx.append(lifespan)

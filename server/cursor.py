@@ -38,18 +38,17 @@ async def resolve(log: EventLog, selection: Selection, asked: Asked) -> Start:
     """
     Turn what was asked into a start. Raises `NotFound` for a single stream that never existed, unless pending is allowed.
     """
-    ended_at: int | None = None
-    name = selection.single
-    if name is not None:
-        info = await log.stream(name)
-        if info is None and not asked.allow_pending:
-            raise NotFound(f"there is no stream {name}; allow_pending=1 waits for its first event", field="stream")
-        if info is not None and log.is_terminal(name, info.last_event_type):
-            ended_at = info.last_seq
     start = await _place(log, selection, asked)
-    if ended_at is not None and start.reset is None and start.cursor >= ended_at:
-        return start._replace(is_over=True)
-    return start
+    name = selection.single
+    if name is None or start.reset is not None:
+        # A reader whose cursor is from another database is told so, even when its stream does not exist in this one: a 404
+        # would make a browser give up for good.
+        return start
+    info = await log.stream(name)
+    if info is None and not asked.allow_pending:
+        raise NotFound(f"there is no stream {name}; allow_pending=1 waits for its first event", field="stream")
+    is_ended = info is not None and log.is_terminal(name, info.last_event_type)
+    return start._replace(is_over=info is not None and is_ended and start.cursor >= info.last_seq)
 
 
 async def _place(log: EventLog, selection: Selection, asked: Asked) -> Start:
@@ -69,7 +68,7 @@ async def _place(log: EventLog, selection: Selection, asked: Asked) -> Start:
         await log.refresh()  # another process may have given this seq a moment ago
     if seq > log.head_seq:
         return _reset(log, "past_head", asked.cursor)
-    if seq < oldest and not (seq == 0 and asked.start is None and oldest == 0):
+    if seq < oldest:
         return _reset(log, "trimmed", asked.cursor)
     return Start(seq)
 

@@ -153,7 +153,8 @@ class EventLog:
         """
         through = self.head_seq if through is None else through
         size = self._config.stream.page_bytes if max_bytes is None else max_bytes
-        recent = self.hub.recent(selection, after, limit, size)
+        # The tail does not know what retention has removed.
+        recent = self.hub.recent(selection, after, limit, size) if after >= self.meta.trimmed_seq else None
         if recent is not None and recent[1] <= through:
             return Page(*recent)
         return await self._read(

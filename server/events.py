@@ -187,7 +187,7 @@ def parse_json(raw: bytes, decoder: msgspec.json.Decoder[T], *, field: str = "bo
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         name = path.rstrip("`").lstrip(".") or _unknown_field(message) or field
-        raise InvalidBody(message, field=name) from None
+        raise InvalidBody(message[:300], field=name[:128]) from None  # both may quote megabytes of input
     except UnicodeDecodeError:
         raise InvalidRequest("JSON must be valid UTF-8", field=field) from None
     except RecursionError:

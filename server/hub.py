@@ -232,16 +232,15 @@ class Hub:
         """
         self.dispatched_seq = max(self.dispatched_seq, seq)
 
-    def close(self) -> list[Member]:
+    def close(self) -> None:
         """
-        Refuse further members and hand back the present ones, removed, so that their owner can end them.
+        Refuse further members and send the present ones away: each is told where it is, and finds the hub closed.
         """
         self.is_closed = True
-        members = [member for group in self._groups.values() for member in group.members]
         for group in list(self._groups.values()):
-            group.members.clear()
-            self._discard(group)
-        return members
+            for member in list(group.members):
+                self.leave(member, group)
+                member.fall_back(self.dispatched_seq)
 
     def _deliver(self, group: Group, before: int, encoded: dict[tuple[Encoding, int], bytes], now: float) -> None:
         pending, group.pending = group.pending, []
@@ -321,7 +320,9 @@ class Hub:
         """
         Forget an empty group. Its totals go with it; members that left took theirs before.
         """
-        self._groups.pop((group.selection, group.encoding), None)
+        key = (group.selection, group.encoding)
+        if self._groups.get(key) is group:  # a member that leaves late must not take a newer group with it
+            del self._groups[key]
         for name in group.selection.names:
             groups = self._by_name.get(name)
             if groups is not None:

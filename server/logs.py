@@ -39,7 +39,8 @@ def configure_logging(config: LoggingSection) -> None:
         )
     else:
         lines = _Lines(sys.stderr.fileno())
-        atexit.register(lines.flush)
+        _outputs[:] = [lines]
+        atexit.register(flush)
         structlog.configure(
             processors=[],
             wrapper_class=_json_logger(level),
@@ -50,6 +51,14 @@ def configure_logging(config: LoggingSection) -> None:
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def flush() -> None:
+    """
+    Write what is waiting, before the process ends in a way that skips the usual exit.
+    """
+    for lines in _outputs:
+        lines.flush()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -131,3 +140,6 @@ class _Lines:
                 data = data[os.write(self._file, data) :]
             except OSError:
                 return
+
+
+_outputs: list[_Lines] = []

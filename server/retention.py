@@ -63,7 +63,9 @@ def trim_point(db: Any, config: RetentionSection, before: str) -> int:
         size = pages * db.execute("PRAGMA page_size").fetchone()[0]
         if size > config.max_bytes:
             share = 1 - config.max_bytes / size
-            through = max(through, low + int((high - low) * share))
+            # What was kept before as the last of its stream does not count: it may be very old.
+            low = max(low, db.execute("SELECT trimmed_seq + 1 FROM log_meta").fetchone()[0])
+            through = max(through, min(high, low + int((high - low) * share)))
     if before:
         row = db.execute("SELECT seq FROM events WHERE timestamp >= ? ORDER BY seq LIMIT 1", (before,)).fetchone()
         through = max(through, row[0] - 1 if row else high)
@@ -77,14 +79,19 @@ def _remove(db: Any, through: int) -> int:
     db.execute("BEGIN IMMEDIATE").close()
     try:
         db.execute("UPDATE log_meta SET trimmed_seq = max(trimmed_seq, ?)", (through,)).close()
-        cursor = db.execute(
-            "DELETE FROM events WHERE seq <= ?1 AND seq > ?1 - ?2 - 1"
+        first = through - _EVENTS_PER_STEP
+        # What an earlier step kept as the last event of its stream is not the last one any more.
+        removed = db.execute(
+            "DELETE FROM events WHERE seq < ?1 AND stream IN (SELECT stream FROM events WHERE seq BETWEEN ?1 AND ?2)",
+            (first, through),
+        ).rowcount
+        removed += db.execute(
+            "DELETE FROM events WHERE seq BETWEEN ? AND ?"
             " AND revision < (SELECT max(later.revision) FROM events AS later WHERE later.stream = events.stream)",
-            (through, _EVENTS_PER_STEP),
-        )
-        removed = int(cursor.rowcount)
+            (first, through),
+        ).rowcount
         db.execute("COMMIT").close()
     except BaseException:
         db.execute("ROLLBACK").close()
         raise
-    return removed
+    return int(removed)

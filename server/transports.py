@@ -142,8 +142,8 @@ class Streaming:
         """
         Stream the selection on the transport that the request asks for.
 
-        204 when the one stream that is followed has ended and the cursor is at its end. Raises `NotFound`, and `Forbidden` for a
-        WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a
+        204 when the one stream that is followed has ended and the cursor is at its end. Raises `NotFound`, and `Forbidden` for
+        a WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a
         browser gives up for good on any other status.
         """
         is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()

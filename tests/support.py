@@ -369,9 +369,7 @@ def changed(config, section, **values):
     """
     The settings with some keys of one section changed.
     """
-    return msgspec.structs.replace(
-        config, **{section: msgspec.structs.replace(getattr(config, section), **values)}
-    )
+    return msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **values)})
 
 
 def request_bytes(method, path, *, body=b"", version="1.1", **headers):

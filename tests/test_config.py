@@ -74,10 +74,7 @@ def test_no_file_no_environment_and_no_flags_give_the_defaults():
     A server starts without being told anything.
     """
     assert load_config(environment={}) == Config()
-    assert (
-        load_config(environment={"PATH": "/bin", "TOWO__SERVER__PORT": "x", "towow__server__port": "x"})
-        == Config()
-    )
+    assert load_config(environment={"PATH": "/bin", "TOWO__SERVER__PORT": "x", "towow__server__port": "x"}) == Config()
 
 
 # Precedence.
@@ -87,9 +84,7 @@ def test_environment_wins_over_the_file_and_flags_win_over_both(write):
     """
     Each source changes only the keys that it names.
     """
-    file = write(
-        "[server]\nhost = '127.0.0.2'\nport = 1\nmax_connections = 10\n[cors]\norigins = ['https://a']\n"
-    )
+    file = write("[server]\nhost = '127.0.0.2'\nport = 1\nmax_connections = 10\n[cors]\norigins = ['https://a']\n")
     environment = {
         "TOWOW__SERVER__PORT": "2",
         "TOWOW__SERVER__MAX_CONNECTIONS": "20",
@@ -107,21 +102,11 @@ def test_environment_wins_over_the_file_and_flags_win_over_both(write):
     ("name", "text", "section", "key", "value"),
     [
         pytest.param("TOWOW__SERVER__PORT", "9000", "server", "port", 9000, id="a number"),
-        pytest.param(
-            "TOWOW__STREAM__KEEPALIVE_SECONDS", "5", "stream", "keepalive_seconds", 5.0, id="a whole float"
-        ),
-        pytest.param(
-            "TOWOW__STREAM__KEEPALIVE_SECONDS", "0.5", "stream", "keepalive_seconds", 0.5, id="a float"
-        ),
-        pytest.param(
-            "TOWOW__NEGOTIATION__SAMPLE_AGENTS", "false", "negotiation", "sample_agents", False, id="a flag"
-        ),
-        pytest.param(
-            "TOWOW__DATABASE__PATH", "/srv/a b/ü.db", "database", "path", "/srv/a b/ü.db", id="bare text"
-        ),
-        pytest.param(
-            "TOWOW__DATABASE__PATH", '"quoted.db"', "database", "path", "quoted.db", id="quoted text"
-        ),
+        pytest.param("TOWOW__STREAM__KEEPALIVE_SECONDS", "5", "stream", "keepalive_seconds", 5.0, id="a whole float"),
+        pytest.param("TOWOW__STREAM__KEEPALIVE_SECONDS", "0.5", "stream", "keepalive_seconds", 0.5, id="a float"),
+        pytest.param("TOWOW__NEGOTIATION__SAMPLE_AGENTS", "false", "negotiation", "sample_agents", False, id="a flag"),
+        pytest.param("TOWOW__DATABASE__PATH", "/srv/a b/ü.db", "database", "path", "/srv/a b/ü.db", id="bare text"),
+        pytest.param("TOWOW__DATABASE__PATH", '"quoted.db"', "database", "path", "quoted.db", id="quoted text"),
         pytest.param("TOWOW__SERVER__HOST", "::1", "server", "host", "::1", id="an IPv6 address"),
         pytest.param("TOWOW__SERVER__HOST", "127.0.0.1", "server", "host", "127.0.0.1", id="an IPv4 address"),
         pytest.param(
@@ -157,50 +142,24 @@ def test_environment_variables_are_toml_values_or_text(name, text, section, key,
         pytest.param("[server]\nprot = 1", "[server]: there is no setting named `prot`", id="an unknown key"),
         pytest.param("port = 1", "port must be a section, [port]", id="a key without a section"),
         pytest.param("[[server]]\nport = 1", "server must be a section", id="a list of sections"),
-        pytest.param(
-            "[server]\nport = '1'", "[server] port: Expected `int`, got `str`", id="a text for a number"
-        ),
-        pytest.param(
-            "[server]\nport = 1.0", "[server] port: Expected `int`, got `float`", id="a float for a count"
-        ),
-        pytest.param(
-            "[server]\nport = true", "[server] port: Expected `int`, got `bool`", id="a flag for a number"
-        ),
-        pytest.param(
-            "[server]\nport = 65536", "[server] port: Expected `int` <= 65535", id="a port too high"
-        ),
+        pytest.param("[server]\nport = '1'", "[server] port: Expected `int`, got `str`", id="a text for a number"),
+        pytest.param("[server]\nport = 1.0", "[server] port: Expected `int`, got `float`", id="a float for a count"),
+        pytest.param("[server]\nport = true", "[server] port: Expected `int`, got `bool`", id="a flag for a number"),
+        pytest.param("[server]\nport = 65536", "[server] port: Expected `int` <= 65535", id="a port too high"),
         pytest.param("[server]\nport = -1", "[server] port: Expected `int` >= 0", id="a negative port"),
-        pytest.param(
-            "[server]\nhost = 1", "[server] host: Expected `str`, got `int`", id="a number for a text"
-        ),
-        pytest.param(
-            "[server.host]\na = 1", "[server] host: Expected `str`, got `object`", id="a section for a text"
-        ),
+        pytest.param("[server]\nhost = 1", "[server] host: Expected `str`, got `int`", id="a number for a text"),
+        pytest.param("[server.host]\na = 1", "[server] host: Expected `str`, got `object`", id="a section for a text"),
         pytest.param("[stream]\nkeepalive_seconds = 0", "[stream] keepalive_seconds", id="zero seconds"),
-        pytest.param(
-            "[stream]\nkeepalive_seconds = nan", "[stream] keepalive_seconds", id="no number of seconds"
-        ),
+        pytest.param("[stream]\nkeepalive_seconds = nan", "[stream] keepalive_seconds", id="no number of seconds"),
         pytest.param("[stream]\nkeepalive_seconds = inf", "[stream] keepalive_seconds", id="endless seconds"),
         pytest.param("[retention]\nmax_age_days = inf", "[retention] max_age_days", id="endless days"),
-        pytest.param(
-            "[poll]\npoll_backoff_factor = 0.5", "[poll] poll_backoff_factor", id="a factor below 1"
-        ),
-        pytest.param(
-            "[database]\nsynchronous = 'OFF'", "[database] synchronous", id="a word that is not a choice"
-        ),
-        pytest.param(
-            "[database]\nsynchronous = 'full'", "[database] synchronous", id="a choice in lower case"
-        ),
+        pytest.param("[poll]\npoll_backoff_factor = 0.5", "[poll] poll_backoff_factor", id="a factor below 1"),
+        pytest.param("[database]\nsynchronous = 'OFF'", "[database] synchronous", id="a word that is not a choice"),
+        pytest.param("[database]\nsynchronous = 'full'", "[database] synchronous", id="a choice in lower case"),
         pytest.param("[database]\npath = ''", "[database] path", id="an empty path"),
-        pytest.param(
-            "[append]\nmax_event_bytes = 600000", "[append] max_event_bytes", id="over what a line may hold"
-        ),
-        pytest.param(
-            "[cors]\norigins = [1]", "[cors] origins[0]: Expected `str`", id="a number in a list of texts"
-        ),
-        pytest.param(
-            "[cors]\norigins = 'https://a'", "[cors] origins: Expected `array`", id="a text for a list"
-        ),
+        pytest.param("[append]\nmax_event_bytes = 600000", "[append] max_event_bytes", id="over what a line may hold"),
+        pytest.param("[cors]\norigins = [1]", "[cors] origins[0]: Expected `str`", id="a number in a list of texts"),
+        pytest.param("[cors]\norigins = 'https://a'", "[cors] origins: Expected `array`", id="a text for a list"),
         pytest.param("[server]\nport = ", "is not valid TOML", id="no TOML"),
         pytest.param("[server]\nport = 1\nport = 2", "is not valid TOML", id="a key twice"),
         pytest.param(b"[server]\nhost = '\xff'", "cannot read the settings file", id="not UTF-8"),
@@ -224,22 +183,12 @@ def test_a_bad_file_is_refused_with_its_name_and_the_path_of_the_key(write, text
             "the environment: [server]: there is no setting named `prot`",
             id="key",
         ),
-        pytest.param(
-            {"TOWOW__SEVER__PORT": "1"}, "the environment: there is no setting named `sever`", id="section"
-        ),
-        pytest.param(
-            {"TOWOW__SERVER__PORT": "abc"}, "the environment: [server] port: Expected `int`", id="type"
-        ),
-        pytest.param(
-            {"TOWOW__SERVER__PORT": ""}, "the environment: [server] port: Expected `int`", id="empty"
-        ),
-        pytest.param(
-            {"TOWOW__SERVER": "1"}, "TOWOW__SERVER must have the form TOWOW__SECTION__KEY", id="no key"
-        ),
+        pytest.param({"TOWOW__SEVER__PORT": "1"}, "the environment: there is no setting named `sever`", id="section"),
+        pytest.param({"TOWOW__SERVER__PORT": "abc"}, "the environment: [server] port: Expected `int`", id="type"),
+        pytest.param({"TOWOW__SERVER__PORT": ""}, "the environment: [server] port: Expected `int`", id="empty"),
+        pytest.param({"TOWOW__SERVER": "1"}, "TOWOW__SERVER must have the form TOWOW__SECTION__KEY", id="no key"),
         pytest.param({"TOWOW__": "1"}, "must have the form TOWOW__SECTION__KEY", id="only the prefix"),
-        pytest.param(
-            {"TOWOW__SERVER__PORT__X": "1"}, "there is no setting named `port__x`", id="too many parts"
-        ),
+        pytest.param({"TOWOW__SERVER__PORT__X": "1"}, "there is no setting named `port__x`", id="too many parts"),
     ],
 )
 def test_a_bad_environment_variable_is_refused_by_name(environment, says):

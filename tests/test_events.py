@@ -158,13 +158,9 @@ def test_fields_at_their_limits_are_taken():
     128 characters of a type or id, 256 of a source, revisions from 0 to 63 bits.
     """
     source = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"\\')
-    event = new_event(
-        "task:a", "x" * 128, {}, event_id="1" * 127 + "x", source=source, expected_revision=MAX_SEQ
-    )
+    event = new_event("task:a", "x" * 128, {}, event_id="1" * 127 + "x", source=source, expected_revision=MAX_SEQ)
     assert (event.source, event.expected_revision) == (source, MAX_SEQ)
-    assert (
-        new_event("task:a", NAME, {}, event_id=NAME, source="s" * 256, expected_revision=0).event_id == NAME
-    )
+    assert new_event("task:a", NAME, {}, event_id=NAME, source="s" * 256, expected_revision=0).event_id == NAME
 
 
 def test_an_event_over_its_limit_is_too_large_and_says_the_limit():
@@ -324,9 +320,7 @@ def test_a_payload_that_contains_itself_is_refused():
         pytest.param(b'{"n": 1,\n\t"s": "x" }', '{"n":1,"s":"x"}', id="pretty-printed"),
         pytest.param('{"需求":"场地"}'.encode(), '{"需求":"场地"}', id="Chinese"),
         pytest.param(b'{"s":"\\u573a\\ud83d\\ude00"}', '{"s":"场😀"}', id="escapes"),
-        pytest.param(
-            b'{"s":"\\u2028\\u0000"}', '{"s":"\\u2028\\u0000"}', id="edge: escaped controls stay escaped"
-        ),
+        pytest.param(b'{"s":"\\u2028\\u0000"}', '{"s":"\\u2028\\u0000"}', id="edge: escaped controls stay escaped"),
         pytest.param(
             b'{"s":"\xe2\x80\xa8\xc2\x85\x7f"}',
             '{"s":"\\u2028\\u0085\\u007f"}',
@@ -342,9 +336,7 @@ def test_a_payload_that_contains_itself_is_refused():
             nested(MAX_NESTING, b'{"a":', b"}").replace(b":}", b":0}").decode(),
             id="edge: 64 levels of objects",
         ),
-        pytest.param(
-            b'{"a":[' + b"[]," * 200 + b"{}]}", '{"a":[' + "[]," * 200 + "{}]}", id="edge: many but not deep"
-        ),
+        pytest.param(b'{"a":[' + b"[]," * 200 + b"{}]}", '{"a":[' + "[]," * 200 + "{}]}", id="edge: many but not deep"),
     ],
 )
 def test_good_json_becomes_canonical(raw, text):
@@ -362,13 +354,9 @@ def test_good_json_becomes_canonical(raw, text):
         pytest.param(b'{"a":1e400}', InvalidBody, "payload[...]", id="a number that overflows to infinity"),
         pytest.param(b'{"a":18446744073709551616}', InvalidBody, "payload.a", id="an integer of 65 bits"),
         pytest.param(b'{"a":-9223372036854775809}', InvalidBody, "payload.a", id="an integer below 63 bits"),
-        pytest.param(
-            b'{"a":' + b"9" * 5000 + b"}", InvalidBody, "payload[...]", id="an integer of 5,000 digits"
-        ),
+        pytest.param(b'{"a":' + b"9" * 5000 + b"}", InvalidBody, "payload[...]", id="an integer of 5,000 digits"),
         pytest.param(b'{"a":"\\ud800"}', InvalidRequest, "body", id="an escaped lone surrogate"),
-        pytest.param(
-            b'{"a":"\\udc00\\ud800"}', InvalidRequest, "body", id="escaped surrogates in the wrong order"
-        ),
+        pytest.param(b'{"a":"\\udc00\\ud800"}', InvalidRequest, "body", id="escaped surrogates in the wrong order"),
         pytest.param(b'{"\\ud800":1}', InvalidRequest, "body", id="a lone surrogate in a key"),
         pytest.param(b'{"a":"\xed\xa0\x80"}', InvalidRequest, "body", id="a surrogate in UTF-8"),
         pytest.param(b'{"a":"\xff"}', InvalidRequest, "body", id="invalid UTF-8"),
@@ -413,13 +401,9 @@ def test_bad_json_is_refused_with_a_code_and_a_field(raw, error, field):
             id="something after it",
         ),
         pytest.param(b"[]", InvalidBody, "body", id="a list"),
-        pytest.param(
-            b'{"stream":1,"event_type":"t","payload":{}}', InvalidBody, "stream", id="a number for a name"
-        ),
+        pytest.param(b'{"stream":1,"event_type":"t","payload":{}}', InvalidBody, "stream", id="a number for a name"),
         pytest.param(b'{"stream":"task:a","payload":{}}', InvalidBody, "event_type", id="a missing field"),
-        pytest.param(
-            b'{"stream":"a:b","event_type":"t","payload":{},"zz":1}', InvalidBody, "zz", id="an unknown field"
-        ),
+        pytest.param(b'{"stream":"a:b","event_type":"t","payload":{},"zz":1}', InvalidBody, "zz", id="an unknown field"),
         pytest.param(
             b'{"stream":"a:b","event_type":"t","payload":{},"expected_revision":"1"}',
             InvalidBody,
@@ -445,11 +429,7 @@ def test_what_is_not_an_event_is_refused(raw, error, field):
 
 TEXTS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXTS,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
@@ -519,9 +499,7 @@ def test_uuid7s_of_one_millisecond_differ():
         pytest.param(1_767_225_600.25, "2026-01-01T00:00:00.250Z", id="a time"),
         pytest.param(0, "1970-01-01T00:00:00.000Z", id="edge: the epoch"),
         pytest.param(951_827_696.5, "2000-02-29T12:34:56.500Z", id="edge: a leap day"),
-        pytest.param(
-            1_767_225_599.999_9, "2025-12-31T23:59:59.999Z", id="edge: never rounded up into the next second"
-        ),
+        pytest.param(1_767_225_599.999_9, "2025-12-31T23:59:59.999Z", id="edge: never rounded up into the next second"),
         pytest.param(-0.5, "1969-12-31T23:59:59.500Z", id="edge: before the epoch"),
         pytest.param(253_402_300_799.5, "9999-12-31T23:59:59.500Z", id="edge: the last second of year 9999"),
     ],

@@ -56,9 +56,7 @@ class Publisher:
                     if answer.status in (200, 201):
                         receipts = (await answer.json())["events"]
                         self.found_stored += answer.status == 200
-                        self.receipts += [
-                            (each["event_id"], each["seq"], each["revision"]) for each in receipts
-                        ]
+                        self.receipts += [(each["event_id"], each["seq"], each["revision"]) for each in receipts]
                         assert len(receipts) == len(request["events"])
                         return
                     assert answer.status == 503, await answer.text()

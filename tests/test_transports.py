@@ -183,6 +183,7 @@ async def test_ndjson_replays_and_goes_live_on_the_same_cursor(client, query, he
         assert response.status == 200
         assert response.headers["Content-Type"] == "application/x-ndjson"
         assert response.headers["Cache-Control"] == "no-cache, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in response.headers
         lines = await read_lines(response, 3)
         assert lines[:2] == [await canonical(client, 2), await canonical(client, 3)]

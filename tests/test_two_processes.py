@@ -93,9 +93,7 @@ async def measure(path):
                 await stack.enter_async_context(source)
             await until(lambda: all(source.controls() for source in sources))
             publishing = [
-                publish_timed(server, number, pause_seconds=0.005)
-                for server in servers
-                for number in range(PUBLISHERS)
+                publish_timed(server, number, pause_seconds=0.005) for server in servers for number in range(PUBLISHERS)
             ]
             receipts = [each for answers in await asyncio.gather(*publishing) for each in answers]
             stored = read_rows(path)
@@ -118,9 +116,7 @@ async def test_followers_of_both_processes_see_the_events_of_both_once_in_order_
     On `*` and on one stream, in each process: what publishers of both appended, within half a second.
     """
     delays = []
-    while len(delays) < TRIES and (
-        not delays or delays[-1] >= LARGEST_DELAY_SECONDS
-    ):  # a busy machine adds its own
+    while len(delays) < TRIES and (not delays or delays[-1] >= LARGEST_DELAY_SECONDS):  # a busy machine adds its own
         delays.append(await measure(tmp_path / f"{len(delays)}.db"))
         print(f"\nlargest delay from publish to receive across two processes: {delays[-1] * 1000:.0f} ms")
     assert min(delays) < LARGEST_DELAY_SECONDS
@@ -135,9 +131,7 @@ async def test_both_processes_know_an_idempotency_key_and_a_revision_that_the_ot
             aiohttp.ClientSession(servers[0].url) as one,
             aiohttp.ClientSession(servers[1].url) as other,
         ):
-            first = await (
-                await one.post("/api/events", json=body(event_id="key", expected_revision=0))
-            ).json()
+            first = await (await one.post("/api/events", json=body(event_id="key", expected_revision=0))).json()
             again = await other.post("/api/events", json=body(event_id="key", expected_revision=0))
             assert again.status == 200
             assert (await again.json())["seq"] == first["seq"]
@@ -149,9 +143,7 @@ async def test_both_processes_know_an_idempotency_key_and_a_revision_that_the_ot
                 assert answer.status == 201, await answer.text()
                 seq = (await answer.json())["seq"]
                 url = f"/api/events/stream?stream=task:a&since_seq={seq}"
-                async with (other, one)[n % 2].get(
-                    url
-                ) as stream:  # at once: the cursor may lie ahead of this process
+                async with (other, one)[n % 2].get(url) as stream:  # at once: the cursor may lie ahead of this process
                     text = (await stream.content.readuntil(b"\n\n")).decode()
                     assert "event: ready" in text, text
     check_file(tmp_path / "towow.db")
@@ -165,9 +157,7 @@ def append_with_plain_sqlite(path, count):
         for n in range(count):
             db.execute("BEGIN IMMEDIATE")
             seq = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0] + 1
-            last = (
-                "SELECT revision, digest FROM events WHERE stream = 'task:0' ORDER BY revision DESC LIMIT 1"
-            )
+            last = "SELECT revision, digest FROM events WHERE stream = 'task:0' ORDER BY revision DESC LIMIT 1"
             revision, digest = db.execute(last).fetchone() or (0, b"")
             event = Event(
                 seq,
@@ -179,13 +169,9 @@ def append_with_plain_sqlite(path, count):
                 "script",
                 f'{{"n":{n}}}',
             )
-            row = (
-                *(getattr(event, name) for name in COLUMNS.replace("payload", "payload_json").split(", ")),
-            )
+            row = (*(getattr(event, name) for name in COLUMNS.replace("payload", "payload_json").split(", ")),)
             marks = ",".join("?" * 9)
-            db.execute(
-                f"INSERT INTO events ({COLUMNS}, digest) VALUES ({marks})", (*row, digest_of(digest, event))
-            )
+            db.execute(f"INSERT INTO events ({COLUMNS}, digest) VALUES ({marks})", (*row, digest_of(digest, event)))
             db.execute("COMMIT")
 
 

@@ -57,7 +57,7 @@ def measure_latency(stage: Stage) -> None:
     From the publisher's send to the follower's read, over all deliveries, when the server is mostly idle.
     """
     followers, rate = stage.size(1_000, 100), 20.0
-    messages = stage.size(120, 20)
+    messages = stage.size(120, 10)
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
 

@@ -4,14 +4,13 @@ What many followers cost while nothing happens, and what they see when the serve
 
 import time
 
+from server.benchmarks.machine import raise_file_limit, rss_bytes
 from server.benchmarks.orders import HEADERS_READY, OURS_READY, Done, Follow, Publish, Survive, Survived, Unfollow, event_body
-from server.benchmarks.processes import raise_file_limit, rss_bytes
 from server.benchmarks.rows import Goal
 from server.benchmarks.stage import Stage
 
 _WARM_UP_FOLLOWERS = 100
 _SPARE_FILE_HANDLES = 300
-_BEFORE_THE_KILL_SECONDS = 1.0
 _RATE = 100.0
 
 
@@ -53,7 +52,7 @@ def measure_restart(stage: Stage) -> None:
     """
     SIGKILL with publishes going on, start on the same file: how soon it serves, how soon all are back, what they have.
     """
-    followers = stage.size(1_000, 100)
+    followers = stage.size(5_000, 100)
     serving: list[float] = []
     caught_up: list[float] = []
     wrong: list[float] = []
@@ -62,7 +61,7 @@ def measure_restart(stage: Stage) -> None:
         with stage.server(f"-{len(serving)}") as server:
             stage.load.order(Survive(server.port, followers, _RATE))
             stage.load.answer(Done)
-            time.sleep(_BEFORE_THE_KILL_SECONDS)  # publishes go on meanwhile
+            time.sleep(stage.seconds(1.0, 0.2))  # publishes go on meanwhile
             killed_at = time.monotonic()
             server.kill()
             server.start()

@@ -16,12 +16,13 @@ _NEWLINE = 10
 
 class Followers:
     """
-    Many readers of one stream. `counts` has the events of each, `total` of all, `last_at` when the last one came (ns).
+    Many readers of one stream: `counts` of events for each, `total` and `bytes_total` for all, `last_at` (ns) of the newest.
     """
 
     def __init__(self, loop: Loop) -> None:
         self.counts: dict[int, int] = {}
         self.total = 0
+        self.bytes_total = 0
         self.last_at = 0
         self.latencies: list[int] = []
         self._loop = loop
@@ -81,16 +82,17 @@ class Followers:
             del self._heads[fd]
             self._loop.change(fd, read)
 
-    def _receive(self, fd: int) -> tuple[int, int]:
+    def _receive(self, fd: int) -> tuple[int, int] | None:
         """
-        Where in the buffer the next bytes are, with what the read before cut off in front of them.
+        Where in the buffer the next bytes are, with what the read before cut off in front of them; None when there are none.
         """
         try:
             size = self._sockets[fd].recv_into(self._view)
         except BlockingIOError:
-            return _ROOM, _ROOM
+            return None
         if not size:
             raise LoadError(f"the stream of a follower was closed after {self.counts[fd]} events")
+        self.bytes_total += size
         tail = self._tails.pop(fd, None)
         if tail is None:
             return _ROOM, _ROOM + size
@@ -102,7 +104,10 @@ class Followers:
         """
         Count the marks. A read that ends with a line has not cut one.
         """
-        start, end = self._receive(fd)
+        place = self._receive(fd)
+        if place is None:
+            return
+        start, end = place
         found = self._buffer.count(MARK, start, end)
         if self._buffer[end - 1] != _NEWLINE:
             self._tails[fd] = bytes(self._buffer[max(start, end - len(MARK) + 1) : end])
@@ -115,7 +120,10 @@ class Followers:
         """
         Count the marks whose stamp is there as well, and take the time since each stamp.
         """
-        start, end = self._receive(fd)
+        place = self._receive(fd)
+        if place is None:
+            return
+        start, end = place
         now = time.monotonic_ns()
         while True:
             mark = self._buffer.find(MARK, start, end)

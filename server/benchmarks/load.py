@@ -12,6 +12,7 @@ import msgspec
 
 from server.benchmarks.followers import Followers
 from server.benchmarks.loop import LoadError, Loop, connect, get_request
+from server.benchmarks.machine import raise_file_limit
 from server.benchmarks.orders import (
     MARK,
     OURS_READY,
@@ -27,7 +28,6 @@ from server.benchmarks.orders import (
     Survive,
     Unfollow,
 )
-from server.benchmarks.processes import raise_file_limit
 from server.benchmarks.publishers import Publishers
 from server.benchmarks.survivors import Survivors
 

@@ -7,7 +7,8 @@ import socket
 import time
 from pathlib import Path
 
-from server.benchmarks.processes import BenchError, Child, cores
+from server.benchmarks.machine import cores
+from server.benchmarks.processes import BenchError, Child
 
 _MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 _PROGRAM_PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"

@@ -15,10 +15,10 @@ import click
 import msgspec
 
 import server
+from server.benchmarks.machine import cores
 from server.benchmarks.orders import Answer, Failed, Order
 
 ROOT = Path(server.__file__).resolve().parent.parent
-FILE_HANDLES = 10_400  # what the largest figure needs in one process
 _STOP_SECONDS = 10.0
 
 A = TypeVar("A")
@@ -28,43 +28,6 @@ class BenchError(click.ClickException):
     """
     A figure could not be taken; the text says why.
     """
-
-
-def raise_file_limit() -> int:
-    """
-    Allow this process as many file handles as the figures need, if the system does; returns how many there are.
-    """
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILE_HANDLES if hard == resource.RLIM_INFINITY else min(FILE_HANDLES, hard)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return FILE_HANDLES if soft == resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
-
-
-def cores() -> tuple[int, int] | None:
-    """
-    The core for servers and the core for the load; None where processes cannot be put on cores or there is only one.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    available = sorted(os.sched_getaffinity(0))
-    return (available[0], available[1]) if len(available) > 1 else None
-
-
-def rss_bytes(pid: int) -> int:
-    """
-    The memory of a process that is in RAM.
-    """
-    status = Path(f"/proc/{pid}/status")
-    if status.is_file():
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text())
-        if found:
-            return int(found[1]) * 1024
-    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)  # noqa: S603, S607
-    return int(done.stdout) * 1024
 
 
 class Child:
@@ -83,7 +46,11 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # also Ctrl-C while it starts
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -99,7 +99,10 @@ class Publishers:
             self._loop.change(fd, self._read)
 
     def _read(self, fd: int) -> None:
-        data = self._by_fd[fd].recv(_ANSWER_BYTES)
+        try:
+            data = self._by_fd[fd].recv(_ANSWER_BYTES)
+        except BlockingIOError:
+            return
         if not data:
             raise LoadError(f"the connection of a publisher was closed after {len(self.latencies)} answers")
         if self._answers:

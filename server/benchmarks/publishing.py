@@ -11,7 +11,7 @@ from server.benchmarks.stage import Stage
 _IN_FLIGHT = 128
 _BATCH = 1_000
 _BATCHES_IN_FLIGHT = 2  # one is parsed while the other is written
-_WARM_UP_SECONDS = 0.2
+_WARM_UP_SECONDS = 0.1
 
 
 def measure_publish(stage: Stage) -> None:
@@ -25,7 +25,7 @@ def measure_publish(stage: Stage) -> None:
     with stage.server() as server, stage.reference("empty") as first, stage.reference("parsing") as second:
         contenders = [(server.port, "/api/events", ours), (first.port, "/", empty), (second.port, "/", parsing)]
         orders = [
-            (Publish(port=port, target=target, body=body, in_flight=_IN_FLIGHT, seconds=stage.seconds(3.0, 0.3)), rates)
+            (Publish(port=port, target=target, body=body, in_flight=_IN_FLIGHT, seconds=stage.seconds(3.0, 0.2)), rates)
             for port, target, rates in contenders
         ]
         for order, _ in orders:

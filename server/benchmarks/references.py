@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from server.benchmarks.machine import raise_file_limit
 from server.benchmarks.orders import payload_text
-from server.benchmarks.processes import raise_file_limit
 from server.config import DatabaseSection
 from server.database import migrate, sqlite3
 from server.events import Event, timestamp_of, uuid7

@@ -19,7 +19,7 @@ def measure_replay(stage: Stage) -> None:
     """
     Events per second of one stream to one reader, from connecting to `ready`.
     """
-    events = stage.size(100_000, 20_000)
+    events = stage.size(100_000, 10_000)
     fill(stage.database(), events, 1, stage.tell)
     rates = []
     with stage.server() as server:
@@ -35,7 +35,7 @@ def measure_resume(stage: Stage) -> None:
     """
     Resuming ten events before the end of one stream among ten, in two logs of very different length, in turn.
     """
-    sizes = [stage.size(10_000, 1_000), stage.size(1_000_000, 20_000)]
+    sizes = [stage.size(10_000, 1_000), stage.size(1_000_000, 10_000)]
     for size in sizes:
         fill(stage.database(f"-{size}"), size, _STREAMS, stage.tell)
     first: list[list[float]] = [[], []]

@@ -4,6 +4,7 @@
 
 import os
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,11 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from server import __version__
 from server.benchmarks.figures import FIGURES
-from server.benchmarks.processes import Load, cores
+from server.benchmarks.machine import cores
+from server.benchmarks.processes import Load
 from server.benchmarks.rows import Row
 from server.benchmarks.stage import Stage
 from server.cli.output import note, print_line, print_table
+from server.config import LoggingSection
 from server.database import sqlite3
+from server.logs import configure_logging
 
 _BUSY = 0.9
 _COLUMNS = ("figure", "what", "ours", "compared with", "ratio", "target", "reached")
@@ -50,10 +54,12 @@ def bench(quick: bool, only: tuple[str, ...], rounds: int | None, is_json: bool,
       python run.py bench --only publish --only fanout --rounds 5
       python run.py bench --quick --json
     """  # noqa: D301 - \b keeps click from joining the lines
+    configure_logging(LoggingSection(level="error"))  # long logs are written in this process
     place = directory or (Path("data") if Path("data").is_dir() else Path())
     names = [name for name in FIGURES if not only or name in only]
     turns = rounds or (1 if quick else 3)
     started_at = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what was started ends as well
     rows = _measure(place, names, is_quick=quick, rounds=turns)
     seconds = time.monotonic() - started_at
     if is_json:

@@ -3,8 +3,10 @@
 """
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
+import os
 import resource
 import signal
 import socket
@@ -22,11 +24,11 @@ from server.app import LOG, make_app
 from server.config import Config, load_config
 from server.database import engine_fault, sqlite3
 from server.errors import StartupError
-from server.logs import configure_logging
+from server.logs import configure_logging, flush
 
 _BACKLOG = 4_096
 _SPARE_FILE_HANDLES = 100
-_FAILED_SHUTDOWN_SECONDS = 0.2  # twice: nobody is acknowledged any more, and a supervisor waits to start the next process
+_FAILED_CLEANUP_SECONDS = 0.4
 _log = structlog.get_logger("towow.serve")
 
 
@@ -147,13 +149,15 @@ async def run_server(config: Config) -> int:
         await stop.wait()
         _log.info("stopping", reason=failure[0] if failure else "signal")
     finally:
-        if failure:
-            runner._shutdown_timeout = _FAILED_SHUTDOWN_SECONDS  # noqa: SLF001 - aiohttp 3.14 takes it only when built
-        await runner.cleanup()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAILED_CLEANUP_SECONDS if failure else None):
+                await runner.cleanup()
         listener.close()
     if failure:
+        # A thread may be stuck in the file system for ever. What was acknowledged is on disk: nothing is lost by leaving.
         click.echo(f"stopped: {failure[0]}", err=True)
-        return 1
+        flush()
+        os._exit(1)
     _log.info("stopped")
     return 0
 
