@@ -34,6 +34,7 @@ class _Many(msgspec.Struct, forbid_unknown_fields=True):
 
 
 # Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
+_INDEX = {"title": "ToWow API", "description": "ToWow collaboration-network backend API", "version": "1.0.0"}
 _STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')
 _ONE = msgspec.json.Decoder(EventInput)
 _MANY = msgspec.json.Decoder(_Many)
@@ -61,6 +62,7 @@ class EventRoutes:
             web.get("/api/events/stream", self.stream, allow_head=False),
             web.get("/api/events/{seq_or_event_id}", self.one, allow_head=False),
             web.get("/api/streams", self.streams, allow_head=False),
+            web.get("/api", self.index, allow_head=False),
             web.get("/health", self.health, allow_head=False),
         )
 
@@ -194,6 +196,15 @@ class EventRoutes:
                 "head_seq": self._log.head_seq,
             }
         )
+
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api
+
+        200 `{title, description, version, routes}`: what this server answers, one line a route.
+        """
+        routes = {f"{route.method} {route.resource.canonical}" for route in request.app.router.routes() if route.resource}
+        return json_answer({**_INDEX, "routes": sorted(routes - {f"HEAD {route.split()[1]}" for route in routes})})
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """
