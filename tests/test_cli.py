@@ -68,8 +68,7 @@ def environment_with(**changes: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
-        and not name.startswith(("TOWOW", "PYTHONUNBUF"))
+        if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS") and not name.startswith(("TOWOW", "PYTHONUNBUF"))
     }
     return kept | changes
 
@@ -162,17 +161,13 @@ def test_help_lists_every_command_without_importing_one() -> None:
     """Help is there at once."""
     code = "import sys\nfrom server.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(RUN).parent)
-    assert [name for name in cli.COMMANDS if re.search(rf"^  {name} ", done.stdout, re.MULTILINE)] == list(
-        cli.COMMANDS
-    )
+    assert [name for name in cli.COMMANDS if re.search(rf"^  {name} ", done.stdout, re.MULTILINE)] == list(cli.COMMANDS)
     assert not {"aiohttp", "rich", "aiosqlite", "stamina"} & set(done.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_every_command_explains_itself_with_an_example(
-    name: str, flag: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_explains_itself_with_an_example(name: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The help of a command is enough to use it."""
     command = cli.cli.get_command(click.Context(cli.cli), name)
     assert command is not None
@@ -202,9 +197,7 @@ def test_version_is_one_line() -> None:
     ],
     ids=" ".join,
 )
-def test_serve_is_the_default_command(
-    arguments: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serve_is_the_default_command(arguments: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing, and options that are not the group's, are for `serve`."""
     seen: list[list[str]] = []
     monkeypatch.setattr(click.Group, "parse_args", lambda self, ctx, args: seen.append(args))
@@ -215,18 +208,12 @@ def test_serve_is_the_default_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(
-            ["folow"], "no such command: folow; did you mean follow? (see: python run.py --help)", id="a typo"
-        ),
+        pytest.param(["folow"], "no such command: folow; did you mean follow? (see: python run.py --help)", id="a typo"),
         pytest.param(["xyz"], "no such command: xyz; there are serve, append, ", id="no such command"),
         pytest.param(["follow", "--bogus"], "No such option", id="an unknown option"),
         pytest.param(["append"], "STREAM and EVENT_TYPE are needed, or --ndjson", id="too few arguments"),
-        pytest.param(
-            ["append", "a:b", "t", "{"], "Invalid value for PAYLOAD: not valid JSON", id="broken JSON"
-        ),
-        pytest.param(
-            ["append", "a:b", "t", "[1]"], "Invalid value for PAYLOAD: Expected `object`", id="not an object"
-        ),
+        pytest.param(["append", "a:b", "t", "{"], "Invalid value for PAYLOAD: not valid JSON", id="broken JSON"),
+        pytest.param(["append", "a:b", "t", "[1]"], "Invalid value for PAYLOAD: Expected `object`", id="not an object"),
         pytest.param(
             ["append", "a:b", "t", "{}", "--expected-revision", "-1"],
             "--expected-revision",
@@ -248,16 +235,12 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: 
     assert "--help)" in result.err
 
 
-@pytest.mark.parametrize(
-    "command", [["follow"], ["append", "a:b", "t", "{}"], ["streams"], ["demo"]], ids=lambda c: c[0]
-)
+@pytest.mark.parametrize("command", [["follow"], ["append", "a:b", "t", "{}"], ["streams"], ["demo"]], ids=lambda c: c[0])
 def test_absent_server_is_said_at_once_with_what_to_do(command: list[str], unused_tcp_port: int) -> None:
     """Nobody waits for retries against a wrong address."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
     result = run_cli(*command, "--server", url)
-    expected = (
-        f"error: no server answers at {url} (connection refused); start one with: python run.py serve\n"
-    )
+    expected = f"error: no server answers at {url} (connection refused); start one with: python run.py serve\n"
     assert result == (1, "", expected)
 
 
@@ -286,9 +269,7 @@ def test_append_follow_sql_and_streams_show_the_same_event(served: Served) -> No
     name = served.stream()
     stored = served.run("append", name, "task.started", '{"name": "索引"}', "--json").json()
     assert stored["revision"] == 1
-    human = served.run(
-        "append", name, "task.step", '{"n": 2}', "--event-id", f"mine-{name[5:]}", "--source", "me"
-    )
+    human = served.run("append", name, "task.step", '{"n": 2}', "--event-id", f"mine-{name[5:]}", "--source", "me")
     seq = stored["seq"] + 1
     assert human == (0, f"seq {seq}  revision 2  event_id mine-{name[5:]}\n", "")
 
@@ -324,9 +305,7 @@ def test_append_follow_sql_and_streams_show_the_same_event(served: Served) -> No
         pytest.param(['{"a": 3}'], '{"a": 4}', {"a": 3}, id="the argument wins"),
     ],
 )
-def test_append_reads_its_payload(
-    served: Served, arguments: list[str], stdin: str | None, payload: dict[str, int]
-) -> None:
+def test_append_reads_its_payload(served: Served, arguments: list[str], stdin: str | None, payload: dict[str, int]) -> None:
     """From the argument, or from standard input, or none."""
     name = served.stream()
     assert served.run("append", name, "t", *arguments, stdin=stdin).code == 0
@@ -358,9 +337,7 @@ def test_append_is_idempotent_by_event_id_and_guards_revisions(served: Served) -
         pytest.param(["follow", "--type", "a b"], "type", id="a malformed glob"),
     ],
 )
-def test_refusals_of_the_server_are_one_line_and_exit_code_1(
-    served: Served, arguments: list[str], message: str
-) -> None:
+def test_refusals_of_the_server_are_one_line_and_exit_code_1(served: Served, arguments: list[str], message: str) -> None:
     """The server's own words, without a traceback."""
     result = served.run(*arguments)
     assert (result.code, result.out) == (1, "")
@@ -406,9 +383,7 @@ def test_ndjson_takes_what_follow_prints(served: Served, tmp_path: Path) -> None
         pytest.param("[]", "line 3: .*Expected `object`", id="not an object"),
     ],
 )
-def test_ndjson_names_the_line_at_fault_and_keeps_those_before(
-    served: Served, line: str, message: str
-) -> None:
+def test_ndjson_names_the_line_at_fault_and_keeps_those_before(served: Served, line: str, message: str) -> None:
     """What was stored is said; what comes after the fault is not sent."""
     name = served.stream()
     good = '{"payload": {}}'
@@ -441,9 +416,7 @@ def test_follow_prints_one_readable_line_per_event(served: Served) -> None:
     seq = served.run("append", name, "task.step", json.dumps(payload), "--json").json()["seq"]
     result = served.run("follow", name, "--until-end", "--start", "beginning")
     assert (result.code, result.err) == (0, "")
-    assert re.fullmatch(
-        rf"\d\d:\d\d:\d\d\.\d{{3}} +{seq}  {name}  task\.step  \{{.*x{{300}}.*\}}\n", result.out
-    )
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{3}} +{seq}  {name}  task\.step  \{{.*x{{300}}.*\}}\n", result.out)
     assert "[bold]markup[/bold]" in result.out
     assert "\\u202e" in result.out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.out)
@@ -456,9 +429,7 @@ def test_follow_selects_by_stream_type_and_start(served: Served) -> None:
         served.run("append", name, event_type, "{}")
 
     def types(*arguments: str) -> list[str]:
-        return [
-            event["event_type"] for event in served.run("follow", *arguments, "--until-end", "--json").lines()
-        ]
+        return [event["event_type"] for event in served.run("follow", *arguments, "--until-end", "--json").lines()]
 
     assert types(one, two) == ["a.x", "a.y", "b.x", "b.y", "a.z"]
     assert types(one, two, "--type", "a.*") == ["a.x", "a.y", "a.z"]
@@ -666,12 +637,8 @@ def test_sql_cuts_long_tables_and_says_so(database: Path) -> None:
         pytest.param("WITH a AS (SELECT 1) UPDATE t SET n = 0", id="update behind a with"),
         pytest.param("DROP TABLE t", id="drop"),
         pytest.param("PRAGMA user_version = 9", id="pragma"),
-        pytest.param(
-            "PRAGMA query_only = 0; INSERT INTO t VALUES (4, 'x', NULL)", id="query_only off, then insert"
-        ),
-        pytest.param(
-            "PRAGMA query_only = 0; ATTACH 'file:{main}?mode=rwc' AS m", id="query_only off, then attach"
-        ),
+        pytest.param("PRAGMA query_only = 0; INSERT INTO t VALUES (4, 'x', NULL)", id="query_only off, then insert"),
+        pytest.param("PRAGMA query_only = 0; ATTACH 'file:{main}?mode=rwc' AS m", id="query_only off, then attach"),
         pytest.param("ATTACH '{other}' AS o", id="attach another file"),
         pytest.param("ATTACH 'file:{other}?mode=rwc' AS o", id="attach by URI"),
         pytest.param("VACUUM INTO '{other}'", id="vacuum into another file"),
@@ -723,10 +690,7 @@ def test_sql_says_when_the_file_is_no_database(tmp_path: Path) -> None:
     """Something else is named for what it is."""
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to look at it" * 10)
-    assert (
-        run_cli("sql", "SELECT * FROM events", "--db", str(path)).err
-        == f"error: {path} is not a SQLite database\n"
-    )
+    assert run_cli("sql", "SELECT * FROM events", "--db", str(path)).err == f"error: {path} is not a SQLite database\n"
 
 
 def test_sql_without_a_result_says_so(database: Path) -> None:
@@ -811,9 +775,6 @@ def test_times_are_local_and_dated_unless_today(monkeypatch: pytest.MonkeyPatch)
 
 def test_kinds_keep_their_colours() -> None:
     """Known kinds differ, and an unknown one has the same colour in every process."""
-    styles = [
-        kind_style(kind)
-        for kind in ("demand", "agent", "session", "operator", "broadcast", "task", "run", "mcp")
-    ]
+    styles = [kind_style(kind) for kind in ("demand", "agent", "session", "operator", "broadcast", "task", "run", "mcp")]
     assert len(set(styles)) == len(styles)
     assert kind_style("anything") == kind_style("anything")

@@ -62,9 +62,7 @@ Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
             [Frame("message", "a", None), Frame("message", "b", None)],
             id="crlf",
         ),
-        pytest.param(
-            b"data: a\r\rdata: b\r\r", [Frame("message", "a", None), Frame("message", "b", None)], id="cr"
-        ),
+        pytest.param(b"data: a\r\rdata: b\r\r", [Frame("message", "a", None), Frame("message", "b", None)], id="cr"),
         pytest.param(
             b"data: a\r\ndata: b\n\rdata: c\n\n",
             [Frame("message", "a\nb", None), Frame("message", "c", None)],
@@ -181,9 +179,7 @@ def test_position_restarts_before_the_oldest_event_of_another_log() -> None:
 @pytest.mark.parametrize("code", list(STATUS_BY_CODE))
 def test_error_has_the_class_of_its_code(code: str) -> None:
     """The server's table, read backwards."""
-    raw = json.dumps(
-        {"error": {"code": code, "message": "so", "field": "f", "error_id": "x", "limit": 3}}
-    ).encode()
+    raw = json.dumps({"error": {"code": code, "message": "so", "field": "f", "error_id": "x", "limit": 3}}).encode()
     error = read_error(STATUS_BY_CODE[code], raw, "4")
     assert (error.code, error.message, error.field) == (code, "so", "f")
     assert type(error).code in (code, "internal")
@@ -203,9 +199,7 @@ def test_error_has_the_class_of_its_code(code: str) -> None:
         pytest.param(429, b"[]", "too_many_requests", id="JSON of another shape"),
         pytest.param(409, b'{"error": "conflict"}', "conflict", id="an error that is text"),
         pytest.param(502, b'{"error": {"message": 1}}', "internal", id="no code"),
-        pytest.param(
-            418, b'{"error": {"code": "teapot", "message": "I am"}}', "teapot", id="an unknown code"
-        ),
+        pytest.param(418, b'{"error": {"code": "teapot", "message": "I am"}}', "teapot", id="an unknown code"),
     ],
 )
 def test_error_without_a_known_code_follows_the_status(status: int, raw: bytes, code: str) -> None:
@@ -316,9 +310,7 @@ def streams(*frames: bytes, then: str = "close", content_type: str = "text/event
 def event(seq: int, event_type: str = "t", stream: str = "task:a") -> bytes:
     """A stored event's frame."""
     fields = {"seq": seq, "stream": stream, "revision": seq, "event_id": f"e{seq}", "event_type": event_type}
-    data = json.dumps(
-        fields | {"timestamp": "2026-01-01T00:00:00.000Z", "source": "s", "payload": {"n": seq}}
-    )
+    data = json.dumps(fields | {"timestamp": "2026-01-01T00:00:00.000Z", "source": "s", "payload": {"n": seq}})
     return f"id: {seq}\ndata: {data}\n\n".encode()
 
 
@@ -463,9 +455,7 @@ async def test_no_answer_in_time_is_retried_and_then_said(script: Script, aiohtt
 async def test_nobody_listening_is_said(unused_tcp_port: int) -> None:
     """The error names the address, and knows that nothing was sent."""
     async with Client(f"http://127.0.0.1:{unused_tcp_port}", retry=Retry(total_seconds=0)) as client:
-        with pytest.raises(
-            Unreachable, match=f"no server answers at http://127.0.0.1:{unused_tcp_port}"
-        ) as caught:
+        with pytest.raises(Unreachable, match=f"no server answers at http://127.0.0.1:{unused_tcp_port}") as caught:
             await client.health()
     assert not caught.value.was_sent
 
@@ -494,9 +484,7 @@ async def test_many_events_travel_in_one_request(script: Script, client: Client)
 
 
 @pytest.mark.parametrize("payload", [{"n": float("nan")}, [1], None, {"n": 2**64}, {"s": "\ud800"}])
-async def test_payload_that_json_cannot_carry_is_refused_before_sending(
-    client: Client, script: Script, payload: Any
-) -> None:
+async def test_payload_that_json_cannot_carry_is_refused_before_sending(client: Client, script: Script, payload: Any) -> None:
     """Nothing arrives as something else, like NaN as null."""
     with pytest.raises(InvalidBody):
         await client.append("task:a", "t", payload)
@@ -608,9 +596,7 @@ async def test_follow_reads_frames_that_are_cut_anywhere(script: Script, client:
         pytest.param(streams(), "closed", id="an empty stream"),
     ],
 )
-async def test_follow_comes_back_after_what_passes(
-    script: Script, client: Client, failure: Step, reason: str
-) -> None:
+async def test_follow_comes_back_after_what_passes(script: Script, client: Client, failure: Step, reason: str) -> None:
     """Every failure that another try may not meet leads to another try, with a wait that was announced."""
     told: list[tuple[str, dict[str, Any]]] = []
     script.steps = [failure, failure, streams(event(1), END)]

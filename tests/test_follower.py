@@ -490,7 +490,7 @@ async def test_events_after_follows_inside_the_process(quiet_config):
 
         async def consume():
             async for event in events_after(log, select(("task:a",)), 0):
-                got.append(event.seq)
+                got.append(event.seq)  # noqa: PERF401 - it never ends
 
         task = asyncio.create_task(consume())
         await until(lambda: got == [1])

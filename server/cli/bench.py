@@ -26,7 +26,8 @@ from server.config import LoggingSection
 from server.database import sqlite3
 from server.logs import configure_logging
 
-_BUSY = 0.9
+_BUSY = 0.9  # of the load's core
+_OTHERS = 0.5  # load average before the start
 _COLUMNS = ("figure", "what", "ours", "compared with", "ratio", "target", "reached")
 
 
@@ -58,6 +59,9 @@ def bench(quick: bool, only: tuple[str, ...], rounds: int | None, is_json: bool,
     place = directory or (Path("data") if Path("data").is_dir() else Path())
     names = [name for name in FIGURES if not only or name in only]
     turns = rounds or (1 if quick else 3)
+    others = os.getloadavg()[0]
+    if others > _OTHERS:
+        note(f"this machine is not idle (load average {others:.1f}): the figures will be lower and less even", style="yellow")
     started_at = time.monotonic()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what was started ends as well
     rows = _measure(place, names, is_quick=quick, rounds=turns)

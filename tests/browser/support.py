@@ -17,9 +17,7 @@ from playwright.sync_api import ConsoleMessage, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 # What Chromium logs for a server that is gone or a network that is off; nothing of ours.
-NETWORK_ERROR = re.compile(
-    r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUNKED|INTERNET_DISCONNECTED|FAILED|NETWORK)"
-)
+NETWORK_ERROR = re.compile(r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUNKED|INTERNET_DISCONNECTED|FAILED|NETWORK)")
 
 
 class ServerProcess:
@@ -153,6 +151,5 @@ class Complaints:
 
     def _is_expected(self, text: str) -> bool:
         return bool(
-            (self.expects_network_errors and NETWORK_ERROR.search(text))
-            or (self.expects_missing and "status of 404" in text)
+            (self.expects_network_errors and NETWORK_ERROR.search(text)) or (self.expects_missing and "status of 404" in text)
         )

@@ -46,9 +46,7 @@ def shown(page: Page) -> list[tuple[int, str]]:
     """
     The seq and the type of every row, from top to bottom.
     """
-    rows = page.eval_on_selector_all(
-        ".event", "rows => rows.map((row) => [Number(row.dataset.seq), row.dataset.type])"
-    )
+    rows = page.eval_on_selector_all(".event", "rows => rows.map((row) => [Number(row.dataset.seq), row.dataset.type])")
     return [(seq, event_type) for seq, event_type in rows]
 
 
@@ -107,9 +105,7 @@ class Publisher:
 
 
 @pytest.mark.parametrize("text", [pytest.param(CHINESE, id="chinese"), pytest.param(ENGLISH, id="english")])
-def test_a_submitted_demand_is_understood_and_matched_on_the_timeline(
-    page: Page, server: ServerProcess, text: str
-) -> None:
+def test_a_submitted_demand_is_understood_and_matched_on_the_timeline(page: Page, server: ServerProcess, text: str) -> None:
     """
     Submitting shows both steps of a demand live, with capabilities and candidates, in the order of the log.
     """
@@ -232,9 +228,7 @@ def test_markup_in_a_demand_is_shown_as_text(page: Page, server: ServerProcess) 
     """
     Scripts and images in a demand, and in any payload, are letters on the page.
     """
-    text = (
-        "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'> venue & \"planning\" </li>"
-    )
+    text = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'> venue & \"planning\" </li>"
     demand_id = submit(page, text)
     wait_for_type(page, "towow.filter.completed")
     event = {"stream": f"demand:{demand_id}", "event_type": "note", "payload": {text: text, "list": [text]}}
@@ -263,8 +257,7 @@ def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: 
     """
     demand_id = server.submit(ENGLISH)
     notes = [
-        {"stream": f"demand:{demand_id}", "event_type": "note", "payload": {"n": n}, "source": "test"}
-        for n in range(1200)
+        {"stream": f"demand:{demand_id}", "event_type": "note", "payload": {"n": n}, "source": "test"} for n in range(1200)
     ]
     for first in range(0, 1200, 100):
         server.post("/api/events", {"events": notes[first : first + 100]})
@@ -322,9 +315,22 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     expect(page.locator(".demand").nth(1)).to_have_attribute("aria-current", "true")
 
 
-def test_a_blank_demand_and_a_refused_one_are_explained(
-    page: Page, server: ServerProcess, complaints: Complaints
-) -> None:
+def test_the_focus_stays_on_a_demand_that_changes(page: Page) -> None:
+    """
+    Whoever walks the list by keyboard is not thrown out of it when a row is drawn anew.
+    """
+    demand_id = submit(page, ENGLISH)
+    wait_for_type(page, "towow.filter.completed")
+    submit(page, CHINESE)
+    wait_for_type(page, "towow.filter.completed")
+    row = page.locator(f'li[data-demand="{demand_id}"]')
+    row.locator("a").focus()
+    page.keyboard.press("Enter")
+    expect(row.locator("a")).to_have_attribute("aria-current", "true")
+    expect(row.locator("a")).to_be_focused()
+
+
+def test_a_blank_demand_and_a_refused_one_are_explained(page: Page, server: ServerProcess, complaints: Complaints) -> None:
     """
     Errors stand next to the text, which stays.
     """
@@ -399,9 +405,7 @@ def test_the_theme_follows_the_system_and_a_choice_is_remembered(page: Page) -> 
     ],
     indirect=True,
 )
-def test_nothing_scrolls_sideways(
-    page: Page, context: BrowserContext, server: ServerProcess, complaints: Complaints
-) -> None:
+def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: ServerProcess, complaints: Complaints) -> None:
     """
     Neither list nor timeline nor dialog nor notice is wider than the window, whatever people write.
     """

@@ -185,12 +185,8 @@ class TestSearch:
             pytest.param("茶", "我要茶", "茶: 茶", id="one character"),
             pytest.param("非洲鼓手", "找一个非洲鼓手", "非洲鼓手: 非洲鼓手", id="put together again"),
             pytest.param("Beekeeping", "I need two beekeepers", "Beekeeping: beekeepers", id="inflection"),
-            pytest.param(
-                "Fromagerie Élite", "some FROMAGERIE", "Fromagerie Élite: FROMAGERIE", id="accents and case"
-            ),
-            pytest.param(
-                "пчеловодство", "нужно пчеловодство", "пчеловодство: пчеловодство", id="another script"
-            ),
+            pytest.param("Fromagerie Élite", "some FROMAGERIE", "Fromagerie Élite: FROMAGERIE", id="accents and case"),
+            pytest.param("пчеловодство", "нужно пчеловодство", "пчеловодство: пчеловодство", id="another script"),
             pytest.param(
                 "quantum cryptography lessons",
                 "who knows quantum cryptography?",
@@ -357,9 +353,7 @@ class TestAgentInput:
         """
         Blanks around texts and repeated capabilities go.
         """
-        agent = validate_agent(
-            "a" * 122, " A ", [f" {n} " for n in range(49)] + ["0"], "x\n\ty" + "z" * 1_996
-        )
+        agent = validate_agent("a" * 122, " A ", [f" {n} " for n in range(49)] + ["0"], "x\n\ty" + "z" * 1_996)
         assert (agent.name, len(agent.capabilities), agent.capabilities[0]) == ("A", 49, "0")
         assert agent_registered(agent).stream == "agent:" + "a" * 122
 
@@ -382,6 +376,7 @@ class TestAgentProjection:
             "description": "halls",
             "sample": True,
             "registered_at": "2026-01-01T00:00:01.000Z",
+            "seq": 1,
         }
         assert list_agents(log.db)[0] == first == get_agent(log.db, "b")
         assert [agent["agent_id"] for agent in list_agents(log.db)] == ["b", "a"]
@@ -445,9 +440,7 @@ class TestAgentProjection:
                 {"agent_id": "b", "name": "B", "capabilities": ["venue"]},
                 id="another agent's",
             ),
-            pytest.param(
-                "agent.registered", {"agent_id": "a", "name": "A", "capabilities": "venue"}, id="malformed"
-            ),
+            pytest.param("agent.registered", {"agent_id": "a", "name": "A", "capabilities": "venue"}, id="malformed"),
             pytest.param("agent.removed", {"agent_id": "b"}, id="removes another agent"),
         ],
     )
@@ -557,9 +550,7 @@ class TestDemandProjection:
         """
         Wrong types fold to defaults.
         """
-        log.append(
-            "demand:d-1", "towow.demand.understood", {"surface_demand": [], "user_id": 5, "demand_id": "d-9"}
-        )
+        log.append("demand:d-1", "towow.demand.understood", {"surface_demand": [], "user_id": 5, "demand_id": "d-9"})
         log.append("demand:d-1", "towow.filter.completed", {"candidates": "none"})
         ((row,), _) = list_demands(log.db, 9)
         assert (row["demand_id"], row["surface_demand"], row["user_id"], row["phase"]) == (
@@ -590,13 +581,9 @@ class TestDemandProjection:
         Neither the newest page nor the coordinator's start sorts or scans ended demands.
         """
         newest = "SELECT * FROM demands WHERE created_seq < 9 ORDER BY created_seq DESC LIMIT 2"
-        waiting = (
-            "SELECT 1 FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
-        )
+        waiting = "SELECT 1 FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
         timeline = "SELECT * FROM events WHERE stream GLOB 'demand:*'"
-        plans = [
-            str(db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in (newest, waiting, timeline)
-        ]
+        plans = [str(db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in (newest, waiting, timeline)]
         assert "demands_by_creation" in plans[0]
         assert "demands_open" in plans[1]
         assert "events_by_stream" in plans[2] or "sqlite_autoindex_events" in plans[2]
@@ -615,9 +602,7 @@ class TestViews:
         submit(log, "d-1")
         submit(log, "d-2")
         record(log, "d-2")
-        rows = log.db.execute(
-            "SELECT demand_id, demand, status, phase, rounds, outcome_reason FROM negotiations"
-        ).fetchall()
+        rows = log.db.execute("SELECT demand_id, demand, status, phase, rounds, outcome_reason FROM negotiations").fetchall()
         assert rows == [
             ("d-1", "需要场地", "processing", "understood", 1, None),
             ("d-2", "需要场地", "failed", "failed", 1, "no_candidates"),
@@ -629,13 +614,9 @@ class TestViews:
         """
         submit(log, "d-1")
         record(log, "d-1", BOB, {**BOB, "name": "Alice"})
-        log.append(
-            "demand:d-1", "towow.offer.submitted", {"agent_id": "user_agent_bob", "offer": {"price": 5}}
-        )
+        log.append("demand:d-1", "towow.offer.submitted", {"agent_id": "user_agent_bob", "offer": {"price": 5}})
         log.append("demand:d-1", "towow.proposal.distributed", {"round": 2})
-        log.append(
-            "demand:d-1", "towow.proposal.feedback", {"agent_id": "user_agent_bob", "decision": "accept"}
-        )
+        log.append("demand:d-1", "towow.proposal.feedback", {"agent_id": "user_agent_bob", "decision": "accept"})
         log.append("demand:d-1", "towow.gap.identified", {"gap": "catering"})
         log.append("demand:d-1", "note", {"text": "x"})
         log.append("demand:d-1", "towow.proposal.finalized", {})

@@ -60,9 +60,7 @@ def posted(event_type, payload, revision=2, stream=f"demand:{DEMAND}"):
     An event that somebody posted.
     """
     timestamp = f"2026-01-01T00:00:0{revision}.000Z"
-    return Event(
-        revision * 10, stream, revision, f"p{revision}", event_type, timestamp, "curl", payload_json(payload)
-    )
+    return Event(revision * 10, stream, revision, f"p{revision}", event_type, timestamp, "curl", payload_json(payload))
 
 
 def fold(events, state=None):
@@ -192,18 +190,14 @@ class TestEvolve:
         assert {model.status_of(phase) for phase in phases - ends} == {"processing"}
         assert {model.status_of(phase) for phase in ends} == ends
 
-    @pytest.mark.parametrize(
-        "event_type", ["note", "towow.offer.submitted", "towow.filter.completed.", UNDERSTOOD]
-    )
+    @pytest.mark.parametrize("event_type", ["note", "towow.offer.submitted", "towow.filter.completed.", UNDERSTOOD])
     def test_an_event_without_a_row_only_moves_the_position(self, event_type):
         """
         A note, a later release's event or a second understanding changes last_seq, revision and updated_at.
         """
         before = submitted()
         after = evolve(before, posted(event_type, {"surface_demand": "other", "user_id": "eve"}))
-        assert after == msgspec.structs.replace(
-            before, last_seq=20, revision=2, updated_at="2026-01-01T00:00:02.000Z"
-        )
+        assert after == msgspec.structs.replace(before, last_seq=20, revision=2, updated_at="2026-01-01T00:00:02.000Z")
 
     def test_an_event_that_was_seen_changes_nothing(self):
         """
@@ -227,9 +221,7 @@ class TestEvolve:
         [
             pytest.param({}, id="empty"),
             pytest.param({"surface_demand": 5, "capabilities": "venue", "user_id": None}, id="wrong types"),
-            pytest.param(
-                {"capabilities": [None, 1, {}, {"capability": 3}, {"capability": ""}]}, id="broken list"
-            ),
+            pytest.param({"capabilities": [None, 1, {}, {"capability": 3}, {"capability": ""}]}, id="broken list"),
             pytest.param({"confidence": [], "language": {}, "raw_input": True}, id="containers for texts"),
         ],
     )
@@ -252,9 +244,7 @@ class TestEvolve:
         """
         Only candidates with an agent_id count; missing texts are empty and a missing score is 0.
         """
-        payload = {
-            "candidates": [1, None, {"name": "x"}, {"agent_id": "a", "score": "high", "name": []}, BOB]
-        }
+        payload = {"candidates": [1, None, {"name": "x"}, {"agent_id": "a", "score": "high", "name": []}, BOB]}
         state = evolve(submitted(), posted(FILTERED, payload))
         assert state.candidates == (Candidate("a"), Candidate(**BOB))
         assert evolve(submitted(), posted(FILTERED, {"candidates": {"agent_id": "a"}})).candidates == ()

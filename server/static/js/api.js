@@ -3,7 +3,7 @@
  *
  * Paths and shapes are the server's; nothing here retries, callers say what a failure means.
  *
- * @import { Agent, Demand, DemandPage, EventPage } from "./types.js"
+ * @import { Demand, DemandPage, EventPage } from "./types.js"
  */
 
 /**

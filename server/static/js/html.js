@@ -128,7 +128,9 @@ export function reconcile(parent, items, { key, version, build }) {
     const name = String(key(item));
     const wanted = version(item);
     let row = old.get(name);
+    let focused = -1;
     if (row && row.dataset.version !== wanted) {
+      focused = focusIn(row);
       if (row === place) place = place.nextElementSibling;
       row.remove();
       row = undefined;
@@ -141,8 +143,28 @@ export function reconcile(parent, items, { key, version, build }) {
     }
     if (row === place) place = place.nextElementSibling;
     else parent.insertBefore(row, place);
+    if (focused >= 0) focusable(row)[focused]?.focus({ preventScroll: true });
   }
   for (const row of old.values()) row.remove();
+}
+
+/**
+ * @param {HTMLElement} row
+ * @returns {HTMLElement[]}
+ */
+function focusable(row) {
+  return [.../** @type {NodeListOf<HTMLElement>} */ (row.querySelectorAll("a, button, summary, input"))];
+}
+
+/**
+ * Which of a row's focusable elements has the focus, so that the row's successor can take it over; -1 for none.
+ *
+ * @param {HTMLElement} row
+ * @returns {number}
+ */
+function focusIn(row) {
+  const active = row.ownerDocument?.activeElement;
+  return active && row.contains(active) ? focusable(row).indexOf(/** @type {HTMLElement} */ (active)) : -1;
 }
 
 /**

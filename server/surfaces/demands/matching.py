@@ -204,7 +204,7 @@ def _index_text(text: str) -> str:
 
 # Reading.
 
-_AGENT_COLUMNS = "agent_id, name, capabilities, description, sample, registered_at"
+_AGENT_COLUMNS = "agent_id, name, capabilities, description, sample, registered_at, seq"
 
 
 def list_agents(connection: Connection) -> list[dict[str, Any]]:
@@ -225,7 +225,7 @@ def get_agent(connection: Connection, agent_id: str) -> dict[str, Any] | None:
 
 
 def _agent_of(row: Sequence[Any]) -> dict[str, Any]:
-    agent_id, name, capabilities, description, sample, registered_at = row
+    agent_id, name, capabilities, description, sample, registered_at, seq = row
     return {
         "agent_id": agent_id,
         "name": name,
@@ -233,6 +233,7 @@ def _agent_of(row: Sequence[Any]) -> dict[str, Any]:
         "description": description,
         "sample": bool(sample),
         "registered_at": registered_at,
+        "seq": seq,
     }
 
 
