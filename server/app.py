@@ -5,6 +5,7 @@ The one place that builds every object, in the order of their dependencies, and 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -43,6 +44,7 @@ PROJECTIONS: dict[str, tuple[Projection, ...]] = {demands.KIND: (project_demand,
 CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents)
 
 
+@lru_cache(maxsize=8192)
 def is_terminal(stream: str, event_type: str) -> bool:
     """
     Whether an event of this type ends the stream.
