@@ -5,6 +5,7 @@ One client of a server that is killed: a follower that resumes with `Last-Event-
 import random
 import re
 import socket
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable
 from typing import Protocol
@@ -49,7 +50,7 @@ class Crowd(Protocol):
         """
 
 
-class Client:
+class Client(ABC):
     """
     A connection that is opened again whenever it is lost.
     """
@@ -89,19 +90,19 @@ class Client:
         except ConnectionError:
             self._lose()
 
+    @abstractmethod
     def opened(self) -> None:
         """
         The connection is there.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def received(self, data: bytes) -> None:
         """
         Bytes have come.
         """
-        raise NotImplementedError
 
-    def lost(self) -> None:
+    def lost(self) -> None:  # noqa: B027 - most have nothing to do
         """
         The connection is gone; a new one will be opened.
         """
