@@ -315,6 +315,30 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     expect(page.locator(".demand").nth(1)).to_have_attribute("aria-current", "true")
 
 
+def test_the_browsers_own_event_source_resumes_by_itself(page: Page, server: ServerProcess, complaints: Complaints) -> None:
+    """
+    Without any script of ours: reconnecting with `Last-Event-ID` after a kill brings exactly the rest.
+    """
+    complaints.expects_network_errors = True
+    demand_id = server.submit(ENGLISH)
+    page.evaluate(
+        """url => {
+            window.seen = [];
+            window.source = new EventSource(url);
+            window.source.onmessage = message => window.seen.push(Number(message.lastEventId));
+        }""",
+        f"/api/events/stream/{demand_id}",
+    )
+    first = [server.note(demand_id, n) for n in range(5)]
+    page.wait_for_function("seq => window.seen.includes(seq)", arg=first[-1])
+    server.kill()
+    server.start()
+    rest = [server.note(demand_id, n) for n in range(5, 10)]
+    page.wait_for_function("seq => window.seen.includes(seq)", arg=rest[-1])
+    assert page.evaluate("window.seen") == [event["seq"] for event in server.events(demand_id)]
+    page.evaluate("window.source.close()")
+
+
 def test_the_focus_stays_on_a_demand_that_changes(page: Page) -> None:
     """
     Whoever walks the list by keyboard is not thrown out of it when a row is drawn anew.
