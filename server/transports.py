@@ -223,7 +223,7 @@ class Streaming:
         A follower on the request's connection, counted; None when the stream was ended at once for lack of room.
         """
         transport = request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():  # the peer has left: as if its handler had been cancelled already
             raise asyncio.CancelledError
         if len(self._followers) >= self._max_followers or self._log.hub.is_closed:
             reason = "shutdown" if self._log.hub.is_closed else "capacity"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.support import Complaints, ServerProcess
+from tests.browser.support import Complaints, DemandServer
 
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -24,14 +24,12 @@ CHROMIUM_ARGS = [
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
+def server(tmp_path: Path) -> Iterator[DemandServer]:
     """
     A running server with a database of its own.
     """
-    process = ServerProcess(tmp_path)
-    process.start()
-    yield process
-    process.stop()
+    with DemandServer(tmp_path / "towow.db") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +74,7 @@ def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Brows
 
 
 @pytest.fixture
-def page(context: BrowserContext, server: ServerProcess, complaints: Complaints) -> Page:
+def page(context: BrowserContext, server: DemandServer, complaints: Complaints) -> Page:
     """
     The page, connected.
     """

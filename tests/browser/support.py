@@ -1,79 +1,25 @@
 """
-A server process that can be killed, and an ear for what the browser complains about.
+A server process to ask beside the page, and an ear for what the browser complains about.
 """
 
 import json
 import re
-import signal
-import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Page
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ServerProcess
+
 # What Chromium logs for a server that is gone or a network that is off; nothing of ours.
 NETWORK_ERROR = re.compile(r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUNKED|INTERNET_DISCONNECTED|FAILED|NETWORK)")
 
 
-class ServerProcess:
+class DemandServer(ServerProcess):
     """
-    `run.py serve` on one file and one port, which can be killed and started again.
+    A server process with the requests that these tests make beside the page.
     """
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        """
-        Start, and return when it serves: it says so on its standard output.
-        """
-        database = self._folder / "towow.db"
-        with (self._folder / "server.log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "run.py", "serve", "--port", str(self.port), "--db", str(database)],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert self.url in line, f"the server did not start: {(self._folder / 'server.log').read_text()}"
-
-    def kill(self) -> None:
-        """
-        SIGKILL: nothing is flushed, no stream is ended.
-        """
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """
-        SIGTERM, as an operator would.
-        """
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(number)
-        process.communicate(timeout=20)
-
-    def get(self, path: str) -> Any:
-        """
-        The JSON of a GET.
-        """
-        with urllib.request.urlopen(self.url + path, timeout=10) as response:
-            return json.load(response)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.support import Complaints, ServerProcess
+from tests.browser.support import Complaints, DemandServer
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +50,7 @@ def shown(page: Page) -> list[tuple[int, str]]:
     return [(seq, event_type) for seq, event_type in rows]
 
 
-def stored(server: ServerProcess, demand_id: str) -> list[tuple[int, str]]:
+def stored(server: DemandServer, demand_id: str) -> list[tuple[int, str]]:
     """
     The same from the log.
     """
@@ -69,7 +69,7 @@ class Publisher:
     A thread that appends numbered notes one after another and repeats what was not acknowledged.
     """
 
-    def __init__(self, server: ServerProcess, demand_id: str, count: int) -> None:
+    def __init__(self, server: DemandServer, demand_id: str, count: int) -> None:
         self.acknowledged: dict[int, int] = {}
         self.server_is_up = threading.Event()
         self.server_is_up.set()
@@ -77,7 +77,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._publish, args=(server, demand_id, count))
         self._thread.start()
 
-    def _publish(self, server: ServerProcess, demand_id: str, count: int) -> None:
+    def _publish(self, server: DemandServer, demand_id: str, count: int) -> None:
         for n in range(count):
             while n not in self.acknowledged:
                 assert self.server_is_up.wait(timeout=30)
@@ -105,7 +105,7 @@ class Publisher:
 
 
 @pytest.mark.parametrize("text", [pytest.param(CHINESE, id="chinese"), pytest.param(ENGLISH, id="english")])
-def test_a_submitted_demand_is_understood_and_matched_on_the_timeline(page: Page, server: ServerProcess, text: str) -> None:
+def test_a_submitted_demand_is_understood_and_matched_on_the_timeline(page: Page, server: DemandServer, text: str) -> None:
     """
     Submitting shows both steps of a demand live, with capabilities and candidates, in the order of the log.
     """
@@ -130,7 +130,7 @@ def test_a_demand_that_nobody_can_serve_is_shown_as_failed(page: Page) -> None:
 
 
 def test_every_acknowledged_event_is_shown_once_in_order_over_kills_of_the_server(
-    page: Page, server: ServerProcess, complaints: Complaints
+    page: Page, server: DemandServer, complaints: Complaints
 ) -> None:
     """
     SIGKILL in the middle of appends, three times: the page goes on by itself, no loss, no doubles.
@@ -159,9 +159,7 @@ def test_every_acknowledged_event_is_shown_once_in_order_over_kills_of_the_serve
     assert page.evaluate("window.isSamePage") is True
 
 
-def test_what_happened_while_the_server_was_away_is_caught_up(
-    page: Page, server: ServerProcess, complaints: Complaints
-) -> None:
+def test_what_happened_while_the_server_was_away_is_caught_up(page: Page, server: DemandServer, complaints: Complaints) -> None:
     """
     A clean stop ends the stream with a reason; events appended before the page is back are not missed.
     """
@@ -180,7 +178,7 @@ def test_what_happened_while_the_server_was_away_is_caught_up(
 
 
 def test_offline_is_said_and_online_catches_up(
-    page: Page, context: BrowserContext, server: ServerProcess, complaints: Complaints
+    page: Page, context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """
     Offline stops all attempts and tells the reader; online connects at once and brings what was missed.
@@ -202,7 +200,7 @@ def test_offline_is_said_and_online_catches_up(
 
 
 def test_polling_brings_the_events_where_streams_do_not_get_through(
-    page: Page, server: ServerProcess, complaints: Complaints
+    page: Page, server: DemandServer, complaints: Complaints
 ) -> None:
     """
     With every stream blocked, the page polls; "reconnect now" brings the stream back when it works again.
@@ -224,7 +222,7 @@ def test_polling_brings_the_events_where_streams_do_not_get_through(
     assert shown(page) == stored(server, demand_id)
 
 
-def test_markup_in_a_demand_is_shown_as_text(page: Page, server: ServerProcess) -> None:
+def test_markup_in_a_demand_is_shown_as_text(page: Page, server: DemandServer) -> None:
     """
     Scripts and images in a demand, and in any payload, are letters on the page.
     """
@@ -243,7 +241,7 @@ def test_markup_in_a_demand_is_shown_as_text(page: Page, server: ServerProcess) 
     assert page.evaluate("window.pwned") is None
 
 
-def test_a_demand_submitted_elsewhere_appears_by_itself(page: Page, server: ServerProcess) -> None:
+def test_a_demand_submitted_elsewhere_appears_by_itself(page: Page, server: DemandServer) -> None:
     """
     The list is live: a demand that came over HTTP shows up with its status.
     """
@@ -251,7 +249,7 @@ def test_a_demand_submitted_elsewhere_appears_by_itself(page: Page, server: Serv
     expect(page.locator(f'[data-demand="{demand_id}"] .badge')).to_have_text("Agents matched")
 
 
-def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: ServerProcess) -> None:
+def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: DemandServer) -> None:
     """
     A deep link reads more history than one page of the API holds; the newest rows first, others on request.
     """
@@ -273,7 +271,7 @@ def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: 
     expect(page.locator(".welcome")).to_be_visible()
 
 
-def test_an_address_of_no_demand_says_so(page: Page, server: ServerProcess, complaints: Complaints) -> None:
+def test_an_address_of_no_demand_says_so(page: Page, server: DemandServer, complaints: Complaints) -> None:
     """
     A wrong link is an answer, not an empty page.
     """
@@ -282,7 +280,7 @@ def test_an_address_of_no_demand_says_so(page: Page, server: ServerProcess, comp
     expect(page.locator("#detail-title")).to_have_text("There is no demand d-00000000")
 
 
-def test_the_next_visit_marks_what_is_new(page: Page, server: ServerProcess) -> None:
+def test_the_next_visit_marks_what_is_new(page: Page, server: DemandServer) -> None:
     """
     Events since the last visit are marked in the list and divided off in the timeline.
     """
@@ -315,7 +313,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     expect(page.locator(".demand").nth(1)).to_have_attribute("aria-current", "true")
 
 
-def test_the_browsers_own_event_source_resumes_by_itself(page: Page, server: ServerProcess, complaints: Complaints) -> None:
+def test_the_browsers_own_event_source_resumes_by_itself(page: Page, server: DemandServer, complaints: Complaints) -> None:
     """
     Without any script of ours: reconnecting with `Last-Event-ID` after a kill brings exactly the rest.
     """
@@ -354,7 +352,7 @@ def test_the_focus_stays_on_a_demand_that_changes(page: Page) -> None:
     expect(row.locator("a")).to_be_focused()
 
 
-def test_a_blank_demand_and_a_refused_one_are_explained(page: Page, server: ServerProcess, complaints: Complaints) -> None:
+def test_a_blank_demand_and_a_refused_one_are_explained(page: Page, server: DemandServer, complaints: Complaints) -> None:
     """
     Errors stand next to the text, which stays.
     """
@@ -369,7 +367,7 @@ def test_a_blank_demand_and_a_refused_one_are_explained(page: Page, server: Serv
     expect(page.locator("#raw-input")).to_have_value(ENGLISH)
 
 
-def test_the_agents_are_listed_and_can_be_searched(page: Page, server: ServerProcess) -> None:
+def test_the_agents_are_listed_and_can_be_searched(page: Page, server: DemandServer) -> None:
     """
     The dialog shows who is registered, also an agent that registered a moment ago.
     """
@@ -429,7 +427,7 @@ def test_the_theme_follows_the_system_and_a_choice_is_remembered(page: Page) -> 
     ],
     indirect=True,
 )
-def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: ServerProcess, complaints: Complaints) -> None:
+def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
     """
     Neither list nor timeline nor dialog nor notice is wider than the window, whatever people write.
     """
