@@ -110,8 +110,28 @@ class NegotiationSection(Section, frozen=True):
     """
 
     sample_agents: bool = True
-    max_candidates: Count = 10
+    sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    max_candidates: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
     max_demand_characters: Count = 10_000
+    offer_timeout_seconds: Positive = 30.0
+    feedback_timeout_seconds: Positive = 30.0
+    max_rounds: Annotated[int, msgspec.Meta(ge=1, le=20)] = 5
+    max_depth: Annotated[int, msgspec.Meta(ge=0, le=5)] = 2
+    max_subnets: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
+    subnet_timeout_seconds: Positive = 120.0
+
+
+class LlmSection(Section, frozen=True):
+    """
+    `[llm]`: the language model that writes, when there is one; the rules write otherwise.
+    """
+
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str = "TOWOW_LLM_API_KEY"
+    timeout_seconds: Positive = 20.0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
 
 
 class CorsSection(Section, frozen=True):
@@ -143,6 +163,7 @@ class Config(Section, frozen=True):
     poll: PollSection = PollSection()
     retention: RetentionSection = RetentionSection()
     negotiation: NegotiationSection = NegotiationSection()
+    llm: LlmSection = LlmSection()
     cors: CorsSection = CorsSection()
     logging: LoggingSection = LoggingSection()
 
