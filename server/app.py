@@ -3,6 +3,7 @@ The one place that builds every object, in the order of their dependencies, and 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
@@ -19,15 +20,20 @@ from server.eventlog import EventLog
 from server.events import kind_of
 from server.follower import Followers
 from server.hub import Hub
+from server.leadership import Leadership
+from server.llm import ChatModel, is_configured
 from server.pages import PageRoutes
 from server.retention import run_retention
 from server.surfaces.demands import matching
-from server.surfaces.demands import model as demands
+from server.surfaces.demands import state as demands
 from server.surfaces.demands.agent_routes import AgentRoutes
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.matching import project_agent
+from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
+from server.surfaces.demands.sample_participants import SampleParticipants
+from server.surfaces.demands.writing import Writer
 from server.transports import Streaming
 from server.writer import Projection
 
@@ -70,22 +76,26 @@ def make_app(
     followers = Followers()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
     streaming = Streaming(log, followers, stream, room)
-    coordinator = Coordinator(log, bus, config.negotiation)
+    language_model = ChatModel(config.llm) if is_configured(config.llm) else None
+    writer = Writer(language_model)
+    samples = SampleParticipants(log, config.negotiation, writer)
+    coordinator = Coordinator(log, bus, config.negotiation, writer, samples, Leadership(config.database.path))
 
     app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     for table in (
-        DemandRoutes(log, followers, streaming, config).table(),
-        AgentRoutes(log, config).table(),
+        DemandRoutes(log, followers, streaming, writer, config).table(),
+        ParticipantRoutes(log, config).table(),
+        AgentRoutes(log, streaming, config).table(),
         EventRoutes(log, followers, streaming, config).table(),
         PageRoutes().table(),
     ):
         app.router.add_routes(table)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with database, log, coordinator:
+        async with language_model or contextlib.nullcontext(), database, log, coordinator:
             trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield

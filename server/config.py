@@ -110,7 +110,7 @@ class NegotiationSection(Section, frozen=True):
     """
 
     sample_agents: bool = True
-    sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.8
     max_candidates: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
     max_demand_characters: Count = 10_000
     offer_timeout_seconds: Positive = 30.0

@@ -5,6 +5,7 @@ This is how every surface writes. Rules stay pure functions of state and command
 that somebody else may have been faster.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -20,11 +21,11 @@ S = TypeVar("S")
 _MAX_ATTEMPTS = 20  # each lost race means that somebody else's command went through
 
 
-async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S]) -> S:
+async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S], *, after: int = 0) -> S:
     """
-    The state of a stream: `evolve` over every announced event, in order.
+    The state of a stream: `evolve` over every announced event with a seq after `after`, in order.
     """
-    state, cursor, selection = initial, 0, select((stream,))
+    state, cursor, selection = initial, after, select((stream,))
     while True:
         page = await log.read(selection, cursor)
         for event in page.events:
@@ -46,23 +47,34 @@ async def decide_and_append(
     Append what `decide(state)` returns, all or none, and return the state after it with the receipts.
 
     `decide` raises what the rules say (`Conflict`, …); an empty list appends nothing. When the stream has moved since it was
-    read, everything is read and decided again. Raises `RevisionMismatch` after twenty lost races.
+    read, everything is read and decided again. Events for other streams go with them, as they are. Raises
+    `RevisionMismatch` after twenty lost races.
     """
     for attempt in range(_MAX_ATTEMPTS):
         state = await fold(log, stream, initial, evolve)
         new = list(decide(state))
         if not new:
             return state, []
-        revision = revision_of(state)
-        placed = [msgspec.structs.replace(event, expected_revision=revision + n) for n, event in enumerate(new)]
         try:
-            receipts = await log.append(placed)
+            receipts = await log.append(place(new, stream, revision_of(state)))
         except RevisionMismatch:
             if attempt == _MAX_ATTEMPTS - 1:
                 raise
             await log.refresh()  # the winner may be another process
             continue
         for receipt in receipts:
-            state = evolve(state, receipt.event)
+            if receipt.event.stream == stream:
+                state = evolve(state, receipt.event)
         return state, receipts
     raise AssertionError("unreachable")
+
+
+def place(events: Sequence[NewEvent], stream: str, revision: int) -> list[NewEvent]:
+    """
+    The events, those of `stream` to be appended right after `revision` and nowhere else.
+    """
+    expected = itertools.count(revision)
+    return [
+        msgspec.structs.replace(event, expected_revision=next(expected)) if event.stream == stream else event
+        for event in events
+    ]

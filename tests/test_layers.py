@@ -16,6 +16,8 @@ LAYERS = [
     (4, "server.surfaces.*.routes"),
     (4, "server.surfaces.*.*_routes"),
     (4, "server.surfaces.*.coordinator"),
+    (4, "server.surfaces.*.sample_participants"),
+    (4, "server.surfaces.*.writing"),
     (0, "server.surfaces.*"),
     (0, "server.surfaces"),
     (0, "server.errors"),
@@ -26,6 +28,7 @@ LAYERS = [
     (1, "server.database"),
     (1, "server.hub"),
     (1, "server.keepalive"),
+    (1, "server.leadership"),
     (2, "server.writer"),
     (2, "server.reading"),
     (2, "server.neighbours"),
@@ -44,6 +47,7 @@ LAYERS = [
     (3, "server.cloudevents"),
     (3, "server.pages"),
     (3, "server.logs"),
+    (3, "server.llm"),
     (4, "server.api"),
     (5, "server.app"),
     (5, "server.client"),
@@ -78,6 +82,11 @@ COLLABORATORS = {
     "Coordinator": "server.surfaces.demands.coordinator",
     "DemandRoutes": "server.surfaces.demands.routes",
     "AgentRoutes": "server.surfaces.demands.agent_routes",
+    "ParticipantRoutes": "server.surfaces.demands.participant_routes",
+    "SampleParticipants": "server.surfaces.demands.sample_participants",
+    "Writer": "server.surfaces.demands.writing",
+    "ChatModel": "server.llm",
+    "Leadership": "server.leadership",
 }
 ALSO_BUILD = {
     "server.cli.check": {"Database"},  # works on a file without a server

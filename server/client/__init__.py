@@ -6,8 +6,9 @@ The Python client: `Client` appends, reads and follows over HTTP, and survives r
         async for event in client.follow("task:t-1"):
             print(event.seq, event.event_type, event.payload)
 
-Reading order: `calls.py` (what can be asked), `following.py` (how a follow resumes), `frames.py` (Server-Sent
-Events), `transport.py` (HTTP), `retry.py` (patience), `answers.py` (answers and errors).
+Reading order: `calls.py` (what can be asked of every stream), `negotiating.py` (of demands and agents),
+`following.py` (how a follow resumes), `frames.py` (Server-Sent Events), `transport.py` (HTTP), `retry.py`
+(patience), `answers.py` (answers and errors).
 """
 
 from server.client.answers import CursorLost, Page, Unreachable

@@ -2,25 +2,26 @@
 The client: appends that are safe to repeat, reads, and follows that resume by themselves.
 
 It speaks HTTP only and serves any application: `async with Client() as client: await client.append(…)`.
-`following.py` holds the life of a follower, `retry.py` the patience, `answers.py` the errors.
+`negotiating.py` adds demands and agents; `following.py` holds the life of a follower, `retry.py` the patience,
+`answers.py` the errors.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
 from server.client.answers import Page, read_event, read_object, read_page
 from server.client.following import Following, StateCallback, cursor_parameters
+from server.client.negotiating import Negotiating
 from server.client.retry import Retry
-from server.client.transport import Transport
+from server.client.transport import Transport, path_segment
 from server.errors import InvalidBody
 from server.events import Event, payload_json, uuid7
 
 
-class Client:
+class Client(Negotiating):
     """
     One server, as seen by an application; use it with `async with`. Safe to use from many tasks at once.
 
@@ -39,7 +40,7 @@ class Client:
         retry: Retry | None = None,
         source: str = "python-client",
     ) -> None:
-        self._transport = Transport(base_url, token, session, timeout_seconds, retry or Retry())
+        super().__init__(Transport(base_url, token, session, timeout_seconds, retry or Retry()))
         self._source = source
 
     @property
@@ -126,7 +127,7 @@ class Client:
         """
         One stored event. Raises `NotFound`.
         """
-        return read_event(await self._transport.call("GET", f"/api/events/{_segment(seq_or_event_id)}"))
+        return read_event(await self._transport.call("GET", f"/api/events/{path_segment(seq_or_event_id)}"))
 
     async def streams(self, kind: str | None = None, *, after: str | None = None, limit: int = 100) -> dict[str, Any]:
         """
@@ -153,22 +154,6 @@ class Client:
         The server's state, asked once. Raises `Unavailable` when it is not well, `Unreachable` when silent.
         """
         return read_object(await self._transport.call_once("GET", "/health"))
-
-    async def submit_demand(self, raw_input: str, user_id: str | None = None) -> dict[str, Any]:
-        """
-        Submit a demand and return `{"demand_id", "channel_id", "status", "understanding", "seq"}`.
-
-        A demand has no idempotency key: it is tried again only when the server certainly did not take it.
-        """
-        fields = {"raw_input": raw_input} | ({} if user_id is None else {"user_id": user_id})
-        body = msgspec.json.encode(fields)
-        return read_object(await self._transport.call("POST", "/api/demand/submit", body=body, is_repeatable=False))
-
-    async def demand(self, demand_id: str) -> dict[str, Any]:
-        """
-        The present state of a demand. Raises `NotFound`.
-        """
-        return read_object(await self._transport.call("GET", f"/api/demand/{_segment(demand_id)}"))
 
     def follow(
         self,
@@ -227,10 +212,3 @@ def _given(**parameters: float | str | None) -> list[tuple[str, str]]:
     Query parameters, without those that are None.
     """
     return [(key, str(value)) for key, value in parameters.items() if value is not None]
-
-
-def _segment(name: int | str) -> str:
-    """
-    One segment of a path; what the caller passes cannot leave it.
-    """
-    return quote(str(name), safe=":")

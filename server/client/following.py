@@ -101,14 +101,16 @@ class Following:
         transport: Transport,
         parameters: Sequence[tuple[str, str]],
         *,
+        path: str = "/api/events/stream",
         since_seq: int | str | None,
         start: str | None,
-        epoch: str | None,
-        continue_after_reset: bool,
+        epoch: str | None = None,
+        continue_after_reset: bool = False,
         on_state: StateCallback | None,
-        live: bool,
+        live: bool = True,
     ) -> None:
         self._transport = transport
+        self._path = path
         self._parameters = list(parameters)
         self._position = Position(since_seq, start, epoch)
         self._continue_after_reset = continue_after_reset
@@ -129,7 +131,7 @@ class Following:
                 self._came_with = self._position.cursor
                 self._tell("connecting", since_seq=self._came_with)
                 parameters = self._parameters + self._position.parameters()
-                async with self._transport.stream("/api/events/stream", parameters) as response:
+                async with self._transport.stream(self._path, parameters) as response:
                     self._check(response)
                     parser = SseParser()
                     while True:

@@ -1,14 +1,14 @@
 """
 HTTP to one server: sessions, headers, time-outs, and what can go wrong there, translated into errors.
 
-`calls.py` says what is asked for, `retry.py` how often; nothing outside this module touches aiohttp.
+`calls.py` and `negotiating.py` say what is asked for, `retry.py` how often; nothing outside this module touches aiohttp.
 """
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -19,6 +19,13 @@ from server.client.retry import Retry, attempts
 from server.errors import InvalidRequest
 
 Parameters = Sequence[tuple[str, str]]
+
+
+def path_segment(name: int | str) -> str:
+    """
+    One segment of a path; what the caller passes cannot leave it.
+    """
+    return quote(str(name), safe=":")
 
 
 def unreachable(base_url: str, error: OSError) -> Unreachable:

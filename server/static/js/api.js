@@ -6,6 +6,8 @@
  * @import { Demand, DemandPage, EventPage } from "./types.js"
  */
 
+import { heardServerTime } from "./server-clock.js";
+
 /**
  * A request that brought no result. `status` is 0 when the server did not answer.
  */
@@ -47,14 +49,34 @@ export function readDemand(id) {
  * Submit a demand; it is stored when this resolves.
  *
  * @param {string} rawInput 1 to 10,000 characters
+ * @param {boolean} mustConfirm nothing is agreed without the user's yes
  * @returns {Promise<{demand_id: string, channel_id: string, status: string, understanding: any, seq: number}>}
  */
-export function submitDemand(rawInput) {
-  return request("/api/demand/submit", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ raw_input: rawInput }),
-  });
+export function submitDemand(rawInput, mustConfirm) {
+  return post("/api/demand/submit", { raw_input: rawInput, ...(mustConfirm && { confirm: true }) });
+}
+
+/**
+ * Answer a proposal as the user who asked.
+ *
+ * @param {string} id of the demand
+ * @param {{user_id: string, proposal_id: string, decision: string, comment?: string}} answer
+ * @returns {Promise<any>}
+ */
+export function answerProposal(id, answer) {
+  return post(`/api/demand/${encodeURIComponent(id)}/feedback`, answer);
+}
+
+/**
+ * End a negotiation that is still going on.
+ *
+ * @param {string} id of the demand
+ * @param {string} userId
+ * @param {string} reason may be empty
+ * @returns {Promise<any>}
+ */
+export function cancelDemand(id, userId, reason) {
+  return post(`/api/demand/${encodeURIComponent(id)}/cancel`, { user_id: userId, ...(reason && { reason }) });
 }
 
 /**
@@ -87,6 +109,15 @@ export function readAgents() {
 
 /**
  * @param {string} path
+ * @param {Record<string, any>} body
+ * @returns {Promise<any>}
+ */
+function post(path, body) {
+  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/**
+ * @param {string} path
  * @param {RequestInit} [init]
  * @returns {Promise<any>}
  */
@@ -94,6 +125,7 @@ async function request(path, init = {}) {
   let response;
   try {
     response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init });
+    heardServerTime(response.headers.get("Date"), Date.now());
     if (response.ok) return await response.json();
   } catch {
     throw new RequestError("", 0);

@@ -62,6 +62,7 @@ export class Translator {
   #clock;
   #date;
   #relative;
+  #day;
 
   /**
    * @param {Language} language
@@ -73,6 +74,7 @@ export class Translator {
     this.#number = new Intl.NumberFormat(locale);
     this.#clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
     this.#date = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+    this.#day = new Intl.DateTimeFormat(locale, { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
     this.#relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
   }
 
@@ -144,6 +146,41 @@ export class Translator {
    */
   date(timestamp) {
     return format(this.#date, timestamp);
+  }
+
+  /**
+   * A calendar day, without a time or a zone.
+   *
+   * @param {string} day as `YYYY-MM-DD`; anything else is given back as it came
+   * @returns {string} with its weekday
+   */
+  day(day) {
+    return /^\d{4}-\d{2}-\d{2}$/.test(day) ? format(this.#day, day) : day;
+  }
+
+  /**
+   * An amount of money, with at most two decimals.
+   *
+   * @param {number} amount
+   * @param {string} currency ISO 4217; with another text it stands behind the number
+   * @returns {string}
+   */
+  money(amount, currency) {
+    const digits = { minimumFractionDigits: 0, maximumFractionDigits: 2 };
+    if (/^[A-Z]{3}$/.test(currency)) {
+      return new Intl.NumberFormat(LOCALES[this.language], { style: "currency", currency, ...digits }).format(amount);
+    }
+    return `${new Intl.NumberFormat(LOCALES[this.language], digits).format(amount)}${currency ? ` ${currency}` : ""}`;
+  }
+
+  /**
+   * Names as one enumeration.
+   *
+   * @param {string[]} names
+   * @returns {string} such as `A, B and C`
+   */
+  list(names) {
+    return new Intl.ListFormat(LOCALES[this.language], { type: "conjunction" }).format(names);
   }
 
   /**

@@ -2,7 +2,7 @@
  * What the page shows, folded from snapshots and events; pure, without a DOM or a clock.
  *
  * Snapshots, history pages and live events overlap in any order: an event counts once per list entry (by `last_seq`)
- * and once in the timeline (by `seq`). Getting the events is `app.js`, keeping the connection is `stream.js`.
+ * and once in its timeline (by `seq`). Getting the events is `app.js`, keeping the connection is `stream.js`.
  *
  * @import { Cursor, Demand, DemandPage, StoredEvent } from "./types.js"
  *
@@ -19,10 +19,12 @@
  * @property {string | null} epoch
  * @property {number} headSeq the newest seq that this state knows of
  * @property {Record<string, Demand>} demands by id
- * @property {string[]} order ids, newest first
+ * @property {string[]} order ids of the listed ones, newest first; sub-negotiations are shown inside their parent
  * @property {boolean} hasMore older demands can be asked for
  * @property {number} oldestSeq `created_seq` where the list of pages ends; older ones may be in `demands` by choice
  * @property {Timeline | null} timeline of the chosen demand
+ * @property {Record<string, Timeline>} branches histories of its sub-negotiations, at any depth, by demand id
+ * @property {number | null} replaySeq the position that is looked at, inclusive; null: the newest
  * @property {string[]} seen ids that were chosen during this visit
  * @property {Cursor | null} lastVisit where the last visit to this log ended
  *
@@ -32,21 +34,14 @@
  *   | {type: "demand", demand: Demand}
  *   | {type: "event", event: StoredEvent}
  *   | {type: "choose", id: string | null}
+ *   | {type: "branch", id: string}
+ *   | {type: "replay", seq: number | null}
  *   | {type: "history", id: string, events: StoredEvent[], isComplete: boolean, trimmedBefore?: number}
  *   | {type: "history_failed", id: string, error: string, isMissing: boolean}} Action
  */
 
-/** How events move a demand on: the status and phase after each type. Types that are not here change neither. */
-export const PROGRESS = /** @type {Record<string, {phase: string, status: string}>} */ ({
-  "towow.demand.understood": { phase: "understood", status: "processing" },
-  "towow.filter.completed": { phase: "filtered", status: "processing" },
-  "towow.demand.broadcast": { phase: "broadcast", status: "processing" },
-  "towow.offer.submitted": { phase: "offering", status: "processing" },
-  "towow.proposal.distributed": { phase: "proposed", status: "processing" },
-  "towow.proposal.finalized": { phase: "finalized", status: "finalized" },
-  "towow.negotiation.failed": { phase: "failed", status: "failed" },
-  "towow.negotiation.cancelled": { phase: "cancelled", status: "cancelled" },
-});
+import { text } from "./fields.js";
+import { phaseAfter, statusOf } from "./phases.js";
 
 /** Before the first snapshot. @type {PageState} */
 export const EMPTY = Object.freeze({
@@ -59,6 +54,8 @@ export const EMPTY = Object.freeze({
   hasMore: false,
   oldestSeq: 0,
   timeline: null,
+  branches: {},
+  replaySeq: null,
   seen: [],
   lastVisit: null,
 });
@@ -84,11 +81,19 @@ export function reduce(state, action) {
       return withEvent(state, action.event);
     case "choose":
       return choose(state, action.id);
+    case "branch":
+      if (!state.timeline || action.id === state.timeline.id || state.branches[action.id]) return state;
+      return { ...state, branches: { ...state.branches, [action.id]: emptyTimeline(action.id) } };
+    case "replay":
+      return action.seq === state.replaySeq ? state : { ...state, replaySeq: action.seq };
     case "history":
-      return withHistory(state, action);
+      return withTimeline(state, action.id, (timeline) => withPage(timeline, action));
     case "history_failed":
-      if (state.timeline?.id !== action.id) return state;
-      return { ...state, timeline: { ...state.timeline, history: action.isMissing ? "missing" : "failed", error: action.error } };
+      return withTimeline(state, action.id, (timeline) => ({
+        ...timeline,
+        history: action.isMissing ? "missing" : "failed",
+        error: action.error,
+      }));
   }
 }
 
@@ -178,6 +183,8 @@ function snapshot(state, { page, lastVisit = null, isReset = false }) {
     ...EMPTY,
     demands: chosen ? { [chosen.demand_id]: chosen } : {},
     timeline: isSameLog ? timeline : timeline && emptyTimeline(timeline.id),
+    branches: isSameLog ? state.branches : {},
+    replaySeq: isSameLog ? state.replaySeq : null,
     seen: isSameLog ? state.seen : [],
     lastVisit: lastVisit ?? state.lastVisit,
   };
@@ -209,7 +216,9 @@ function withDemands(state, added) {
     const known = demands[demand.demand_id];
     if (!known || known.last_seq <= demand.last_seq) demands[demand.demand_id] = demand;
   }
-  const order = Object.keys(demands).sort((left, right) => demands[right].created_seq - demands[left].created_seq);
+  const order = Object.keys(demands)
+    .filter((id) => !demands[id].parent_demand_id)
+    .sort((left, right) => demands[right].created_seq - demands[left].created_seq);
   return { ...state, demands, order };
 }
 
@@ -221,24 +230,24 @@ function withDemands(state, added) {
 function withEvent(state, event) {
   if (!event.stream.startsWith("demand:")) return state;
   const id = event.stream.slice("demand:".length);
-  const next = { ...state, headSeq: Math.max(state.headSeq, event.seq) };
-  if (next.timeline?.id === id) next.timeline = { ...next.timeline, events: insert(next.timeline.events, event) };
+  const added = (/** @type {Timeline} */ timeline) => ({ ...timeline, events: insert(timeline.events, event) });
+  const next = withTimeline({ ...state, headSeq: Math.max(state.headSeq, event.seq) }, id, added);
   const known = next.demands[id];
   if (!known) return event.event_type === "towow.demand.understood" ? withDemands(next, [firstSummary(id, event)]) : next;
   if (event.seq <= known.last_seq) return next;
-  const progress = PROGRESS[event.event_type];
+  const moved = phaseAfter(known.phase, event.event_type);
+  const phase = moved ?? known.phase;
   const { round } = event.payload;
-  next.demands = {
-    ...next.demands,
-    [id]: {
-      ...known,
-      ...progress,
-      current_round: Number.isInteger(round) ? round : known.current_round,
-      updated_at: event.timestamp,
-      last_seq: event.seq,
-    },
+  const isProposal = moved !== undefined && event.event_type === "towow.proposal.distributed";
+  const demand = {
+    ...known,
+    phase,
+    status: statusOf(phase),
+    current_round: isProposal && Number.isInteger(round) ? round : known.current_round,
+    updated_at: event.timestamp,
+    last_seq: event.seq,
   };
-  return next;
+  return { ...next, demands: { ...next.demands, [id]: demand } };
 }
 
 /**
@@ -255,6 +264,7 @@ function firstSummary(id, event) {
     phase: "understood",
     surface_demand: String(payload.surface_demand ?? payload.raw_input ?? id),
     user_id: String(payload.user_id ?? "anonymous"),
+    parent_demand_id: text(payload.parent_demand_id) || null,
     created_at: timestamp,
     updated_at: timestamp,
     current_round: 1,
@@ -269,8 +279,10 @@ function firstSummary(id, event) {
  * @returns {PageState}
  */
 function choose(state, id) {
-  if (id === null) return { ...state, timeline: null };
-  return { ...state, timeline: emptyTimeline(id), seen: state.seen.includes(id) ? state.seen : [...state.seen, id] };
+  const base = { ...state, branches: {}, replaySeq: null };
+  if (id === null) return { ...base, timeline: null };
+  const timeline = state.branches[id] ?? emptyTimeline(id);
+  return { ...base, timeline, seen: state.seen.includes(id) ? state.seen : [...state.seen, id] };
 }
 
 /**
@@ -282,20 +294,30 @@ function emptyTimeline(id) {
 }
 
 /**
+ * Change the history of a demand where it is shown: as the chosen one, or as a branch; elsewhere nothing.
+ *
  * @param {PageState} state
- * @param {Extract<Action, {type: "history"}>} action
+ * @param {string} id
+ * @param {(timeline: Timeline) => Timeline} change
  * @returns {PageState}
  */
-function withHistory(state, { id, events, isComplete, trimmedBefore = 0 }) {
-  if (state.timeline?.id !== id) return state;
+function withTimeline(state, id, change) {
+  if (state.timeline?.id === id) return { ...state, timeline: change(state.timeline) };
+  if (!Object.hasOwn(state.branches, id)) return state;
+  return { ...state, branches: { ...state.branches, [id]: change(state.branches[id]) } };
+}
+
+/**
+ * @param {Timeline} timeline
+ * @param {Extract<Action, {type: "history"}>} page
+ * @returns {Timeline}
+ */
+function withPage(timeline, { id, events, isComplete, trimmedBefore = 0 }) {
   return {
-    ...state,
-    timeline: {
-      id,
-      events: merge(state.timeline.events, events),
-      history: isComplete ? "ready" : "loading",
-      error: "",
-      trimmedBefore: trimmedBefore || state.timeline.trimmedBefore,
-    },
+    id,
+    events: merge(timeline.events, events),
+    history: isComplete ? "ready" : "loading",
+    error: "",
+    trimmedBefore: trimmedBefore || timeline.trimmedBefore,
   };
 }

@@ -30,6 +30,7 @@
  * @property {string} phase how far the negotiation is
  * @property {string} surface_demand
  * @property {string} user_id
+ * @property {string | null} [parent_demand_id] of a sub-negotiation
  * @property {string} created_at
  * @property {string} updated_at
  * @property {number} current_round

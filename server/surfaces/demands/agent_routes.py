@@ -1,5 +1,5 @@
 """
-The agents that may serve demands, over HTTP: register, list, look, remove.
+The agents that may serve demands, over HTTP: register, list, look, follow what concerns one, remove.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from server.answers import json_answer
 from server.config import Config
 from server.errors import NotFound
 from server.eventlog import EventLog
+from server.selection import select
 from server.surfaces.demands import matching
+from server.transports import Streaming
 
 
 class _AgentInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,8 +33,9 @@ class AgentRoutes:
     Handlers of `/api/agents*`.
     """
 
-    def __init__(self, log: EventLog, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: Streaming, config: Config) -> None:
         self._log = log
+        self._streaming = streaming
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
@@ -44,6 +47,7 @@ class AgentRoutes:
             web.get("/api/agents", self.list, allow_head=False),
             web.get("/api/agents/{agent_id}", self.one, allow_head=False),
             web.delete("/api/agents/{agent_id}", self.remove),
+            web.get("/api/agents/{agent_id}/events", self.events, allow_head=False),
         )
 
     async def register(self, request: web.Request) -> web.StreamResponse:
@@ -83,6 +87,23 @@ class AgentRoutes:
         if agent is None:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
         return json_answer(agent)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/agents/{agent_id}/events
+
+        What concerns an agent, each with its `demand_id`: invitations (`towow.demand.broadcast`), proposals in which it has a
+        part (`towow.proposal.distributed`) and how they end. Live unless a cursor or `start=` says otherwise; canonical
+        events on every transport. Errors: invalid_request, not_found.
+        """
+        agent_id = params.path_id(request, "agent_id")
+        return await self._streaming.serve(
+            request,
+            select((matching.stream_of(agent_id),), ("towow.*",)),
+            params.asked(request),
+            keepalive_comment=params.keepalive_comment(request, "keepalive"),
+            is_ndjson=params.wants_ndjson(request),
+        )
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """

@@ -8,7 +8,8 @@ others on a reader.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -183,6 +184,14 @@ def clear_agents(connection: Connection) -> None:
     connection.execute("DELETE FROM agents")
 
 
+@lru_cache(maxsize=4096)
+def concepts_of(text: str) -> frozenset[str]:
+    """
+    The canonical names that a capability text goes by.
+    """
+    return _read_capability(text).concepts
+
+
 class _Capability(NamedTuple):
     concepts: frozenset[str]
     words: frozenset[str]  # outside the concepts
@@ -240,9 +249,18 @@ def _agent_of(row: Sequence[Any]) -> dict[str, Any]:
 # Searching.
 
 
-def search_candidates(connection: Connection, understanding: Understanding, raw_input: str, limit: int) -> list[dict[str, Any]]:
+def search_candidates(
+    connection: Connection,
+    understanding: Understanding,
+    raw_input: str,
+    limit: int,
+    excluded: Collection[str] = (),
+) -> list[dict[str, Any]]:
     """
-    At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score; best first.
+    At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score, capabilities; best first.
+
+    `capabilities` are those that match: by their canonical name, or as the agent words them. Agents whose id is in
+    `excluded` are passed over.
 
     The score is bm25's, made positive; ties are in the order of agent_id. When there are more than `limit`,
     the best agent for each wanted capability is kept before a second one for another. Stop words find
@@ -263,13 +281,13 @@ def search_candidates(connection: Connection, understanding: Understanding, raw_
     for agent_id, name, capabilities, concepts, score in rows:
         reasons = {concept: f"{concept}: {wanted[concept]}" for concept in wanted if concept in concepts.split()}
         reasons |= _word_reasons(capabilities, words)
-        if reasons:
+        if reasons and agent_id not in excluded:
             reason = "; ".join(reasons.values())[:_REASON_CHARACTERS]
             found.append((_round(score), agent_id, name, reason, frozenset(reasons)))
     found.sort(key=lambda row: (-row[0], row[1]))
     return [
-        {"agent_id": agent_id, "name": name, "reason": reason, "score": score}
-        for score, agent_id, name, reason, _ in _covering(found, limit)
+        {"agent_id": agent_id, "name": name, "reason": reason, "score": score, "capabilities": sorted(matched)}
+        for score, agent_id, name, reason, matched in _covering(found, limit)
     ]
 
 

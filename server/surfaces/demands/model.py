@@ -1,170 +1,89 @@
 """
-A demand's life as tables and pure functions: what may follow what, what commands become, what events change.
+A demand's life as a table and pure functions: what may follow what, what events change, what commands become.
 
-A demand is understood, then filtered (agents are found for it), then negotiated until it ends. What is
-added to a negotiation is added as rows of `TRANSITIONS` and `_CHANGES`. Whoever may append to a demand's
-stream can append anything: an event without a row only moves the position, and of a payload only what has
-the right type counts.
+A demand is understood, agents are found and invited, their offers become a proposal, gaps become
+sub-negotiations, and rounds go on until it is finalized, fails or is cancelled. `state.py` has the values,
+`folding.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
+`TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored.
 """
 
-import secrets
-from collections.abc import Callable
-from typing import Any, Literal, assert_never
+from collections.abc import Iterable
+from typing import Any, assert_never
 
 import msgspec
 
-from server.errors import Conflict, InvalidBody, TooLarge
+from server.errors import Conflict, Forbidden, NotFound
 from server.events import Event, NewEvent, new_event
-from server.surfaces.demands.understanding import Understanding
+from server.surfaces.demands import lexicon, matching, texts
+from server.surfaces.demands.commands import (
+    Answer,
+    Cancel,
+    Command,
+    CompleteSubnet,
+    DeclineOffer,
+    Distribute,
+    Fail,
+    Finalize,
+    NameMissing,
+    RecordCandidates,
+    SendInvitations,
+    Submit,
+    SubmitOffer,
+)
+from server.surfaces.demands.folding import CHANGES
+from server.surfaces.demands.planning import Missing, requirements_of, unavailable
+from server.surfaces.demands.requirements import Requirements
+from server.surfaces.demands.state import (
+    BROADCAST,
+    CANCELLED,
+    DECLINED,
+    FAILED,
+    FEEDBACK,
+    FILTERED,
+    FINALIZED,
+    GAP,
+    OFFERED,
+    PROPOSED,
+    SOURCE,
+    SUBNET_COMPLETED,
+    SUBNET_TRIGGERED,
+    UNDERSTOOD,
+    Assignment,
+    Candidate,
+    DemandState,
+    Proposal,
+    channel_id_of,
+    stream_of,
+)
 
-SOURCE = "towow"  # who publishes what this surface decides
-KIND = "demand"
-
-UNDERSTOOD = "towow.demand.understood"
-FILTERED = "towow.filter.completed"
-FINALIZED = "towow.proposal.finalized"
-FAILED = "towow.negotiation.failed"
-CANCELLED = "towow.negotiation.cancelled"
-
-TERMINAL_EVENTS = frozenset({FINALIZED, FAILED, CANCELLED})
-
-Status = Literal["processing", "finalized", "failed", "cancelled"]
+NO_CANDIDATES = "no_candidates"
+MAX_SURFACE_CHARACTERS = 120
 
 # (phase, event type) -> phase. "new" is a stream in which nothing was asked yet.
 TRANSITIONS: dict[tuple[str, str], str] = {
     ("new", UNDERSTOOD): "understood",
     ("understood", FILTERED): "filtered",
-    ("understood", FINALIZED): "finalized",
-    ("understood", FAILED): "failed",
-    ("understood", CANCELLED): "cancelled",
-    ("filtered", FINALIZED): "finalized",
-    ("filtered", FAILED): "failed",
-    ("filtered", CANCELLED): "cancelled",
+    ("filtered", BROADCAST): "collecting_offers",
+    ("collecting_offers", OFFERED): "collecting_offers",
+    ("collecting_offers", DECLINED): "collecting_offers",
+    ("collecting_offers", GAP): "filling_gaps",
+    ("collecting_offers", PROPOSED): "proposing",
+    ("filling_gaps", GAP): "filling_gaps",
+    ("filling_gaps", SUBNET_TRIGGERED): "filling_gaps",
+    ("filling_gaps", SUBNET_COMPLETED): "filling_gaps",
+    ("filling_gaps", PROPOSED): "proposing",
+    ("proposing", FEEDBACK): "proposing",
+    ("proposing", GAP): "filling_gaps",
+    ("proposing", PROPOSED): "proposing",
+    # Whoever may append can end a stream at any time, and the log then keeps it ended.
+    **{
+        (phase, event_type): ended
+        for phase in ("understood", "filtered", "collecting_offers", "filling_gaps", "proposing")
+        for event_type, ended in ((FINALIZED, "finalized"), (FAILED, "failed"), (CANCELLED, "cancelled"))
+    },
 }
 
-# Phases that end a demand; every other one is "processing".
-_STATUSES: dict[str, Status] = {"finalized": "finalized", "failed": "failed", "cancelled": "cancelled"}
-
-MAX_RAW_INPUT_CHARACTERS = 10_000
-MAX_USER_ID_CHARACTERS = 200
-NO_CANDIDATES = "no_candidates"
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """
-    An agent that may serve a demand; `reason` is "capability: term", `score` is higher for a better match.
-    """
-
-    agent_id: str
-    name: str = ""
-    reason: str = ""
-    score: float = 0.0
-
-
-class DemandState(msgspec.Struct, frozen=True):
-    """
-    A demand folded from its stream; `created_*` are of the understanding, 0 and "" before it.
-    """
-
-    demand_id: str
-    channel_id: str
-    phase: str = "new"
-    current_round: int = 1
-    raw_input: str = ""
-    user_id: str = "anonymous"
-    surface_demand: str = ""
-    confidence: str = "low"
-    capabilities: tuple[tuple[str, str], ...] = ()
-    language: str = "en"
-    candidates: tuple[Candidate, ...] = ()
-    created_at: str = ""
-    updated_at: str = ""
-    created_seq: int = 0
-    last_seq: int = 0
-    revision: int = 0
-
-    @property
-    def status(self) -> Status:
-        """
-        What a client is told: `processing` until the demand has ended.
-        """
-        return status_of(self.phase)
-
-    @property
-    def exists(self) -> bool:
-        """
-        Whether somebody has asked for something; a stream may hold only notes.
-        """
-        return self.phase != "new"
-
-
-class Submit(msgspec.Struct, frozen=True):
-    """
-    The command to start a demand; the inputs have been checked by `check_raw_input` and `check_user_id`.
-    """
-
-    demand_id: str
-    raw_input: str
-    user_id: str
-    understanding: Understanding
-
-
-class RecordCandidates(msgspec.Struct, frozen=True):
-    """
-    The command to record which agents were found, best first; none ends the demand.
-    """
-
-    candidates: tuple[dict[str, Any], ...]
-
-
-class Fail(msgspec.Struct, frozen=True):
-    """
-    The command to end a demand that cannot go on; `reason` is a code, `message` is for people.
-    """
-
-    reason: str
-    message: str
-
-
-Command = Submit | RecordCandidates | Fail
-
-
-def status_of(phase: str) -> Status:
-    """
-    The status of a phase.
-    """
-    return _STATUSES.get(phase, "processing")
-
-
-def new_demand_id() -> str:
-    """
-    A new id, `d-` and eight random hex digits; submitting retries when it is taken.
-    """
-    return f"d-{secrets.token_hex(4)}"
-
-
-def channel_id_of(demand_id: str) -> str:
-    """
-    The channel of a demand: `collab-` and the whole id without its `d-`.
-    """
-    return f"collab-{demand_id.removeprefix('d-')}"
-
-
-def stream_of(demand_id: str) -> str:
-    """
-    The stream of a demand.
-    """
-    return f"{KIND}:{demand_id}"
-
-
-def initial(demand_id: str) -> DemandState:
-    """
-    The state of a demand of which no event is known.
-    """
-    return DemandState(demand_id, channel_id_of(demand_id))
-
-
-# Events to state.
+PHASES = ("new", *dict.fromkeys(TRANSITIONS.values()))
 
 
 def evolve(state: DemandState, event: Event) -> DemandState:
@@ -176,74 +95,43 @@ def evolve(state: DemandState, event: Event) -> DemandState:
     changes: dict[str, Any] = {}
     phase = TRANSITIONS.get((state.phase, event.event_type))
     if phase is not None:
-        changes["phase"] = phase
-        if read := _CHANGES.get(event.event_type):
-            changes.update(read(event))
+        changes = {**CHANGES[event.event_type](state, event), "phase": phase}
     return msgspec.structs.replace(state, last_seq=event.seq, revision=event.revision, updated_at=event.timestamp, **changes)
-
-
-def _read_understood(event: Event) -> dict[str, Any]:
-    payload = event.payload
-    return {
-        "raw_input": _text(payload, "raw_input"),
-        "user_id": _text(payload, "user_id") or "anonymous",
-        "surface_demand": _text(payload, "surface_demand") or _text(payload, "raw_input"),
-        "confidence": _text(payload, "confidence") or "low",
-        "language": _text(payload, "language") or "en",
-        "capabilities": tuple(
-            (item["capability"], _text(item, "term")) for item in _objects(payload, "capabilities") if _text(item, "capability")
-        ),
-        "created_at": event.timestamp,
-        "created_seq": event.seq,
-    }
-
-
-def _read_filtered(event: Event) -> dict[str, Any]:
-    candidates = tuple(
-        Candidate(item["agent_id"], _text(item, "name"), _text(item, "reason"), _number(item, "score"))
-        for item in _objects(event.payload, "candidates")
-        if _text(item, "agent_id")
-    )
-    return {"candidates": candidates}
-
-
-# What an event changes besides the phase.
-_CHANGES: dict[str, Callable[[Event], dict[str, Any]]] = {
-    UNDERSTOOD: _read_understood,
-    FILTERED: _read_filtered,
-}
-
-
-def _text(payload: dict[str, Any], key: str) -> str:
-    value = payload.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _number(payload: dict[str, Any], key: str) -> float:
-    value = payload.get(key)
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _objects(payload: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = payload.get(key)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-# Commands to events.
 
 
 def decide(state: DemandState, command: Command) -> list[NewEvent]:
     """
-    The events that a command becomes, in order. Raises `Conflict` with `phase` when that forbids it.
+    The events that a command becomes, in order: those of the demand's stream, each before its copies for agents.
+
+    An empty list says that this was done before. Raises `Conflict` (the phase forbids it, or it was answered
+    differently), `Forbidden` (who answers has no part in it) or `NotFound` (no such proposal), with the
+    phase, status and round.
     """
     match command:
         case Submit():
             return _submit(state, command)
         case RecordCandidates():
             return _record_candidates(state, command)
+        case SendInvitations():
+            return _invite(state, state.candidates, command.within_seconds)
+        case SubmitOffer() | DeclineOffer():
+            return _answer_invitation(state, command)
+        case NameMissing():
+            return _name_missing(state, command)
+        case CompleteSubnet():
+            return _complete_subnet(state, command)
+        case Distribute():
+            return _distribute(state, command)
+        case Answer():
+            return _answer_proposal(state, command)
+        case Finalize():
+            return _finalize(state)
         case Fail():
-            _require(state, FAILED, f"demand {state.demand_id} is {state.phase}")
-            return [_event(state.demand_id, FAILED, reason=command.reason, message=command.message)]
+            return _end(state, FAILED, reason=command.reason, message=command.message, round=state.current_round)
+        case Cancel():
+            if state.phase == "cancelled":
+                return []
+            return _end(state, CANCELLED, reason=command.reason, by=command.by)
         case _:
             assert_never(command)
 
@@ -251,198 +139,357 @@ def decide(state: DemandState, command: Command) -> list[NewEvent]:
 def _submit(state: DemandState, command: Submit) -> list[NewEvent]:
     _require(state, UNDERSTOOD, f"demand {state.demand_id} was already submitted")
     understanding = command.understanding
+    event = _event(
+        state,
+        UNDERSTOOD,
+        surface_demand=understanding.surface_demand,
+        confidence=understanding.confidence,
+        capabilities=capability_list(understanding.capabilities),
+        language=understanding.language,
+        raw_input=command.raw_input,
+        user_id=command.user_id,
+        requirements=requirements_object(command.requirements),
+        confirm=command.confirm,
+        written_by=command.written_by,
+    )
+    return [msgspec.structs.replace(event, expected_revision=0)]
+
+
+def _record_candidates(state: DemandState, command: RecordCandidates) -> list[NewEvent]:
+    _require(state, FILTERED, f"demand {state.demand_id} is {state.phase}; candidates are recorded once")
+    found = _event(state, FILTERED, candidates=list(command.candidates))
+    if not command.candidates:
+        message = texts.failure_message(state.language, NO_CANDIDATES)
+        failed = _event(state, FAILED, reason=NO_CANDIDATES, message=message, round=state.current_round)
+        return [found, failed]
+    candidates = [msgspec.convert(each, Candidate) for each in command.candidates]
+    return [found, *_invitations(state, candidates, command.within_seconds)]
+
+
+def _invite(state: DemandState, candidates: Iterable[Candidate], within_seconds: float) -> list[NewEvent]:
+    _require(state, BROADCAST, f"demand {state.demand_id} is {state.phase}; invitations are sent once")
+    return _invitations(state, candidates, within_seconds)
+
+
+def _invitations(state: DemandState, candidates: Iterable[Candidate], within_seconds: float) -> list[NewEvent]:
+    invited = {each.agent_id: each for each in candidates}
+    return [
+        _event(state, BROADCAST, agent_ids=list(invited), offers_within_seconds=within_seconds),
+        *(_copy(BROADCAST, invitation(state, each, within_seconds)) for each in invited.values()),
+    ]
+
+
+def invitation(state: DemandState, candidate: Candidate, within_seconds: float) -> dict[str, Any]:
+    """
+    What an invited agent is told: the payload of `towow.demand.broadcast` on its own stream.
+    """
+    return {
+        "demand_id": state.demand_id,
+        "channel_id": state.channel_id,
+        "agent_id": candidate.agent_id,
+        "name": candidate.name or candidate.agent_id,
+        "surface_demand": state.surface_demand,
+        "raw_input": state.raw_input,
+        "capabilities": capability_list(state.capabilities),
+        "requirements": requirements_object(state.requirements),
+        "language": state.language,
+        "reason": candidate.reason,
+        "parent_demand_id": state.parent_demand_id,
+        "depth": state.depth,
+        "offers_within_seconds": within_seconds,
+    }
+
+
+def _answer_invitation(state: DemandState, command: SubmitOffer | DeclineOffer) -> list[NewEvent]:
+    agent_id = command.agent_id
+    if state.phase in ("new", "understood", "filtered"):
+        raise _conflict(state, "no agents have been invited yet")
+    if agent_id not in state.invited:
+        raise Forbidden(f"agent {agent_id} was not invited to {state.demand_id}", field="agent_id", **position_of(state))
+    offer, decline = state.offer_of(agent_id), state.decline_of(agent_id)
+    if isinstance(command, SubmitOffer):
+        said = {
+            "content": command.content,
+            "capabilities": list(command.capabilities),
+            "terms": command.terms,
+            "needs": list(command.needs),
+        }
+        if offer is not None and said == offer_object(offer):
+            return []
+        event_type, fields = OFFERED, dict[str, Any](offer=said)
+    else:
+        if decline is not None and decline.reason == command.reason:
+            return []
+        event_type, fields = DECLINED, {"reason": command.reason}
+    if offer is not None or decline is not None:
+        raise _conflict(state, f"agent {agent_id} has already answered differently")
+    _require(state, event_type, f"demand {state.demand_id} takes no offers in phase {state.phase}")
+    written = {} if command.written_by is None else {"written_by": command.written_by}
+    return [_event(state, event_type, agent_id=agent_id, name=state.name_of(agent_id), **fields, **written)]
+
+
+def offer_object(offer: Any) -> dict[str, Any]:
+    """
+    The `offer` of an event's payload: content, capabilities, terms, needs.
+    """
+    return {
+        "content": offer.content,
+        "capabilities": list(offer.capabilities),
+        "terms": offer.terms,
+        "needs": list(offer.needs),
+    }
+
+
+def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
+    _require(state, GAP, f"demand {state.demand_id} is {state.phase}")
+    events = []
+    number = len(state.subnets)
+    for place, missing in enumerate(command.gaps):
+        capability, reason, needed_by = missing
+        gap = texts.gap_text(state.language, capability, reason, state.name_of(needed_by) if needed_by else None)
+        events.append(
+            _event(state, GAP, capability=capability, gap=gap, reason=reason, needed_by=needed_by, round=command.round)
+        )
+        if place < command.subnets:
+            number += 1
+            events += _start_subnet(state, missing, f"{state.demand_id}.{number}", command)
+    return events
+
+
+def _start_subnet(state: DemandState, missing: Missing, subnet_id: str, command: NameMissing) -> list[NewEvent]:
+    """
+    The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent.
+    """
+    capability = missing.capability
+    is_known = capability in lexicon.CONCEPTS
+    term = dict(state.capabilities).get(capability) or texts.capability_name(state.language, capability)
+    surface = f"{term} ← {state.surface_demand}"
+    surface = surface if len(surface) <= MAX_SURFACE_CHARACTERS else surface[: MAX_SURFACE_CHARACTERS - 1] + "…"
+    triggered = _event(
+        state,
+        SUBNET_TRIGGERED,
+        subnet_id=subnet_id,
+        parent_demand_id=state.demand_id,
+        capability=capability,
+        depth=state.depth + 1,
+        surface_demand=surface,
+        within_seconds=command.subnet_within_seconds,
+    )
+    excluded = dict.fromkeys((*state.excluded_agents, *unavailable(state), *([missing.needed_by] if missing.needed_by else ())))
+    payload = {
+        "demand_id": subnet_id,
+        "channel_id": channel_id_of(subnet_id),
+        "surface_demand": surface,
+        "confidence": "high" if is_known else "medium",
+        "capabilities": capability_list(((capability, term),) if is_known else ()),
+        "language": state.language,
+        "raw_input": term,
+        "user_id": state.user_id,
+        # The budget is the parent's: it is the whole plan that must fit.
+        "requirements": requirements_object(msgspec.structs.replace(requirements_of(state), budget=None)),
+        "confirm": False,
+        "written_by": "rules",
+        "parent_demand_id": state.demand_id,
+        "depth": state.depth + 1,
+        "for_capability": capability,
+        "excluded_agents": list(excluded),
+    }
+    return [triggered, new_event(stream_of(subnet_id), UNDERSTOOD, payload, source=SOURCE, expected_revision=0)]
+
+
+def _complete_subnet(state: DemandState, command: CompleteSubnet) -> list[NewEvent]:
+    subnet = next((each for each in state.subnets if each.subnet_id == command.subnet_id), None)
+    if subnet is None:
+        raise NotFound(f"{state.demand_id} has no sub-negotiation {command.subnet_id}", field="subnet_id")
+    if subnet.outcome is not None:
+        return []
+    _require(state, SUBNET_COMPLETED, f"demand {state.demand_id} is {state.phase}")
     return [
         _event(
-            command.demand_id,
-            UNDERSTOOD,
-            surface_demand=understanding.surface_demand,
-            confidence=understanding.confidence,
-            capabilities=_capabilities(understanding.capabilities),
-            language=understanding.language,
-            raw_input=command.raw_input,
-            user_id=command.user_id,
+            state,
+            SUBNET_COMPLETED,
+            subnet_id=subnet.subnet_id,
+            parent_demand_id=state.demand_id,
+            capability=subnet.capability,
+            outcome=command.outcome,
+            reason=command.reason,
+            assignments=[assignment_object(each) for each in command.assignments],
         )
     ]
 
 
-def _record_candidates(state: DemandState, command: RecordCandidates) -> list[NewEvent]:
-    _require(
-        state,
-        FILTERED,
-        f"demand {state.demand_id} is {state.phase}; candidates are recorded once",
+def _distribute(state: DemandState, command: Distribute) -> list[NewEvent]:
+    _require(state, PROPOSED, f"demand {state.demand_id} is {state.phase}")
+    draft = command.draft
+    proposal = Proposal(
+        proposal_id=f"{state.demand_id}-p{draft.round}",
+        round=draft.round,
+        assignments=draft.assignments,
+        missing=tuple(each.capability for each in draft.missing),
+        total_price=draft.total_price,
+        currency=draft.currency,
+        requirements=draft.requirements,
+        wishes=draft.wishes,
+        considered=draft.considered,
+        summary=command.summary,
+        written_by=command.written_by,
+        within_seconds=command.within_seconds,
     )
-    events = [_event(state.demand_id, FILTERED, candidates=list(command.candidates))]
-    if not command.candidates:
-        message = "No registered agent offers what this demand asks for."
-        events.append(_event(state.demand_id, FAILED, reason=NO_CANDIDATES, message=message))
-    return events
+    body = proposal_payload(state, proposal)
+    asked = [each for each in draft.assignments if each.subnet_id is None]
+    return [
+        new_event(stream_of(state.demand_id), PROPOSED, body, source=SOURCE),
+        *(_copy(PROPOSED, {**body, "agent_id": each.agent_id, "assignment": assignment_object(each)}) for each in asked),
+    ]
+
+
+def proposal_payload(state: DemandState, proposal: Proposal) -> dict[str, Any]:
+    """
+    The payload of `towow.proposal.distributed`; the copy for an agent has `agent_id` and `assignment`, its own part, too.
+    """
+    return {
+        "demand_id": state.demand_id,
+        "channel_id": state.channel_id,
+        "proposal_id": proposal.proposal_id,
+        "round": proposal.round,
+        "language": state.language,
+        "assignments": [assignment_object(each) for each in proposal.assignments],
+        "missing": list(proposal.missing),
+        "total_price": proposal.total_price,
+        "currency": proposal.currency,
+        "requirements": requirements_object(proposal.requirements),
+        "wishes": list(proposal.wishes),
+        "considered": list(proposal.considered),
+        "summary": proposal.summary,
+        "feedback_within_seconds": proposal.within_seconds,
+        "written_by": proposal.written_by,
+    }
+
+
+def _answer_proposal(state: DemandState, command: Answer) -> list[NewEvent]:
+    if not state.proposals:
+        raise _conflict(state, f"demand {state.demand_id} has no proposal yet")
+    proposal = next((each for each in state.proposals if each.proposal_id == command.proposal_id), None)
+    if proposal is None:
+        raise NotFound(f"{state.demand_id} has no proposal {command.proposal_id}", field="proposal_id", **position_of(state))
+    is_user = command.agent_id is None
+    by = command.agent_id or command.user_id or ""
+    _require_part(state, proposal, by, is_user=is_user)
+    earlier = proposal.answer_of(by, is_user=is_user)
+    if earlier is not None:
+        if (earlier.decision, earlier.comment, earlier.terms) == (command.decision, command.comment, command.terms):
+            return []
+        raise _conflict(state, f"{by} has already answered {proposal.proposal_id} differently")
+    if proposal is not state.proposal:
+        raise _conflict(state, f"{proposal.proposal_id} is no longer asked about")
+    _require(state, FEEDBACK, f"demand {state.demand_id} takes no feedback in phase {state.phase}")
+    who = {"user_id": by, "name": by} if is_user else {"agent_id": by, "name": state.name_of(by)}
+    written = {} if command.written_by is None else {"written_by": command.written_by}
+    return [
+        _event(
+            state,
+            FEEDBACK,
+            **who,
+            proposal_id=proposal.proposal_id,
+            round=proposal.round,
+            decision=command.decision,
+            comment=command.comment,
+            terms=command.terms,
+            **written,
+        )
+    ]
+
+
+def _require_part(state: DemandState, proposal: Proposal, by: str, *, is_user: bool) -> None:
+    if is_user and by != state.user_id:
+        raise Forbidden(f"{by} did not submit {state.demand_id}", field="user_id", **position_of(state))
+    if not is_user and by not in proposal.asked:
+        raise Forbidden(f"agent {by} has no part in {proposal.proposal_id}", field="agent_id", **position_of(state))
+
+
+def _finalize(state: DemandState) -> list[NewEvent]:
+    proposal = state.proposal
+    if proposal is None or state.phase != "proposing":
+        raise _conflict(state, f"demand {state.demand_id} has no proposal to agree on")
+    return _end(
+        state,
+        FINALIZED,
+        proposal_id=proposal.proposal_id,
+        round=proposal.round,
+        proposal={
+            "assignments": [assignment_object(each) for each in proposal.assignments],
+            "missing": list(proposal.missing),
+            "total_price": proposal.total_price,
+            "currency": proposal.currency,
+            "summary": proposal.summary,
+        },
+        accepted_by=[answer.by for answer in proposal.feedback if answer.decision == "accept"],
+        is_complete=not proposal.missing,
+        written_by=proposal.written_by,
+    )
+
+
+def _end(state: DemandState, event_type: str, **fields: Any) -> list[NewEvent]:
+    """
+    The terminal event, and its copies for everybody who may count on it: who was invited and did not decline, and who has
+    agreed in a sub-negotiation.
+    """
+    _require(state, event_type, f"demand {state.demand_id} is {state.phase}")
+    event = _event(state, event_type, **fields)
+    payload = {"demand_id": state.demand_id, "channel_id": state.channel_id, **fields}
+    invited = (each for each in state.invited if state.decline_of(each) is None)
+    agreed = (each.agent_id for subnet in state.subnets for each in subnet.assignments)
+    return [event, *(_copy(event_type, {**payload, "agent_id": each}) for each in dict.fromkeys((*invited, *agreed)))]
+
+
+# Parts of payloads.
+
+
+def capability_list(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """
+    Capabilities as events and answers carry them.
+    """
+    return [{"capability": capability, "term": term} for capability, term in pairs]
+
+
+def requirements_object(requirements: Requirements) -> dict[str, Any]:
+    """
+    Requirements as events and answers carry them: only what is known.
+    """
+    return {key: value for key, value in msgspec.structs.asdict(requirements).items() if value is not None}
+
+
+def assignment_object(assignment: Assignment) -> dict[str, Any]:
+    """
+    An assignment as events and answers carry it.
+    """
+    return {
+        **msgspec.structs.asdict(assignment),
+        "capabilities": list(assignment.capabilities),
+        "conditions": list(assignment.conditions),
+    }
+
+
+def position_of(state: DemandState) -> dict[str, Any]:
+    """
+    Where a demand is, for whoever is refused.
+    """
+    return {"status": state.status, "phase": state.phase, "current_round": state.current_round}
 
 
 def _require(state: DemandState, event_type: str, message: str) -> None:
     if (state.phase, event_type) not in TRANSITIONS:
-        raise Conflict(message, phase=state.phase)
+        raise _conflict(state, message)
 
 
-def _event(demand_id: str, event_type: str, **fields: Any) -> NewEvent:
-    payload = {"demand_id": demand_id, "channel_id": channel_id_of(demand_id), **fields}
-    return new_event(stream_of(demand_id), event_type, payload, source=SOURCE)
+def _conflict(state: DemandState, message: str) -> Conflict:
+    return Conflict(message, **position_of(state))
 
 
-# Input.
+def _event(state: DemandState, event_type: str, **fields: Any) -> NewEvent:
+    payload = {"demand_id": state.demand_id, "channel_id": state.channel_id, **fields}
+    return new_event(stream_of(state.demand_id), event_type, payload, source=SOURCE)
 
 
-def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
-    """
-    The text as it is stored: trimmed, with LF line ends. Raises `InvalidBody`, or `TooLarge` over `limit`.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    _refuse_controls(text, "raw_input")
-    if not any(character.isprintable() and not character.isspace() for character in text):
-        raise InvalidBody("raw_input is blank: say what you need", field="raw_input")
-    if len(text) > limit:
-        raise TooLarge(f"raw_input has {len(text)} characters, the limit is {limit}", field="raw_input", limit=limit)
-    return text
-
-
-def check_user_id(text: str | None) -> str:
-    """
-    The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` unless a line of up to 200.
-    """
-    text = (text or "").strip() or "anonymous"
-    _refuse_controls(text, "user_id")
-    if len(text) > MAX_USER_ID_CHARACTERS or "\n" in text:
-        raise InvalidBody(f"user_id must be one line of 1 to {MAX_USER_ID_CHARACTERS} characters", field="user_id")
-    return text
-
-
-def _refuse_controls(text: str, field: str) -> None:
-    for character in text:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
-            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
-        if "\ud800" <= character <= "\udfff":
-            raise InvalidBody(f"{field} must be valid Unicode", field=field)
-
-
-# Renderers: what the HTTP interface answers.
-
-
-def _capabilities(pairs: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
-    return [{"capability": capability, "term": term} for capability, term in pairs]
-
-
-def understanding_of(state: DemandState) -> Understanding:
-    """
-    The understanding that a state remembers, for a matching that goes on after a restart.
-    """
-    return msgspec.convert(
-        {
-            "surface_demand": state.surface_demand,
-            "capabilities": state.capabilities,
-            "confidence": state.confidence if state.confidence in ("high", "medium") else "low",
-            "language": "zh" if state.language == "zh" else "en",
-        },
-        Understanding,
-    )
-
-
-def _understanding(state: DemandState) -> dict[str, Any]:
-    return {
-        "surface_demand": state.surface_demand,
-        "confidence": state.confidence,
-        "capabilities": _capabilities(state.capabilities),
-        "language": state.language,
-    }
-
-
-def submitted(state: DemandState) -> dict[str, Any]:
-    """
-    The answer to a submission; `seq` is that of the understanding.
-    """
-    return {
-        "demand_id": state.demand_id,
-        "channel_id": state.channel_id,
-        "status": state.status,
-        "understanding": _understanding(state),
-        "seq": state.created_seq,
-    }
-
-
-def summary(state: DemandState) -> dict[str, Any]:
-    """
-    One line of the list of demands.
-    """
-    return {
-        "demand_id": state.demand_id,
-        "channel_id": state.channel_id,
-        "status": state.status,
-        "phase": state.phase,
-        "surface_demand": state.surface_demand,
-        "user_id": state.user_id,
-        "created_at": state.created_at,
-        "updated_at": state.updated_at,
-        "current_round": state.current_round,
-        "last_seq": state.last_seq,
-        "created_seq": state.created_seq,
-    }
-
-
-def detail(state: DemandState) -> dict[str, Any]:
-    """
-    Everything about one demand: its summary, how it was understood, what was said, and the candidates.
-    """
-    return {
-        **summary(state),
-        "understanding": _understanding(state),
-        "raw_input": state.raw_input,
-        "candidates": [msgspec.structs.asdict(candidate) for candidate in state.candidates],
-    }
-
-
-def status(state: DemandState) -> dict[str, Any]:
-    """
-    The short status of one demand.
-    """
-    return {
-        "demand_id": state.demand_id,
-        "status": state.status,
-        "current_round": state.current_round,
-        "phase": state.phase,
-        "last_seq": state.last_seq,
-    }
-
-
-class _Ids(msgspec.Struct):
-    demand_id: msgspec.Raw = msgspec.Raw()
-    channel_id: msgspec.Raw = msgspec.Raw()
-
-
-_decode_ids = msgspec.json.Decoder(_Ids).decode
-
-
-def encode_sse_event(event: Event) -> bytes:
-    """
-    An event as source 000 shows it, live and in history: one line of JSON, safe after `data: `.
-
-    Its payload always has `demand_id` and `channel_id`; where the stored one lacks them, the stream's.
-    """
-    payload = event.payload_json
-    ids = _decode_ids(payload)
-    demand_id = event.stream.partition(":")[2]
-    missing = {} if bytes(ids.demand_id) else {"demand_id": demand_id}
-    if not bytes(ids.channel_id):
-        missing["channel_id"] = channel_id_of(demand_id)
-    if missing:
-        head = msgspec.json.encode(missing).decode()
-        payload = head if payload == "{}" else f"{head[:-1]},{payload[1:]}"
-    return (
-        f'{{"event_id":"{event.event_id}","event_type":"{event.event_type}","timestamp":"{event.timestamp}",'
-        f'"payload":{payload},"seq":{event.seq},"revision":{event.revision},"source":"{event.source}"}}'
-    ).encode()
-
-
-def render_sse_event(event: Event) -> dict[str, Any]:
-    """
-    What `encode_sse_event` encodes: event_id, event_type, timestamp, payload, and seq, revision, source.
-    """
-    rendered: dict[str, Any] = msgspec.json.decode(encode_sse_event(event))
-    return rendered
+def _copy(event_type: str, payload: dict[str, Any]) -> NewEvent:
+    return new_event(matching.stream_of(payload["agent_id"]), event_type, payload, source=SOURCE)

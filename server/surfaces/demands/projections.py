@@ -11,9 +11,14 @@ import msgspec
 
 from server.events import Event
 from server.surfaces.demands.matching import Connection
-from server.surfaces.demands.model import DemandState, evolve, initial, summary
+from server.surfaces.demands.model import evolve
+from server.surfaces.demands.rendering import summary
+from server.surfaces.demands.state import DemandState, initial
 
-_COLUMNS = "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq"
+_COLUMNS = (
+    "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq,"
+    " parent_demand_id, depth"
+)
 
 
 def project_demand(connection: Connection, event: Event) -> None:
@@ -47,22 +52,26 @@ def clear_demands(connection: Connection) -> None:
     connection.execute("DELETE FROM demands")
 
 
-def list_demands(connection: Connection, limit: int, before_seq: int | None = None) -> tuple[list[dict[str, Any]], bool]:
+def list_demands(
+    connection: Connection, limit: int, before_seq: int | None = None, parent: str | None = None
+) -> tuple[list[dict[str, Any]], bool]:
     """
     At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
+
+    Those that somebody submitted, or with a `parent` the sub-negotiations of that demand.
     """
-    sql = f"SELECT {_COLUMNS} FROM demands WHERE created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
-    rows = connection.execute(sql, (2**63 - 1 if before_seq is None else before_seq, limit + 1)).fetchall()
+    whose = "parent_demand_id IS NULL" if parent is None else "parent_demand_id = ?"  # each has its index
+    sql = f"SELECT {_COLUMNS} FROM demands WHERE {whose} AND created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
+    before = 2**63 - 1 if before_seq is None else before_seq
+    rows = connection.execute(sql, (*(() if parent is None else (parent,)), before, limit + 1)).fetchall()
     return [summary(_state_of(row)) for row in rows[:limit]], len(rows) > limit
 
 
 def open_demands(connection: Connection) -> list[str]:
     """
-    The ids of the demands that wait for candidates, oldest first.
+    The ids of the demands that have not ended, oldest first.
     """
-    rows = connection.execute(
-        "SELECT demand_id FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
-    ).fetchall()
+    rows = connection.execute("SELECT demand_id FROM demands WHERE status = 'processing' ORDER BY created_seq").fetchall()
     return [demand_id for (demand_id,) in rows]
 
 

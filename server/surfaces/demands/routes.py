@@ -2,8 +2,8 @@
 The demands surface over HTTP: submit, look, follow, poll. Source 000's paths and bodies, on the shared log.
 """
 
-import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
@@ -14,26 +14,28 @@ from server.answers import JsonAnswer, json_answer
 from server.config import Config
 from server.cursor import resolve
 from server.decider import fold
-from server.errors import Gone, NotFound, RevisionMismatch
+from server.errors import Gone, InvalidRequest, NotFound, RevisionMismatch
 from server.eventlog import EventLog
+from server.events import is_id
 from server.follower import Followers
 from server.selection import Selection, select
-from server.surfaces.demands import model
+from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
-from server.surfaces.demands.understanding import understand
+from server.surfaces.demands.state import DemandState, initial, new_demand_id, stream_of
+from server.surfaces.demands.writing import Writer
 from server.transports import Streaming
 
 DEFAULT_RECENT_EVENTS = 50
 MAX_RECENT_EVENTS = 200
 MAX_LISTED_DEMANDS = 200
 _ID_ATTEMPTS = 8  # an id of 32 bits may be taken; eight times in a row it is not
-_LONG_TEXT = 1_000  # characters that are read on a thread, so that nobody's stream waits
 _RECENT_BYTES = 8_388_608
 
 
 class _SubmitInput(msgspec.Struct, forbid_unknown_fields=True):
     raw_input: str
     user_id: str | None = None
+    confirm: bool = False
 
 
 _SUBMIT = msgspec.json.Decoder(_SubmitInput)
@@ -44,8 +46,9 @@ class DemandRoutes:
     Handlers of `/api/demand*` and of source 000's `/api/events/*`.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, config: Config) -> None:
+    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, writer: Writer, config: Config) -> None:
         self._log = log
+        self._writer = writer
         self._followers = followers
         self._streaming = streaming
         self._config = config
@@ -68,29 +71,26 @@ class DemandRoutes:
         """
         POST /api/demand/submit
 
-        `{raw_input, user_id?}`. 200 `{demand_id, channel_id, status, understanding: {surface_demand, confidence, capabilities,
-        language}, seq}` when the understanding is on disk; filtering goes on behind it. Errors: invalid_request, invalid_body,
-        too_large, unsupported_media_type, request_timeout, storage_full, unavailable.
+        `{raw_input, user_id?, confirm?}`; with `confirm` nothing is agreed without the user's yes. 200 `{demand_id, channel_id,
+        status, understanding: {surface_demand, confidence, capabilities, language, requirements, written_by}, seq}` when the
+        understanding is on disk; the negotiation goes on behind it. Errors: invalid_request, invalid_body, too_large,
+        unsupported_media_type, request_timeout, storage_full, unavailable.
         """
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
-        raw_input = model.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
-        user_id = model.check_user_id(given.user_id)
-        if len(raw_input) > _LONG_TEXT:
-            understanding = await asyncio.to_thread(understand, raw_input)
-        else:
-            understanding = understand(raw_input)
+        raw_input = inputs.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
+        user_id = inputs.check_user_id(given.user_id)
+        today = datetime.fromtimestamp(self._log.clock(), UTC).date()
+        understanding, requirements, written_by = await self._writer.understand(raw_input, today)
+        command = commands.Submit(raw_input, user_id, understanding, requirements, given.confirm, written_by)
         for attempt in range(_ID_ATTEMPTS):
-            demand_id = model.new_demand_id()
-            command = model.Submit(demand_id, raw_input, user_id, understanding)
-            events = model.decide(model.initial(demand_id), command)
+            state = initial(new_demand_id())
             try:
-                receipts = await self._log.append([msgspec.structs.replace(events[0], expected_revision=0)])
+                receipts = await self._log.append(model.decide(state, command))
             except RevisionMismatch:  # the id is taken
                 if attempt == _ID_ATTEMPTS - 1:
                     raise
                 continue
-            state = model.evolve(model.initial(demand_id), receipts[0].event)
-            return json_answer(model.submitted(state))
+            return json_answer(rendering.submitted(model.evolve(state, receipts[0].event)))
         raise AssertionError("unreachable")
 
     async def list(self, request: web.Request) -> web.StreamResponse:
@@ -98,22 +98,27 @@ class DemandRoutes:
         GET /api/demand
 
         `limit=` 1 to 200, `before=` a `created_seq` (exclusive). 200 `{demands: […], has_more, head_seq, epoch}`, newest
-        first, true at `head_seq`. Errors: invalid_request.
+        first, true at `head_seq`. Sub-negotiations are listed with `parent=`, the id of the demand that started them. Errors:
+        invalid_request.
         """
         limit = params.query_integer(request, "limit", default=50, low=1, high=MAX_LISTED_DEMANDS)
         before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
+        parent = params.query(request, "parent")
+        if parent is not None and not is_id(parent):
+            raise InvalidRequest("parent must be the id of a demand", field="parent")
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
-        demands, has_more = await self._log.query(partial(list_demands, limit=limit, before_seq=before))
+        demands, has_more = await self._log.query(partial(list_demands, limit=limit, before_seq=before, parent=parent))
         return json_answer({"demands": demands, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """
         GET /api/demand/{demand_id}
 
-        200 with the summary, `raw_input`, `understanding` and `candidates`, true at `last_seq`. Errors: invalid_request,
+        200 with the summary, `raw_input`, `understanding`, `candidates`, `offers`, `declined`, `waiting_for`, `deadline_at`,
+        `proposals` with their `feedback`, `gaps`, `subnets` and `outcome`, true at `last_seq`. Errors: invalid_request,
         not_found.
         """
-        return json_answer(model.detail(await self._state(request)))
+        return json_answer(rendering.detail(await self._state(request)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """
@@ -121,7 +126,7 @@ class DemandRoutes:
 
         200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found.
         """
-        return json_answer(model.status(await self._state(request)))
+        return json_answer(rendering.status(await self._state(request)))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """
@@ -137,7 +142,7 @@ class DemandRoutes:
             keepalive_seconds=self._config.stream.demand_keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "heartbeat"),
             is_ndjson=params.wants_ndjson(request),
-            dialect=model.encode_sse_event,
+            dialect=rendering.encode_sse_event,
         )
 
     async def recent(self, request: web.Request) -> web.StreamResponse:
@@ -166,7 +171,7 @@ class DemandRoutes:
             "head_seq": self._log.head_seq,
             "epoch": self._log.epoch,
         }
-        events = b",".join([model.encode_sse_event(event) for event in shown])
+        events = b",".join([rendering.encode_sse_event(event) for event in shown])
         return JsonAnswer(b'{"events":[' + events + b"]," + msgspec.json.encode(fields)[1:])
 
     async def health(self, request: web.Request) -> web.StreamResponse:
@@ -180,12 +185,12 @@ class DemandRoutes:
         )
 
     def _selection(self, request: web.Request) -> Selection:
-        return select((model.stream_of(params.path_id(request, "demand_id")),))
+        return select((stream_of(params.path_id(request, "demand_id")),))
 
-    async def _state(self, request: web.Request) -> model.DemandState:
+    async def _state(self, request: web.Request) -> DemandState:
         demand_id = params.path_id(request, "demand_id")
         selection = self._selection(request)
-        state = await fold(self._log, next(iter(selection.names)), model.initial(demand_id), model.evolve)
+        state = await fold(self._log, next(iter(selection.names)), initial(demand_id), model.evolve)
         if not state.exists:
             raise NotFound(f"there is no demand {demand_id}", field="demand_id")
         return state

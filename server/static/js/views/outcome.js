@@ -1,0 +1,70 @@
+/**
+ * How a negotiation ended: the plan that was agreed, or why there is none.
+ *
+ * @import { Negotiation, Outcome } from "../negotiation-types.js"
+ * @import { Translator } from "../i18n.js"
+ */
+
+import { element, icon } from "../html.js";
+import { reasonText } from "../sentence.js";
+import { capabilityText, chips, clock, longText, marker, textOf } from "./pieces.js";
+import { planTable, totalLine } from "./plan.js";
+
+/**
+ * @param {Negotiation} negotiation
+ * @param {Outcome} outcome
+ * @param {Translator} t
+ * @param {number} level of its heading
+ * @param {boolean} isNested without the line of a main result
+ * @returns {HTMLElement}
+ */
+export function outcomeCard({ wanted, names }, outcome, t, level, isNested = false) {
+  const { kind, seq, at, plan } = outcome;
+  const tag = /** @type {"h3"} */ (`h${Math.min(6, level)}`);
+  const title = kind === "finalized" ? t.text(plan?.number ? "outcome.finalized.round" : "outcome.finalized", { round: plan?.number ?? 0 }) : t.text(`outcome.${kind}`);
+  return element(
+    "section",
+    { class: "outcome", dataset: { kind, seq, nested: String(isNested) } },
+    element(
+      "div",
+      { class: "top" },
+      element("span", { class: "seal", "aria-hidden": "true" }, icon(kind === "finalized" ? "check" : kind === "failed" ? "close" : "stop")),
+      element("span", { class: "name" }, element(tag, {}, title), plan && marker(plan.writtenBy, t)),
+      element("span", { class: "when" }, clock(at, t)),
+    ),
+    plan ? planBody(outcome, wanted, names, t) : reasonBody(outcome, t),
+  );
+}
+
+/**
+ * @param {Outcome} outcome
+ * @param {Negotiation["wanted"]} wanted
+ * @param {Negotiation["names"]} names
+ * @param {Translator} t
+ */
+function planBody({ plan, isComplete }, wanted, names, t) {
+  if (!plan) return [];
+  const missing = chips(plan.missing.map((capability) => capabilityText(capability, wanted, t)), t.text("outcome.missing"));
+  return [
+    ...longText(plan.summary, t, "said"),
+    planTable(plan, wanted, t, null),
+    totalLine(plan, wanted, t),
+    !isComplete && element("div", { class: "part lack" }, element("span", { class: "term" }, t.text("outcome.missing")), missing),
+  ];
+}
+
+/**
+ * @param {Outcome} outcome
+ * @param {Translator} t
+ */
+function reasonBody({ kind, reason, message, by }, t) {
+  if (kind === "cancelled") {
+    const who = t.has(`outcome.by.${by}`) ? t.text(`outcome.by.${by}`) : textOf(by, 80);
+    return [element("p", { class: "said", dir: "auto" }, textOf(who)), ...longText(reason, t, "muted")];
+  }
+  const words = reasonText(reason, t);
+  return [
+    element("p", { class: "said", dir: "auto" }, words || textOf(message) || textOf(reason)),
+    ...(words && message && message !== words ? longText(message, t, "muted") : []),
+  ];
+}
