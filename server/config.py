@@ -72,6 +72,7 @@ class StreamSection(Section, frozen=True):
 
     keepalive_seconds: Positive = 15.0
     demand_keepalive_seconds: Positive = 5.0
+    session_keepalive_seconds: Positive = 30.0
     retry_milliseconds: Count = 2_000
     send_timeout_seconds: Positive = 20.0
     page_bytes: Count = 65_536
@@ -134,6 +135,29 @@ class LlmSection(Section, frozen=True):
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
 
 
+class ToolsSection(Section, frozen=True):
+    """
+    `[tools]`: the status of tools, and permissions that somebody has to give.
+    """
+
+    permission_timeout_seconds: Positive = 120.0
+    max_payload_bytes: Annotated[int, msgspec.Meta(ge=256, le=262_144)] = 65_536
+    redact_keys: tuple[str, ...] = (
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "access_token",
+        "refresh_token",
+        "api_key",
+        "apikey",
+        "authorization",
+        "cookie",
+        "private_key",
+    )
+    status_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
+
+
 class CorsSection(Section, frozen=True):
     """
     `[cors]`: pages of other origins that may read answers and streams.
@@ -164,6 +188,7 @@ class Config(Section, frozen=True):
     retention: RetentionSection = RetentionSection()
     negotiation: NegotiationSection = NegotiationSection()
     llm: LlmSection = LlmSection()
+    tools: ToolsSection = ToolsSection()
     cors: CorsSection = CorsSection()
     logging: LoggingSection = LoggingSection()
 

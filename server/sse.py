@@ -28,13 +28,14 @@ class SseWire(msgspec.Struct, frozen=True):
     """
     Events as SSE blocks. `is_chunked`: the connection speaks HTTP/1.1, so a write is one chunk.
 
-    `keepalive_comment` None sends keepalives as `event: keepalive`, for clients that must see them. `dialect` renders an event
-    as one line of JSON.
+    `keepalive_comment` None sends keepalives as `event: keepalive`, for clients that must see them; `heartbeat` sends them as
+    source 004's unnamed data event, also without an id. `dialect` renders an event as one line of JSON.
     """
 
     is_chunked: bool = True
     keepalive_comment: str | None = "keepalive"
     dialect: Dialect = Event.canonical
+    heartbeat: bool = False
 
     def event(self, event: Event) -> bytes:
         """
@@ -63,8 +64,10 @@ class SseWire(msgspec.Struct, frozen=True):
 
     def keepalive(self, timestamp: float) -> bytes:
         """
-        A comment, or a named event on request.
+        A comment, or an event without an id where the client must see it.
         """
+        if self.heartbeat:
+            return b"data: %b\n\n" % msgspec.json.encode({"type": "heartbeat", "timestamp": timestamp})
         if self.keepalive_comment is None:
             return self.control("keepalive", {"timestamp": timestamp_of(timestamp)})
         return b": %b\n" % self.keepalive_comment.encode()

@@ -138,9 +138,10 @@ class Streaming:
         keepalive_comment: str | None = "keepalive",
         is_ndjson: bool = False,
         dialect: Dialect = Event.canonical,
+        heartbeat: bool = False,
     ) -> web.StreamResponse:
         """
-        Stream the selection on the transport that the request asks for.
+        Stream the selection on the transport that the request asks for; `heartbeat` as in `SseWire`.
 
         204 when the one stream that is followed has ended and the cursor is at its end. Raises `NotFound`, and `Forbidden` for
         a WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a
@@ -164,7 +165,7 @@ class Streaming:
             if is_chunked:
                 response.enable_chunked_encoding()
         else:
-            wire = _sse_wire(is_chunked, keepalive_comment, dialect)
+            wire = _sse_wire(is_chunked, keepalive_comment, dialect, heartbeat)
             response = SseResponse()
         await response.prepare(request)
         response.headers.clear()

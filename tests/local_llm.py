@@ -74,6 +74,7 @@ def serve():
     parameters.model.path = str(model_file())
     parameters.port = 0
     parameters.n_ctx = 4096
+    parameters.cpuparams.n_threads = 1  # more wait for each other in turns of the processor, on a machine with other work
     parameters.sampling.temp = 0
     server = Server(parameters)
     print(server.listening_address, flush=True)

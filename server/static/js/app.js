@@ -5,23 +5,31 @@
  * The page never reloads itself: after a reset it reads the snapshot again.
  *
  * @import { Action, PageState } from "./state.js"
+ * @import { Story } from "./story.js"
  * @import { Cursor } from "./types.js"
  */
 
-import { readDemand, readDemands, readHistory, RequestError, submitDemand } from "./api.js";
+import { readDemands, submitDemand } from "./api.js";
 import { loadCursor, selectionKey } from "./cursor.js";
 import { readStorage } from "./environment.js";
+import { historyReader } from "./history.js";
 import { element, fill, icon } from "./html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
 import { EMPTY, reduce } from "./state.js";
+import { chronicler, indexAt, storyteller, unreadBranches } from "./story.js";
 import { EventStream } from "./stream.js";
 import { currentTheme, toggleTheme } from "./theme.js";
 import { agentsView } from "./views/agents.js";
+import { cancelView } from "./views/cancel.js";
 import { connectionView } from "./views/connection.js";
+import { countdowns } from "./views/countdown.js";
 import { demandsView } from "./views/demands.js";
 import { detailView } from "./views/detail.js";
+import { negotiationView } from "./views/negotiation.js";
+import { replayView } from "./views/replay.js";
 import { byId, renderStaticTexts } from "./views/static-texts.js";
 import { describe, submitView } from "./views/submit.js";
+import { tabsView } from "./views/tabs.js";
 import { timelineView } from "./views/timeline.js";
 
 const STREAMS = ["demand:*"];
@@ -41,14 +49,23 @@ let isRenderPlanned = false;
 /** @type {number | undefined} */
 let beginTimer;
 
+const histories = historyReader({ state: () => state, dispatch, describe: (error) => describe(error, t) });
+const tellNow = storyteller();
+const tellPast = storyteller();
+const chronicle = chronicler();
+const writeCountdowns = countdowns(() => t);
+const cancelDialog = cancelView();
 const views = {
   agents: agentsView(),
   connection: connectionView(() => stream?.reconnectNow()),
   demands: demandsView({ retry: () => void begin(), older: loadOlder }),
-  detail: detailView(),
+  detail: detailView(({ demand_id, user_id }) => cancelDialog.open(demand_id, user_id)),
+  negotiation: negotiationView({ retryChosen: loadHistory, retryBranch: (id) => void histories.readBranch(id) }),
+  replay: replayView((index) => dispatch({ type: "replay", seq: index === null ? null : (chronicle(state)[index]?.seq ?? null) })),
   submit: submitView(submit),
-  timeline: timelineView(() => void loadHistory()),
+  timeline: timelineView(loadHistory),
 };
+tabsView(storage, render);
 
 /**
  * @param {Action} action
@@ -65,10 +82,35 @@ function dispatch(action) {
 function render() {
   isRenderPlanned = false;
   const now = Date.now();
+  const story = tellNow(state);
+  const positions = chronicle(state);
+  const isLive = state.replaySeq === null;
+  const shown = state.replaySeq === null ? story : tellPast(state, state.replaySeq);
+  const index = state.replaySeq === null ? positions.length - 1 : indexAt(positions, state.replaySeq);
   views.demands.render(state, t, now);
-  views.detail.render(state, t, now);
+  views.detail.render({ state, negotiation: shown?.negotiation ?? null, isLive, t, now });
+  views.negotiation.render(state, shown, positions[index], t);
   views.timeline.render(state, t);
+  views.replay.render(
+    story && state.timeline?.history !== "missing"
+      ? { positions, index, isLive, hasEnded: story.negotiation.outcome !== null, rootId: story.negotiation.id, nameOf: (id) => story.negotiation.names.get(id) ?? id, t }
+      : null,
+  );
+  writeCountdowns();
   renderConnection();
+  if (story) readBranches(story);
+}
+
+/**
+ * Read the histories of sub-negotiations that have come into sight.
+ *
+ * @param {Story} story
+ */
+function readBranches(story) {
+  for (const id of unreadBranches(state, story)) {
+    dispatch({ type: "branch", id });
+    void histories.readBranch(id);
+  }
 }
 
 function renderConnection() {
@@ -95,12 +137,12 @@ async function begin() {
       const cursor = await readSnapshot({ isReset: true });
       if (!cursor) throw new Error("the snapshot could not be read again");
       views.connection.say(t.text("connection.reset"));
-      void loadHistory();
+      loadHistory();
       return cursor;
     },
     onState: ({ name }) => {
       renderConnection();
-      if (name === "connected" && state.timeline?.history === "failed") void loadHistory();
+      if (name === "connected" && state.timeline?.history === "failed") loadHistory();
     },
     onHandlerError: (error) => console.warn(error),
   });
@@ -131,42 +173,20 @@ async function loadOlder() {
 }
 
 /**
- * Read the chosen demand's history page by page; live events that arrive meanwhile are merged by seq.
+ * Read the chosen demand's history, again if need be; its sub-negotiations follow when they come into sight.
  */
-async function loadHistory() {
-  const id = state.timeline?.id;
-  if (!id) return;
-  const isChosen = () => state.timeline?.id === id;
-  let sinceSeq = 0;
-  let trimmedBefore = 0;
-  dispatch({ type: "history", id, events: [], isComplete: false });
-  try {
-    if (!state.demands[id]) dispatch({ type: "demand", demand: await readDemand(id) });
-    for (let hasMore = true; hasMore && isChosen(); ) {
-      try {
-        const page = await readHistory(id, sinceSeq);
-        // Of another log than the list: the stream is about to say so, and to bring both to the same.
-        if (state.epoch && page.epoch !== state.epoch) return;
-        hasMore = page.has_more;
-        sinceSeq = page.next_since_seq;
-        dispatch({ type: "history", id, events: page.events, isComplete: !hasMore, trimmedBefore });
-      } catch (error) {
-        if (!(error instanceof RequestError) || error.status !== 410 || trimmedBefore) throw error;
-        trimmedBefore = error.details?.oldest_seq ?? 1;
-        sinceSeq = trimmedBefore - 1;
-      }
-    }
-  } catch (error) {
-    const isMissing = error instanceof RequestError && error.status === 404;
-    dispatch({ type: "history_failed", id, error: describe(error, t), isMissing });
-  }
+function loadHistory() {
+  if (!state.timeline) return;
+  for (const id of Object.keys(state.branches)) void histories.readBranch(id);
+  void histories.readChosen(state.timeline.id);
 }
 
 /**
  * @param {string} rawInput
+ * @param {boolean} mustConfirm
  */
-async function submit(rawInput) {
-  const { demand_id } = await submitDemand(rawInput);
+async function submit(rawInput, mustConfirm) {
+  const { demand_id } = await submitDemand(rawInput, mustConfirm);
   location.hash = demand_id;
 }
 
@@ -182,7 +202,7 @@ function followAddress() {
   byId("detail").scrollTop = 0;
   if (!id) return;
   if (isNarrow) byId("detail").focus({ preventScroll: true });
-  void loadHistory();
+  loadHistory();
 }
 
 function showLanguage() {
@@ -194,6 +214,7 @@ function showLanguage() {
   showTheme();
   views.submit.render(t);
   views.agents.render(t);
+  cancelDialog.render(t);
   render();
 }
 

@@ -21,12 +21,12 @@ _MAX_SAID = 30  # capabilities that an answer may name
 _SAID_CHARACTERS = 100
 _MAX_FREE_WORDS = 10
 
-# Beginnings of a turn in the chat templates in use, and the marks of `writing.py`: an answer with one has lost its way.
-_ROLE_MARKER = re.compile(
-    r"<\|?/?(?:im_|start_|end_|eot|system|user|assistant|s>|data>)|\|>|\[/?INST\]|<<SYS>>|^\s*#{2,}\s*(?:instruction|response)"
-    r"|^\s*(?:system|user|assistant|human)\s*[:：]",
+# Markup, beginnings of a turn in the chat templates in use, and what `writing.py` puts around the data.
+_MARKUP = re.compile(
+    r"</?[a-z|]|\|>|\[/?INST\]|<<SYS>>|^\s*#{2,}|^\s*(?:system|user|assistant|human)\s*[:：]|\bdraft:",
     re.IGNORECASE | re.MULTILINE,
 )
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _FENCE = re.compile(r"\A```[a-z]*\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
 _NUMBER_WORD = re.compile(
     r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|forty|fifty|sixty|seventy|"
@@ -40,8 +40,8 @@ class Unusable(Exception):
     """
     Raised for an answer that is not what was asked for; `reason` is a code that may be logged.
 
-    Codes: `role_marker`, `empty_answer`, `too_long`, `control_character`, `wrong_language`, `not_json`, `wrong_shape`,
-    `no_capabilities`.
+    Codes: `markup`, `empty_answer`, `too_long`, `control_character`, `wrong_language`, `unknown_number`, `not_json`,
+    `wrong_shape`, `no_capabilities`.
     """
 
     def __init__(self, reason: str) -> None:
@@ -70,8 +70,8 @@ def plain_text(text: str, limit: int, language: str) -> str:
     """
     The text on one line, without the quotes around it. Raises `Unusable` for what is not plain text of 1 to `limit`.
     """
-    if _ROLE_MARKER.search(text):
-        raise Unusable("role_marker")
+    if _MARKUP.search(text):
+        raise Unusable("markup")
     line = " ".join(text.translate(INVISIBLE).split())
     if line[:1] + line[-1:] in ('""', "“”", "「」") and len(line) > 1:
         line = line[1:-1].strip()
@@ -84,6 +84,18 @@ def plain_text(text: str, limit: int, language: str) -> str:
     if language == "zh" and not IS_HAN.search(line):
         raise Unusable("wrong_language")
     return line
+
+
+def check_numbers(text: str, source: str) -> None:
+    """
+    Raise `Unusable` when a text names a number that its source does not: a price, day or size that nobody agreed to.
+    """
+    if not _numbers(text) <= _numbers(source):
+        raise Unusable("unknown_number")
+
+
+def _numbers(text: str) -> set[str]:
+    return {match[0].replace(",", "") for match in _NUMBER.finditer(normalise(text))}
 
 
 def read_said(answer: str) -> Said:

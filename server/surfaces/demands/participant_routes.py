@@ -77,8 +77,9 @@ class ParticipantRoutes:
 
         `{agent_id, content, capabilities: [text], terms?: {price?, currency?, …}, needs?: [text]}`, or
         `{agent_id, decline: true, content?}`. 201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said
-        just so before. Errors: invalid_request, invalid_body, too_large, forbidden (not invited), not_found, conflict and
-        stream_ended (wrong phase, or answered differently), unsupported_media_type, storage_full, unavailable.
+        just so before. Who was not invited is forbidden; in another phase, or after another answer, it is a conflict. Errors:
+        invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type,
+        request_timeout, storage_full, unavailable.
         """
         given = await params.read_json(request, _OFFER, timeout_seconds=self._timeout_seconds)
         command = _offer_command(given)
@@ -92,9 +93,10 @@ class ParticipantRoutes:
         POST /api/demand/{demand_id}/feedback
 
         `{agent_id | user_id, proposal_id, decision: accept|revise|reject, comment?, terms?}`; revise needs a comment or terms.
-        201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Errors: invalid_request,
-        invalid_body, too_large, forbidden (no part in the proposal), not_found, conflict and stream_ended (wrong phase, an
-        older proposal, or answered differently), unsupported_media_type, storage_full, unavailable.
+        201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Who has no part in the
+        proposal is forbidden; an older proposal, another phase, or a different answer is a conflict. Errors: invalid_request,
+        invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout,
+        storage_full, unavailable.
         """
         given = await params.read_json(request, _FEEDBACK, timeout_seconds=self._timeout_seconds)
         command = _feedback_command(given)
@@ -109,9 +111,10 @@ class ParticipantRoutes:
         """
         POST /api/demand/{demand_id}/cancel
 
-        `{reason?, user_id?}`. 200 `{demand_id, status, phase, seq}`, again the same when it is cancelled already. Errors:
-        invalid_request, invalid_body, too_large, forbidden (another user's), not_found, conflict (it has ended otherwise),
-        unsupported_media_type, storage_full, unavailable.
+        `{reason?, user_id?}`. 200 `{demand_id, status, phase, seq}`, again the same when it is cancelled already. Another
+        user's demand is forbidden; one that has ended otherwise is a conflict. Errors: invalid_request, invalid_body,
+        too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
+        unavailable.
         """
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
         command = commands.Cancel(inputs.check_reason(given.reason) or CANCELLED_BY_USER)

@@ -87,9 +87,12 @@ def list_price(limits: Limits, people: int | None, currency: str) -> int:
     """
     What an agent asks for, as a round number; for the usual number of people when none is known.
     """
-    usual = min(max(_USUAL_PEOPLE, limits.smallest), limits.largest or MAX_PEOPLE)
-    dollars = limits.price + limits.per_person * (people if people is not None else usual)
+    dollars = limits.price + limits.per_person * (people if people is not None else _usual_people(limits))
     return _friendly(dollars * UNITS_PER_DOLLAR[currency], currency)
+
+
+def _usual_people(limits: Limits) -> int:
+    return min(max(_USUAL_PEOPLE, limits.smallest), limits.largest or MAX_PEOPLE)
 
 
 def lowest_price(limits: Limits, people: int | None, currency: str) -> int:
@@ -104,8 +107,9 @@ def _friendly(amount: float, currency: str) -> int:
     """
     The nearest number with zeros or a five after its first two digits.
     """
-    step = max(_SMALLEST_STEP[currency], 5 * 10 ** (len(str(int(amount))) - 3))
-    return max(1, round(amount / step)) * int(step)
+    digits = len(str(int(amount)))
+    step = max(_SMALLEST_STEP[currency], 5 * int(10 ** (digits - 3)) if digits > 2 else 1)
+    return max(1, round(amount / step)) * step
 
 
 # Invitations.
@@ -121,7 +125,7 @@ def answer_invitation(invitation: Mapping[str, Any]) -> Offered | Declined | Non
     limits = LIMITS[agent["agent_id"]]
     requirements = _object(invitation, "requirements")
     job = _job(_language_of(invitation), requirements)
-    capabilities = list(_offered(agent, invitation, job.language))
+    capabilities = _offered(agent, invitation, job.language)
     if not capabilities:
         return Declined(_say(job, "抱歉，这不是我能做的事。", "Sorry, that is not what I do."))
     if objection := _objection(limits, job):
@@ -153,25 +157,27 @@ def _asked(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
             yield frozenset({name}) if name in lexicon.CONCEPTS else concepts_of(name)
 
 
-def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Language) -> Iterator[str]:
+def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Language) -> list[str]:
     """
     The agent's own words for what is asked for, in the demand's language where it has them; each once.
 
     Where nothing that is asked for is in the lexicon, those that the search matched (`reason`).
     """
     asked = [names for names in _asked(invitation) if names]
+    offered: list[str] = []
     if not asked:
-        matched = {part.partition(": ")[0] for part in _text(invitation, "reason").split("; ")}
-        asked = [frozenset({name}) for name in matched & lexicon.CONCEPTS.keys()]
-        yield from (text for text in agent["capabilities"] if text in matched)
+        matched = [part.partition(": ")[0] for part in _text(invitation, "reason").split("; ")]
+        asked = [frozenset({name}) for name in matched if name in lexicon.CONCEPTS]
+        offered = [text for text in agent["capabilities"] if text in matched and text not in lexicon.CONCEPTS]
     in_language = sorted(agent["capabilities"], key=lambda text: (IS_HAN.search(text) is not None) != (language == "zh"))
     covered: set[str] = set()
     for names in asked:
         for text in in_language:
             if (shared := concepts_of(text) & names) and not shared <= covered:
                 covered |= shared
-                yield text
+                offered.append(text)
                 break
+    return list(dict.fromkeys(offered))
 
 
 def _objection(limits: Limits, job: _Job) -> str:
@@ -197,14 +203,20 @@ def _objection(limits: Limits, job: _Job) -> str:
 
 
 def _offer_text(limits: Limits, job: _Job, price: str, needs: list[str]) -> str:
+    """
+    The pitch, when, for how many and at which price, and what else is needed; at most three sentences.
+    """
+    counted = _usual_people(limits) if job.people is None and limits.per_person else None
     if job.language == "zh":
         about = "、".join(filter(None, (_day(job), _people(job))))
-        sentences = [limits.pitch.zh, f"{about}没问题，报价{price}。" if about else f"时间和人数可以再商量，报价{price}。"]
+        price += f"（按{counted}人计）" if counted else ""
+        sentences = [limits.pitch.zh, f"{about}没问题，报价{price}。" if about else f"报价{price}，细节可以再商量。"]
         if needs:
             sentences.append(f"另外需要有人负责{'、'.join(needs)}。")
         return "".join(sentences)
     about = " ".join(filter(None, (f"for {_people(job)}" if job.people else "", f"on {_day(job)}" if job.day else "")))
-    offer = f"I can do it {about} at {price}." if about else f"My price is {price}; we can settle the date and the size later."
+    price += f" (for about {counted} people)" if counted else ""
+    offer = f"I can do it {about} at {price}." if about else f"My price is {price}; we can settle the details later."
     sentences = [limits.pitch.en, offer]
     if needs:
         sentences.append(f"Somebody else would have to take care of {' and '.join(needs)}.")
@@ -284,7 +296,7 @@ def _lowest(limits: Limits | None, job: _Job, currency: str, own_terms: Mapping[
     own = _price(own_terms)
     if own_terms.get("currency") != currency or _whole(own_terms.get("people")) != job.people:
         own = None
-    floor = None if limits is None or currency not in UNITS_PER_DOLLAR else lowest_price(limits, job.people, currency)
+    floor = None if limits is None else lowest_price(limits, job.people, currency)
     return min((price for price in (own, floor) if price is not None), default=None)
 
 

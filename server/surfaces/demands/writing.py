@@ -20,7 +20,14 @@ import structlog
 
 from server.llm import ChatModel, ModelFailed
 from server.surfaces.demands import lexicon
-from server.surfaces.demands.llm_answers import Unusable, plain_text, read_said, requirements_of, understanding_of
+from server.surfaces.demands.llm_answers import (
+    Unusable,
+    check_numbers,
+    plain_text,
+    read_said,
+    requirements_of,
+    understanding_of,
+)
 from server.surfaces.demands.requirements import Requirements, read_requirements
 from server.surfaces.demands.sample_rules import Offered
 from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, proposal_summary
@@ -47,8 +54,8 @@ _UNDERSTAND = (
 )
 _WRITE = "You write short texts in plain {language}, without lists, headings or quotes. "
 _OFFER = (
-    "Write the offer of this agent in two or three friendly sentences, at most 400 characters. What the draft says is true: "
-    "keep its names, numbers and dates, and promise nothing else. Answer with the text alone, in {language}."
+    "Write this agent's offer to the person who asks, in two or three friendly sentences of at most 400 characters. What the "
+    "draft says is true: keep its names, numbers and dates, and promise nothing else. Answer with the text alone, in {language}."
 )
 _PROPOSAL = (
     "Write a summary of this plan in two to four sentences, at most 400 characters: who does what, the total, what is still "
@@ -96,12 +103,10 @@ class Writer:
         """
         language = "zh" if invitation.get("language") == "zh" else "en"
         data = {
-            "Demand": invitation.get("surface_demand"),
-            "In full": invitation.get("raw_input"),
+            "Demand": invitation.get("raw_input") or invitation.get("surface_demand"),
             "Agent": invitation.get("name"),
-            "Capabilities": offered.capabilities,
-            "Terms": offered.terms,
-            "Needs": offered.needs,
+            "Offers": ", ".join(offered.capabilities),
+            "Needs": ", ".join(offered.needs),
             "Draft": offered.content,
         }
         return await self._write("offer", language, _OFFER, data, offered.content)
@@ -143,10 +148,12 @@ class Writer:
         system, question = _WRITE.format(language=name) + _DATA, _question(task.format(language=name), _shortened(data))
         try:
             answer = await self._model.complete(system, question)
-            return plain_text(answer, MAX_SUMMARY_CHARACTERS, language), "llm"
+            text = plain_text(answer, MAX_SUMMARY_CHARACTERS, language)
+            check_numbers(text, question)
         except (ModelFailed, Unusable) as failure:
             _warn(what, failure)
             return draft, "rules"
+        return text, "llm"
 
 
 def _warn(what: str, failure: ModelFailed | Unusable) -> None:

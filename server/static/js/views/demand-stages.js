@@ -24,7 +24,7 @@ export function demandStage({ outcome }, wanted, { t, level }) {
   const confidence = LEVELS.find((name) => name === wanted.confidence);
   const build = () =>
     stageFrame(
-      { kind: "demand", seq, level, title: t.text("stage.demand"), extra: marker(writtenBy, t), when: clock(at, t) },
+      { kind: "demand", seq, level, title: t.text("stage.demand"), extra: [marker(writtenBy, t)], when: clock(at, t) },
       element(
         "div",
         { class: "wants" },
@@ -93,7 +93,7 @@ export function candidatesStage({ candidatesSeq, candidatesAt, wanted }, candida
         seq: candidatesSeq,
         level,
         title: t.text("stage.agents"),
-        extra: element("span", { class: "count" }, t.number(candidates.length)),
+        extra: [element("span", { class: "count" }, t.number(candidates.length))],
         when: clock(candidatesAt, t),
       },
       candidates.length

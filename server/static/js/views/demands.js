@@ -39,7 +39,7 @@ export function demandsView({ retry, older }) {
 
   return {
     render(state, t, now) {
-      const chosen = state.timeline?.id;
+      const chosen = state.timeline && rootOf(state, state.timeline.id);
       reconcile(list, state.order, {
         key: (id) => id,
         version: (id) => {
@@ -56,6 +56,19 @@ export function demandsView({ retry, older }) {
       refill(byId("demands-state"), version, () => stateOf(state, t, retry));
     },
   };
+}
+
+/**
+ * The listed demand that a sub-negotiation belongs to.
+ *
+ * @param {PageState} state
+ * @param {string} id
+ * @returns {string}
+ */
+function rootOf({ demands }, id) {
+  let root = id;
+  for (let step = 0; step < 8; step += 1) root = demands[root]?.parent_demand_id ?? root;
+  return root;
 }
 
 /**

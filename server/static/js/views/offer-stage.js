@@ -31,7 +31,7 @@ export function offersStage(negotiation, invitation, { t, level, isLive }) {
         seq: invitation.seq,
         level,
         title: t.text("stage.offers"),
-        extra: element("span", { class: "count" }),
+        extra: [element("span", { class: "count" })],
         when: isOpen ? until(invitation.deadline, isLive, t) : clock(invitation.at, t),
       },
       element("p", { class: "pending" }),

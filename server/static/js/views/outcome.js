@@ -18,7 +18,7 @@ import { planTable, totalLine } from "./plan.js";
  * @param {boolean} isNested without the line of a main result
  * @returns {HTMLElement}
  */
-export function outcomeCard({ wanted, names }, outcome, t, level, isNested = false) {
+export function outcomeCard({ wanted }, outcome, t, level, isNested = false) {
   const { kind, seq, at, plan } = outcome;
   const tag = /** @type {"h3"} */ (`h${Math.min(6, level)}`);
   const title = kind === "finalized" ? t.text(plan?.number ? "outcome.finalized.round" : "outcome.finalized", { round: plan?.number ?? 0 }) : t.text(`outcome.${kind}`);
@@ -32,17 +32,16 @@ export function outcomeCard({ wanted, names }, outcome, t, level, isNested = fal
       element("span", { class: "name" }, element(tag, {}, title), plan && marker(plan.writtenBy, t)),
       element("span", { class: "when" }, clock(at, t)),
     ),
-    plan ? planBody(outcome, wanted, names, t) : reasonBody(outcome, t),
+    plan ? planBody(outcome, wanted, t) : reasonBody(outcome, t),
   );
 }
 
 /**
  * @param {Outcome} outcome
  * @param {Negotiation["wanted"]} wanted
- * @param {Negotiation["names"]} names
  * @param {Translator} t
  */
-function planBody({ plan, isComplete }, wanted, names, t) {
+function planBody({ plan, isComplete }, wanted, t) {
   if (!plan) return [];
   const missing = chips(plan.missing.map((capability) => capabilityText(capability, wanted, t)), t.text("outcome.missing"));
   return [

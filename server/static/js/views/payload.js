@@ -8,11 +8,13 @@
  * @import { Child } from "../html.js"
  */
 
+import { object, text } from "../fields.js";
 import { bar, element } from "../html.js";
+import { reasonText, sentenceOf } from "../sentence.js";
+import { avatar, inWords, longText, textOf } from "./pieces.js";
 
 const SHOWN_FIELDS = 8;
 const SHOWN_CANDIDATES = 12;
-const SHOWN_CHARACTERS = 600;
 const LEFT_OUT = new Set(["demand_id", "channel_id"]); // the same for every row of a timeline
 
 /** @type {Record<string, (payload: Record<string, any>, t: Translator) => Child[]>} */
@@ -22,14 +24,31 @@ const FORMS = {
   "towow.negotiation.failed": failed,
 };
 
+/** Events whose sentence says it all, and the text of the payload that somebody wrote. @type {Record<string, (payload: Record<string, any>) => string>} */
+const SAID = {
+  "towow.demand.broadcast": () => "",
+  "towow.offer.submitted": (payload) => text(object(payload.offer).content),
+  "towow.offer.declined": (payload) => text(payload.reason),
+  "towow.gap.identified": (payload) => text(payload.gap),
+  "towow.subnet.triggered": (payload) => text(payload.surface_demand),
+  "towow.subnet.completed": () => "",
+  "towow.proposal.distributed": (payload) => text(payload.summary),
+  "towow.proposal.feedback": (payload) => text(payload.comment),
+  "towow.proposal.finalized": (payload) => text(object(payload.proposal).summary),
+  "towow.negotiation.cancelled": (payload) => text(payload.reason),
+};
+
 /**
  * @param {StoredEvent} event
  * @param {Translator} t
  * @returns {Child[]}
  */
-export function renderPayload({ event_type, payload }, t) {
-  const form = Object.hasOwn(FORMS, event_type) ? FORMS[event_type] : null;
-  return form ? form(payload, t) : fields(payload, t);
+export function renderPayload(event, t) {
+  const { event_type } = event;
+  const payload = object(event.payload);
+  if (Object.hasOwn(FORMS, event_type)) return FORMS[event_type](payload, t);
+  if (Object.hasOwn(SAID, event_type)) return [element("p", { class: "lead", dir: "auto" }, sentenceOf(event, t)), ...longText(SAID[event_type](payload), t)];
+  return fields(payload, t);
 }
 
 /**
@@ -77,7 +96,7 @@ function filtered(payload, t) {
     return element(
       "li",
       { class: "candidate" },
-      element("span", { class: "avatar", "aria-hidden": "true" }, initial(textOf(name) || textOf(agent_id))),
+      avatar(textOf(name) || textOf(agent_id)),
       element(
         "span",
         { class: "who" },
@@ -115,10 +134,9 @@ function scoreOf(score, best, t) {
  */
 function failed(payload, t) {
   const reason = textOf(payload.reason);
-  const key = `payload.reason.${reason}`;
   const message = textOf(payload.message);
   return [
-    element("p", { class: "lead", dir: "auto" }, t.has(key) ? t.text(key) : message || reason),
+    element("p", { class: "lead", dir: "auto" }, reasonText(reason, t) || message || reason),
     reason && element("p", { class: "muted" }, `${t.text("payload.reason")}: `, element("code", {}, reason)),
   ];
 }
@@ -150,34 +168,4 @@ function fields(payload, t) {
  */
 function listOf(value) {
   return Array.isArray(value) ? value : [];
-}
-
-/**
- * Any JSON value as a text of bounded length; empty for null and what is missing.
- *
- * @param {any} value
- * @returns {string}
- */
-export function textOf(value) {
-  if (value === null || value === undefined) return "";
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
-}
-
-/**
- * Capabilities are named like `event_planning`; people read `event planning`.
- *
- * @param {string} text
- * @returns {string}
- */
-function inWords(text) {
-  return text.replace(/(?<=[a-z])_(?=[a-z])/g, " ");
-}
-
-/**
- * @param {string} name
- * @returns {string} its first letter
- */
-function initial(name) {
-  return [...name][0]?.toUpperCase() ?? "?";
 }

@@ -4,6 +4,7 @@
  * The newest is open; those before it are folded to one line that says how they went.
  *
  * @import { Answer, Negotiation, Round, Wanted } from "../negotiation-types.js"
+ * @import { Child } from "../html.js"
  * @import { Translator } from "../i18n.js"
  * @import { Context, Stage } from "./stages.js"
  */
@@ -29,7 +30,7 @@ export function roundStage(negotiation, round, { t, level, isLive, isOpen, setOp
   const build = () => {
     const body = [
       longText(round.summary, t, "said"),
-      planTable(round, wanted, t, (assignment) => answerCell(round, assignment.id, names, t)),
+      planTable(round, wanted, t, (assignment) => answerCell(round, assignment.id, t)),
       totalLine(round, wanted, t),
       userLine(round, wanted, t),
       lists(round, wanted, names, t),
@@ -53,7 +54,7 @@ export function roundStage(negotiation, round, { t, level, isLive, isOpen, setOp
 /**
  * @param {string} key
  * @param {Round} round
- * @param {(Node | null)[]} body
+ * @param {Child[]} body
  * @param {Translator} t
  * @param {boolean} isOpen
  * @param {(key: string, isOpen: boolean) => void} setOpen
@@ -71,11 +72,10 @@ function folded(key, { answers, awaited }, body, t, isOpen, setOpen) {
 /**
  * @param {Round} round
  * @param {string} id
- * @param {Map<string, string>} names
  * @param {Translator} t
- * @returns {(Node | null)[]}
+ * @returns {Child[]}
  */
-function answerCell(round, id, names, t) {
+function answerCell(round, id, t) {
   const answer = round.answers.find((each) => !each.isUser && each.by === id);
   if (!answer) return [element("span", { class: "decision", dataset: { decision: round.isOpen ? "awaited" : "silent" } }, t.text(round.isOpen ? "decision.awaited" : "decision.silent"))];
   return decisionOf(answer, t);
@@ -84,7 +84,7 @@ function answerCell(round, id, names, t) {
 /**
  * @param {Answer} answer
  * @param {Translator} t
- * @returns {(Node | null)[]}
+ * @returns {Child[]}
  */
 function decisionOf({ decision, comment, terms, writtenBy, seq }, t) {
   const price = typeof terms.price === "number" ? t.money(terms.price, typeof terms.currency === "string" ? terms.currency : "") : "";
@@ -92,7 +92,7 @@ function decisionOf({ decision, comment, terms, writtenBy, seq }, t) {
     element("span", { class: "decision", dataset: { decision, seq } }, t.text(`decision.${decision}`), price && ` · ${price}`),
     ...longText(comment, t, "comment"),
     comment ? marker(writtenBy, t) : null,
-  ].map((part) => (part instanceof Node ? part : null));
+  ];
 }
 
 /**

@@ -12,7 +12,7 @@ import { element } from "../html.js";
  * @param {number} frame.seq of the event that began it
  * @param {number} frame.level of the heading
  * @param {string} frame.title
- * @param {Child} [frame.extra] beside the title
+ * @param {Child[]} [frame.extra] beside the title
  * @param {Child} [frame.when] at the end of the line
  * @param {...(Child | Child[])} body
  * @returns {HTMLElement}
@@ -23,7 +23,7 @@ export function stageFrame({ kind, seq, level, title, extra, when }, ...body) {
     "li",
     { class: "stage", dataset: { kind, seq } },
     element("span", { class: "node", "aria-hidden": "true" }),
-    element("div", { class: "top" }, element("span", { class: "name" }, element(tag, {}, title), extra ?? null), element("span", { class: "when" }, when ?? null)),
+    element("div", { class: "top" }, element("span", { class: "name" }, element(tag, {}, title), extra ?? []), element("span", { class: "when" }, when ?? null)),
     element("div", { class: "body" }, ...body),
   );
 }

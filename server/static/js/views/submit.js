@@ -28,7 +28,7 @@ export function describe(error, t) {
 }
 
 /**
- * @param {(rawInput: string) => Promise<void>} submit rejects when the demand was not stored
+ * @param {(rawInput: string, mustConfirm: boolean) => Promise<void>} submit rejects when the demand was not stored
  * @returns {{render: (t: Translator) => void}}
  */
 export function submitView(submit) {
@@ -37,6 +37,7 @@ export function submitView(submit) {
   const message = byId("submit-message");
   const hint = byId("submit-hint");
   const button = byId("submit-button");
+  const mustConfirm = byId("must-confirm");
   /** @type {Translator} */
   let t;
   let isSending = false;
@@ -66,7 +67,7 @@ export function submitView(submit) {
     complain("");
     showState();
     try {
-      await submit(rawInput);
+      await submit(rawInput, mustConfirm.checked);
       field.value = "";
     } catch (error) {
       complain(t.text("submit.failed", { message: describe(error, t) }));

@@ -1,7 +1,5 @@
 /**
  * The two ways to look at a demand, as tabs: the negotiation, and the raw story of its events. The choice is remembered.
- *
- * @import { Translator } from "../i18n.js"
  */
 
 import { byId } from "./static-texts.js";

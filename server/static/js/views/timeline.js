@@ -13,7 +13,9 @@
 
 import { element, reconcile, refill } from "../html.js";
 import { isNew } from "../state.js";
+import { indexAt } from "../story.js";
 import { renderPayload } from "./payload.js";
+import { scroller } from "./scrolling.js";
 import { byId } from "./static-texts.js";
 
 const WINDOW_EVENTS = 1000; // rows in the document at first; more on request
@@ -21,7 +23,7 @@ const AT_END_PX = 140; // how far from the end still counts as looking at it
 
 /**
  * @param {() => void} retry loads the history again
- * @returns {{render: (state: PageState, t: Translator) => void}}
+ * @returns {{render: (state: PageState, t: Translator) => void}} `state.replaySeq` hides what came later
  */
 export function timelineView(retry) {
   const list = byId("timeline");
@@ -37,7 +39,7 @@ export function timelineView(retry) {
     latest.hidden = unseen === 0;
     if (last && unseen) latest.textContent = `↓ ${last.t.count("timeline.latest", unseen)}`;
   };
-  latest.addEventListener("click", () => scroller().scrollTo({ top: scroller().scrollHeight, behavior: "smooth" }));
+  latest.addEventListener("click", () => scroller().scrollTo({ top: scroller().scrollHeight }));
   const onScroll = () => {
     if (!unseen || !isAtEnd()) return;
     unseen = 0;
@@ -53,7 +55,6 @@ export function timelineView(retry) {
   const render = (state, t) => {
     last = { state, t };
     const { timeline } = state;
-    byId("timeline-panel").hidden = !timeline || timeline.history === "missing";
     if (timeline?.id !== id) {
       id = timeline?.id ?? "";
       shownEvents = WINDOW_EVENTS;
@@ -62,20 +63,24 @@ export function timelineView(retry) {
       list.replaceChildren();
     }
     if (!timeline) return showLatest();
+    const isLive = state.replaySeq === null;
+    const events = state.replaySeq === null ? timeline.events : timeline.events.slice(0, indexAt(timeline.events, state.replaySeq) + 1);
     const wasAtEnd = isAtEnd();
+    const isShown = list.checkVisibility();
     const isGrowing = renderedEvents > 0 && timeline.history === "ready";
-    const hidden = Math.max(0, timeline.events.length - shownEvents);
+    const hidden = Math.max(0, events.length - shownEvents);
     const isLoading = timeline.history === "loading";
     list.setAttribute("aria-busy", String(isLoading));
+    list.setAttribute("aria-live", isLive ? "polite" : "off");
     // Of a long history the first page is shown at once, the others together: each would push the one before it out.
     if (!isLoading || hidden === 0) {
-      reconcile(list, rowsOf(state, timeline, hidden), {
+      reconcile(list, rowsOf(state, events, hidden), {
         key: (row) => (row.kind === "event" ? row.event.seq : "divider"),
         version: (row) => (row.kind === "event" ? `${t.language} ${row.previous?.seq ?? 0}` : t.language),
         build: (row) => (row.kind === "event" ? eventRow(row, isGrowing, t) : divider(t)),
       });
     }
-    byId("timeline-count").textContent = timeline.events.length ? t.count("timeline.events", timeline.events.length) : "";
+    byId("timeline-count").textContent = timeline.events.length ? t.number(timeline.events.length) : "";
     const showEarlier = () => {
       shownEvents += WINDOW_EVENTS;
       if (last) render(last.state, last.t);
@@ -83,11 +88,13 @@ export function timelineView(retry) {
     const { history, error, trimmedBefore } = timeline;
     refill(byId("timeline-top"), JSON.stringify([t.language, trimmedBefore, hidden]), () => above(timeline, hidden, showEarlier, t));
     const status = state.demands[id]?.status ?? "processing";
-    const version = JSON.stringify([t.language, id, status, history, error, timeline.events.length === 0]);
-    refill(byId("timeline-end"), version, () => below(timeline, status, retry, t));
-    const added = timeline.events.length - renderedEvents;
-    renderedEvents = timeline.events.length;
-    if (isGrowing && added > 0) {
+    const later = timeline.events.length - events.length;
+    const version = JSON.stringify([t.language, id, status, history, error, timeline.events.length === 0, later]);
+    refill(byId("timeline-end"), version, () => below(timeline, status, later, retry, t));
+    const added = events.length - renderedEvents;
+    renderedEvents = events.length;
+    if (!isLive || !isShown) unseen = 0;
+    else if (isGrowing && added > 0) {
       if (wasAtEnd) scroller().scrollTo({ top: scroller().scrollHeight });
       else unseen += added;
     }
@@ -98,11 +105,11 @@ export function timelineView(retry) {
 
 /**
  * @param {PageState} state
- * @param {Timeline} timeline
+ * @param {StoredEvent[]} events
  * @param {number} hidden how many of the oldest are left out
  * @returns {Row[]}
  */
-function rowsOf(state, { events }, hidden) {
+function rowsOf(state, events, hidden) {
   /** @type {Row[]} */
   const rows = [];
   for (let i = hidden; i < events.length; i += 1) {
@@ -184,10 +191,11 @@ function above({ trimmedBefore }, hidden, showEarlier, t) {
 /**
  * @param {Timeline} timeline
  * @param {string} status of the demand
+ * @param {number} later how many events are hidden by the replay
  * @param {() => void} retry
  * @param {Translator} t
  */
-function below({ history, error, events }, status, retry, t) {
+function below({ history, error, events }, status, later, retry, t) {
   if (history === "failed") {
     return element(
       "div",
@@ -199,6 +207,7 @@ function below({ history, error, events }, status, retry, t) {
   if (history === "loading") {
     return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
   }
+  if (later > 0) return element("p", { class: "muted note" }, t.count("timeline.later", later));
   if (status !== "processing") return element("p", { class: "muted note" }, t.text("timeline.ended"));
   return element(
     "p",
@@ -207,16 +216,6 @@ function below({ history, error, events }, status, retry, t) {
     t.text("timeline.waiting"),
     events.length === 0 && element("span", { class: "muted" }, t.text("timeline.waiting.detail")),
   );
-}
-
-/**
- * What scrolls: the detail pane on wide screens, the page on narrow ones.
- *
- * @returns {Element}
- */
-function scroller() {
-  const detail = byId("detail");
-  return getComputedStyle(detail).overflowY === "auto" ? detail : (document.scrollingElement ?? document.body);
 }
 
 function isAtEnd() {

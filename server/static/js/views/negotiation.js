@@ -1,0 +1,98 @@
+/**
+ * The chosen demand's negotiation at the position that is looked at: its outcome first, then the stages.
+ *
+ * Whoever looks at the newest step is taken along to the next one; in a replay the step that is looked at is shown and
+ * marked. Nobody is moved who reads something else.
+ *
+ * @import { StoredEvent } from "../types.js"
+ * @import { PageState } from "../state.js"
+ * @import { Story } from "../story.js"
+ * @import { Translator } from "../i18n.js"
+ */
+
+import { element, refill } from "../html.js";
+import { answerForm } from "./answer.js";
+import { renderNow } from "./now.js";
+import { outcomeCard } from "./outcome.js";
+import { renderStages } from "./stages.js";
+import { byId } from "./static-texts.js";
+import { bringIntoView, isInView, placeOf } from "./scrolling.js";
+
+/**
+ * @param {{retryChosen: () => void, retryBranch: (id: string) => void}} actions
+ * @returns {{render: (state: PageState, story: Story | null, at: StoredEvent | undefined, t: Translator) => void}}
+ */
+export function negotiationView({ retryChosen, retryBranch }) {
+  const panel = byId("negotiation-panel");
+  const list = byId("stages");
+  /** What the reader opened or closed, by key. @type {Map<string, boolean>} */
+  const opened = new Map();
+  let shownId = "";
+  let shownSeq = 0;
+
+  return {
+    render(state, story, at, t) {
+      if (!story || !state.timeline) {
+        shownId = "";
+        return;
+      }
+      const { negotiation } = story;
+      const isLive = state.replaySeq === null;
+      const isSame = negotiation.id === shownId;
+      if (!isSame) {
+        opened.clear();
+        list.replaceChildren();
+        shownSeq = 0;
+      }
+      const isFollowing = isSame && shownSeq > 0 && isInView(placeOf(panel, shownSeq));
+      renderNow(byId("steps"), byId("now"), byId("now-time"), negotiation, isLive, t);
+      const { outcome, wanted } = negotiation;
+      refill(byId("outcome"), JSON.stringify([t.language, negotiation.id, outcome?.seq]), () => outcome && outcomeCard(negotiation, outcome, t, 3));
+      renderStages(list, story, {
+        t,
+        isLive,
+        level: 3,
+        isOpen: (key, isOpen) => opened.get(key) ?? isOpen,
+        setOpen: (key, isOpen) => void opened.set(key, isOpen),
+        answerForm: wanted?.parent ? undefined : answerForm,
+        retry: retryBranch,
+      });
+      refill(byId("stages-end"), JSON.stringify([t.language, story.history, story.error, story.trimmedBefore, negotiation.phase === "new"]), () => ending(story, retryChosen, t));
+      const seq = at?.seq ?? 0;
+      if (isSame && shownSeq > 0 && seq !== shownSeq && (!isLive || isFollowing)) bringIntoView(placeOf(panel, seq));
+      mark(panel, isLive ? null : placeOf(panel, seq));
+      shownId = negotiation.id;
+      if (story.history === "ready") shownSeq = seq;
+    },
+  };
+}
+
+/**
+ * @param {HTMLElement} panel
+ * @param {HTMLElement | null} place
+ */
+function mark(panel, place) {
+  for (const old of panel.querySelectorAll(".at")) if (old !== place) old.classList.remove("at");
+  place?.classList.add("at");
+}
+
+/**
+ * What stands below the stages: that the history is on its way, could not be read, or begins too late to be told.
+ *
+ * @param {Story} story
+ * @param {() => void} retry
+ * @param {Translator} t
+ */
+function ending({ history, error, trimmedBefore, negotiation }, retry, t) {
+  if (history === "failed") {
+    return element(
+      "div",
+      { class: "problem", role: "alert" },
+      element("p", {}, t.text("timeline.failed", { message: error })),
+      element("button", { type: "button", class: "small", onclick: retry }, t.text("timeline.retry")),
+    );
+  }
+  if (history === "loading") return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
+  if (negotiation.phase !== "new") return null;
+  return element("p", { class: "muted note-box" }, t.text(trimmedBefore ? "negotiation.trimmed" : "negotiation.none", { seq: String(trimmedBefore) }));
+}
