@@ -125,7 +125,7 @@ FROM (
     )
     WINDOW answers AS (PARTITION BY demand_id, proposal_id)
 ) AS p
-WHERE p.event_type = 'towow.proposal.distributed';
+WHERE +p.event_type = 'towow.proposal.distributed';  -- +: a join builds its index by demand_id, not by this
 
 -- Every event of every demand with one readable sentence.
 CREATE VIEW negotiation_timeline AS

@@ -21,6 +21,7 @@ from server.events import uuid7
 STATUS_BY_CODE = {
     "invalid_request": 400,
     "invalid_body": 422,
+    "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
@@ -31,6 +32,7 @@ STATUS_BY_CODE = {
     "revision_mismatch": 412,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "too_many_requests": 429,
     "internal": 500,
     "unavailable": 503,
     "storage_full": 507,
@@ -43,7 +45,7 @@ SECURITY_HEADERS = {
     "Server": "towow",
 }
 _ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
-_ALLOWED_HEADERS = "Accept, Authorization, Content-Type, Last-Event-ID, X-Request-Id"
+_ALLOWED_HEADERS = "Accept, Authorization, Content-Type, Last-Event-ID, X-CSRF-Token, X-Request-Id"
 _EXPOSED_HEADERS = "X-Request-Id, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 _DRAIN_BYTES = 65_536
@@ -225,5 +227,9 @@ def error_answer(error: TowowError, error_id: str | None = None) -> JsonAnswer:
     if error.field is not None:
         body["field"] = error.field
     body.update(error.details)
-    headers = {"Retry-After": "1"} if error.code in ("unavailable", "storage_full") else None
+    headers = {}
+    if error.code in ("unavailable", "storage_full", "too_many_requests"):
+        headers["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
+    elif error.code == "unauthorized":
+        headers["WWW-Authenticate"] = 'Bearer realm="towow"'
     return json_answer({"error": body, "detail": error.message}, STATUS_BY_CODE[error.code], headers)

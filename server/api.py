@@ -11,6 +11,7 @@ from aiohttp import web
 
 from server import __version__, cloudevents, params
 from server.answers import FOLLOWERS, JsonAnswer, json_answer
+from server.auth import principal_of, require_append, require_read
 from server.config import Config
 from server.cursor import resolve
 from server.database import engine_fault, sqlite3
@@ -18,6 +19,7 @@ from server.errors import Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
 from server.events import Event, EventInput, NewEvent, is_id, new_event, parse_json
 from server.follower import Followers, wait_for_event
+from server.limits import Limits
 from server.reading import Page
 from server.selection import Selection
 from server.transports import Streaming
@@ -45,9 +47,10 @@ class EventRoutes:
     Handlers of `/api/events*`, `/api/streams` and `/health`.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, config: Config) -> None:
+    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, limits: Limits, config: Config) -> None:
         self._log = log
         self._followers = followers
+        self._limits = limits
         self._streaming = streaming
         self._config = config
         self._started_at = time.monotonic()
@@ -73,7 +76,8 @@ class EventRoutes:
         One event `{stream, event_type, payload, event_id?, source?, expected_revision?}`, many as `{"events": […]}` or
         NDJSON, or CloudEvents (structured, batch, binary). All or none. 201 `{seq, revision, event_id, followers}`, for many
         `{"events": [those]}`; 200 when every event was stored before. Errors: invalid_request, invalid_body, conflict,
-        stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, storage_full, unavailable.
+        stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, too_many_requests, storage_full,
+        unavailable.
         """
         media_type = params.require_type(request, _TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
@@ -97,6 +101,9 @@ class EventRoutes:
         if len(inputs) > limits.max_events_per_request:
             limit = limits.max_events_per_request
             raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
+        require_append(request, *{each.stream for each in inputs})
+        if len(inputs) > 1:  # one was taken with the request
+            self._limits.take_events(request, len(inputs) - 1)
         receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         return JsonAnswer(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
@@ -110,6 +117,7 @@ class EventRoutes:
         oldest first. Errors: invalid_request, not_found, gone (with the fields of a reset frame).
         """
         selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
+        require_read(request, *selection.names, *selection.patterns)
         asked = params.asked(request)
         limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
         wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=self._config.stream.max_wait_seconds)
@@ -156,7 +164,7 @@ class EventRoutes:
         """
         wanted = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
         event = await (self._log.get(seq=wanted) if isinstance(wanted, int) else self._log.get(event_id=wanted))
-        if event is None:
+        if event is None or not principal_of(request).may_read(event.stream):
             raise NotFound(f"there is no event {wanted}", field="seq_or_event_id")
         if cloudevents.STRUCTURED in request.headers.get("Accept", ""):
             return JsonAnswer(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
@@ -175,6 +183,7 @@ class EventRoutes:
             if value is not None and not is_id(value):
                 raise InvalidRequest(f"{name} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=name)
         limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+        require_read(request, "*" if kind is None else f"{kind}:*")
         found = await self._log.streams(kind=kind, after=after, limit=limit + 1)
         shown = found[:limit]
         return json_answer(

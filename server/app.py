@@ -13,14 +13,19 @@ from aiohttp import web
 from server import middleware
 from server.answers import CORS, Cors, response_headers
 from server.api import EventRoutes
+from server.auth import Authenticator
+from server.auth_routes import AuthRoutes
 from server.bus import EventBus
 from server.config import Config
 from server.database import Database
 from server.eventlog import EventLog
 from server.events import kind_of
 from server.follower import Followers
+from server.hosts import Hosts
 from server.hub import Hub
+from server.jwt_keys import JwtKeys
 from server.leadership import Leadership
+from server.limits import Clients, Limits
 from server.llm import ChatModel, is_configured
 from server.pages import PageRoutes
 from server.retention import run_retention
@@ -75,13 +80,19 @@ def make_app(
     bus = EventBus(log)
     followers = Followers()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
-    streaming = Streaming(log, followers, stream, room)
+    jwt_keys = JwtKeys(config.jwt, clock) if config.auth.mode == "jwt" else None
+    authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys)
+    clients = Clients(config.server.trusted_proxies)
+    limits = Limits(config.limits, clients)
+    hosts = Hosts(config.server.host, config.server.allowed_hosts)
+    streaming = Streaming(log, followers, limits, stream, room)
     language_model = ChatModel(config.llm) if is_configured(config.llm) else None
     writer = Writer(language_model)
     samples = SampleParticipants(log, config.negotiation, writer)
     coordinator = Coordinator(log, bus, config.negotiation, writer, samples, Leadership(config.database.path))
 
-    app = web.Application(middlewares=[middleware.around], client_max_size=config.append.max_body_bytes)
+    guard = middleware.guard(authenticator, limits, hosts)
+    app = web.Application(middlewares=[middleware.around, guard], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
@@ -89,13 +100,14 @@ def make_app(
         DemandRoutes(log, followers, streaming, writer, config).table(),
         ParticipantRoutes(log, config).table(),
         AgentRoutes(log, streaming, config).table(),
-        EventRoutes(log, followers, streaming, config).table(),
+        EventRoutes(log, followers, streaming, limits, config).table(),
+        AuthRoutes(authenticator, limits, clients, config).table(),
         PageRoutes().table(),
     ):
         app.router.add_routes(table)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with language_model or contextlib.nullcontext(), database, log, coordinator:
+        async with authenticator, language_model or contextlib.nullcontext(), database, log, coordinator:
             trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield

@@ -36,6 +36,8 @@ class ServerSection(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     allow_unauthenticated: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     max_connections: Count = 20_000
     shutdown_timeout_seconds: Positive = 1.5
     body_timeout_seconds: Positive = 30.0
@@ -112,7 +114,7 @@ class NegotiationSection(Section, frozen=True):
 
     sample_agents: bool = True
     sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.8
-    max_candidates: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
+    max_candidates: Annotated[int, msgspec.Meta(ge=1, le=30)] = 10
     max_demand_characters: Count = 10_000
     offer_timeout_seconds: Positive = 30.0
     feedback_timeout_seconds: Positive = 30.0
@@ -158,6 +160,54 @@ class ToolsSection(Section, frozen=True):
     status_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
 
 
+class TokenSection(Section, frozen=True):
+    """
+    `[[auth.tokens]]`: a client that is known by a secret of its own; exactly one of the three says which.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._@-]{1,64}$")]
+    scopes: tuple[str, ...]
+    token: str | None = None
+    token_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    token_env: str | None = None
+
+
+class JwtSection(Section, frozen=True):
+    """
+    `[jwt]`: how tokens of an identity provider are verified.
+    """
+
+    algorithms: tuple[Literal["HS256", "RS256", "EdDSA"], ...] = ("RS256", "EdDSA")
+    secret_env: str = ""
+    jwks: str = ""
+    audience: str = ""
+    issuer: str = ""
+    max_age_seconds: Positive = 86_400.0
+    leeway_seconds: Annotated[float, msgspec.Meta(ge=0, le=300)] = 5.0
+
+
+class AuthSection(Section, frozen=True):
+    """
+    `[auth]`: who may read and append what.
+    """
+
+    mode: Literal["off", "token", "jwt"] = "off"
+    tokens: tuple[TokenSection, ...] = ()
+    ticket_seconds: Positive = 60.0
+    login_seconds: Positive = 43_200.0
+    allow_query_token: bool = False
+
+
+class LimitsSection(Section, frozen=True):
+    """
+    `[limits]`: what one client may use; a client is a token's name or, without one, an address.
+    """
+
+    streams_per_client: ZeroOrMore = 1_000
+    publishes_per_second: ZeroOrMore = 20_000
+    logins_per_minute: ZeroOrMore = 20
+
+
 class CorsSection(Section, frozen=True):
     """
     `[cors]`: pages of other origins that may read answers and streams.
@@ -189,6 +239,9 @@ class Config(Section, frozen=True):
     negotiation: NegotiationSection = NegotiationSection()
     llm: LlmSection = LlmSection()
     tools: ToolsSection = ToolsSection()
+    auth: AuthSection = AuthSection()
+    jwt: JwtSection = JwtSection()
+    limits: LimitsSection = LimitsSection()
     cors: CorsSection = CorsSection()
     logging: LoggingSection = LoggingSection()
 

@@ -18,7 +18,7 @@ from server.selection import select
 
 S = TypeVar("S")
 
-_MAX_ATTEMPTS = 20  # each lost race means that somebody else's command went through
+_MAX_ATTEMPTS = 200  # each lost race means that somebody else's command went through
 
 
 async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S], *, after: int = 0) -> S:
@@ -48,7 +48,7 @@ async def decide_and_append(
 
     `decide` raises what the rules say (`Conflict`, …); an empty list appends nothing. When the stream has moved since it was
     read, everything is read and decided again. Events for other streams go with them, as they are. Raises
-    `RevisionMismatch` after twenty lost races.
+    `RevisionMismatch` after two hundred lost races.
     """
     for attempt in range(_MAX_ATTEMPTS):
         state = await fold(log, stream, initial, evolve)

@@ -4,7 +4,8 @@ Every error that the server raises on purpose, each with a stable `code`.
     TowowError
     ├── InvalidRequest        invalid_request     a path, query, header or syntax that cannot be read
     ├── InvalidBody           invalid_body        JSON that is well formed but not of the documented shape
-    ├── Forbidden             forbidden           a page of a foreign origin asks for a WebSocket
+    ├── Unauthorized          unauthorized        no token, ticket or cookie, or one that is not good
+    ├── Forbidden             forbidden           who asks may not have it: scope, origin, part in a negotiation
     ├── NotFound              not_found           the named thing never existed
     ├── MethodNotAllowed      method_not_allowed  the path exists, the method does not
     ├── Conflict              conflict            the state does not allow it, or an event_id is taken by other content
@@ -13,6 +14,7 @@ Every error that the server raises on purpose, each with a stable `code`.
     ├── RevisionMismatch      revision_mismatch   `expected_revision` is not the actual one
     ├── TooLarge              too_large           a body, event or text over its limit
     ├── RequestTimeout        request_timeout     the body did not arrive in time
+    ├── TooManyRequests       too_many_requests   one client's share of streams, events or logins is used up
     ├── UnsupportedMediaType  unsupported_media_type
     ├── Unavailable           unavailable         shutting down, or the database stays locked
     ├── StorageFull           storage_full        the disk has no room; reads go on
@@ -53,6 +55,14 @@ class InvalidBody(TowowError):
     """
 
     code = "invalid_body"
+
+
+class Unauthorized(TowowError):
+    """
+    Raised when nobody is recognised: no credentials, or none that are good (`unauthorized`). Never says which.
+    """
+
+    code = "unauthorized"
 
 
 class Forbidden(TowowError):
@@ -125,6 +135,14 @@ class RequestTimeout(TowowError):
     """
 
     code = "request_timeout"
+
+
+class TooManyRequests(TowowError):
+    """
+    Raised when a client has used up its share (`too_many_requests`); `retry_after_seconds` in the details.
+    """
+
+    code = "too_many_requests"
 
 
 class UnsupportedMediaType(TowowError):

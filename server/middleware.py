@@ -1,5 +1,5 @@
 """
-Around every request: one request id, one log line, one translation of errors.
+Around every request: the name it came for, who asks, one request id, one log line, one translation of errors.
 
 What is not a deliberate error is `internal`: its text goes to the log with the `error_id`, never to the client.
 """
@@ -14,9 +14,13 @@ from typing import Any
 
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
 from server.answers import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonAnswer, error_answer
+from server.auth import PRINCIPAL, Authenticator, is_public
 from server.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
+from server.hosts import Hosts
+from server.limits import Limits
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PROCESS_ID = secrets.token_hex(4)
@@ -24,6 +28,7 @@ _numbers = itertools.count(1)
 _log = structlog.get_logger("towow.request")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_CHANGES = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 
 
 def _translated(error: Exception) -> TowowError | None:
@@ -42,6 +47,23 @@ def _translated(error: Exception) -> TowowError | None:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return TooLarge("the body is larger than the limit", field="body")
     return None
+
+
+def guard(authenticator: Authenticator, limits: Limits, hosts: Hosts) -> Middleware:
+    """
+    Build the inner middleware: the Host header, who asks, and a client's share of changes. It raises what `around` translates.
+    """
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts.check(request)
+        if authenticator.is_on and not is_public(request):
+            request[PRINCIPAL] = await authenticator.authenticate(request)
+        if request.method in _CHANGES:
+            limits.take_events(request, 1)
+        return await handler(request)
+
+    return check
 
 
 @web.middleware

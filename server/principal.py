@@ -2,12 +2,15 @@
 Who asks, and what they may read and append: globs over stream names. Pure.
 """
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 import msgspec
 
 from server.errors import Forbidden
+
+_GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -51,6 +54,19 @@ class Principal(msgspec.Struct, frozen=True):
         for stream in streams:
             if not self.may_append(stream):
                 raise Forbidden(f"{self.name} may not append to {stream}", field="stream", scope=f"append:{stream}")
+
+
+def read_scopes(scopes: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """
+    The globs to read and to append of scopes like `read:demand:*`. Raises `ValueError` for anything else.
+    """
+    found: dict[str, list[str]] = {"read": [], "append": []}
+    for scope in scopes:
+        verb, _, glob = scope.partition(":")
+        if verb not in found or not _GLOB.match(glob):
+            raise ValueError(f"a scope is read: or append: and a glob over stream names, not {scope[:80]!r}")
+        found[verb].append(glob)
+    return tuple(found["read"]), tuple(found["append"])
 
 
 EVERYBODY = Principal("anonymous", ("*",), ("*",))

@@ -11,6 +11,7 @@ from aiohttp import WSMsgType, web
 
 from server import params
 from server.answers import CORS, SENT_BYTES, SENT_EVENTS
+from server.auth import principal_of
 from server.config import StreamSection
 from server.cursor import Asked, Start, resolve
 from server.errors import Forbidden
@@ -18,10 +19,12 @@ from server.eventlog import EventLog
 from server.events import Event
 from server.follower import Ended, Follower, Followers, Timing, Wire
 from server.keepalive import Rota
+from server.limits import Limits
 from server.selection import Selection
 from server.sse import STREAM_HEADERS, Dialect, SseResponse, SseWire, chunk
 
 _CAPACITY_RETRY_FACTOR = 5
+_EXPIRY = web.RequestKey("expiry", asyncio.TimerHandle)
 
 
 class NdjsonWire(msgspec.Struct, frozen=True):
@@ -121,9 +124,10 @@ class Streaming:
     gives up its headers once they have left.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, config: StreamSection, max_followers: int) -> None:
+    def __init__(self, log: EventLog, followers: Followers, limits: Limits, config: StreamSection, max_followers: int) -> None:
         self._log = log
         self._followers = followers
+        self._limits = limits
         self._config = config
         self._max_followers = max_followers
         self._timings: dict[float, Timing] = {}
@@ -143,42 +147,49 @@ class Streaming:
         """
         Stream the selection on the transport that the request asks for; `heartbeat` as in `SseWire`.
 
-        204 when the one stream that is followed has ended and the cursor is at its end. Raises `NotFound`, and `Forbidden` for
-        a WebSocket from a foreign page, before the stream starts. Being full or stopping is a 200 with `event: end`, because a
-        browser gives up for good on any other status.
+        204 when the one stream that is followed has ended and the cursor is at its end. Raises, before the stream starts,
+        `Forbidden` for streams that the client may not read and for a WebSocket from a foreign page, `NotFound`, and
+        `TooManyRequests`. Being full or stopping is a 200 with `event: end`, because a browser gives up for good on any other
+        status; so is a token that expires, `{reason: "token_expired"}`.
         """
+        principal = principal_of(request)
+        principal.require_read((*selection.names, *selection.patterns))
         is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()
         if is_websocket and not request.app[CORS].allows_websocket(request):
             raise Forbidden("pages of this origin may not open a WebSocket; allow it in [cors] origins", field="Origin")
         start = await resolve(self._log, selection, asked)
         timing = self._timing(keepalive_seconds or self._config.keepalive_seconds)
-        if is_websocket:
-            return await self._serve_websocket(request, selection, start, _websocket_wire(dialect), timing)
-        if start.is_over:
+        if start.is_over and not is_websocket:
             return web.Response(status=204)
-        is_chunked = request.version >= (1, 1)
-        wire: Wire
-        response: web.StreamResponse
-        if is_ndjson:
-            wire = _ndjson_wire(is_chunked, dialect)
-            response = web.StreamResponse(headers={"Content-Type": params.NDJSON, **STREAM_HEADERS})
-            if is_chunked:
-                response.enable_chunked_encoding()
-        else:
-            wire = _sse_wire(is_chunked, keepalive_comment, dialect, heartbeat)
-            response = SseResponse()
-        await response.prepare(request)
-        response.headers.clear()
-        follower = self._follower(request, selection, start, wire, timing)
-        if follower is not None:
-            del selection, asked, start, timing
-            try:
-                await follower.run()
-            except ConnectionError:
-                pass  # the peer left; aiohttp must not treat it as an error of ours
-            finally:
-                self._count_out(request, follower)
-        return response
+        client = self._limits.open_stream(request)
+        try:
+            if is_websocket:
+                return await self._serve_websocket(request, selection, start, _websocket_wire(dialect), timing)
+            is_chunked = request.version >= (1, 1)
+            wire: Wire
+            response: web.StreamResponse
+            if is_ndjson:
+                wire = _ndjson_wire(is_chunked, dialect)
+                response = web.StreamResponse(headers={"Content-Type": params.NDJSON, **STREAM_HEADERS})
+                if is_chunked:
+                    response.enable_chunked_encoding()
+            else:
+                wire = _sse_wire(is_chunked, keepalive_comment, dialect, heartbeat)
+                response = SseResponse()
+            await response.prepare(request)
+            response.headers.clear()
+            follower = self._follower(request, selection, start, wire, timing)
+            if follower is not None:
+                del selection, asked, start, timing, principal
+                try:
+                    await follower.run()
+                except ConnectionError:
+                    pass  # the peer left; aiohttp must not treat it as an error of ours
+                finally:
+                    self._count_out(request, follower)
+            return response
+        finally:
+            self._limits.close_stream(client)
 
     async def _serve_websocket(
         self, request: web.Request, selection: Selection, start: Start, wire: Wire, timing: Timing
@@ -235,10 +246,16 @@ class Streaming:
         transport.set_write_buffer_limits(high=self._log.hub.max_buffer_bytes)
         follower = Follower(self._log, selection, start, wire, transport, request.writer.drain, timing)
         self._followers.add(follower)
+        expires_at = principal_of(request).expires_at
+        if expires_at is not None:
+            seconds = max(0.0, expires_at - self._log.clock())
+            request[_EXPIRY] = asyncio.get_running_loop().call_later(seconds, follower.stop, "token_expired")
         return follower
 
     def _count_out(self, request: web.Request, follower: Follower) -> None:
         self._followers.remove(follower)
+        if _EXPIRY in request:
+            request[_EXPIRY].cancel()
         request[SENT_EVENTS] = follower.sent_events
         request[SENT_BYTES] = follower.sent_bytes
 

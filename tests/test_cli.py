@@ -23,10 +23,13 @@ from typing import Any, NamedTuple
 import click
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from server import cli
+from server.cli.narration import Narration
 from server.cli.output import kind_style, local_time, safe_text
-from server.events import uuid7
+from server.events import Event, uuid7
+from server.surfaces.demands import state
 
 RUN = str(Path(__file__).parents[1] / "run.py")
 SECONDS = 20.0  # until a wait is given up
@@ -100,6 +103,7 @@ def start_server(db: Path, port: int = 0, *, sample_agents: bool = False) -> tup
         env=environment_with(
             TOWOW__STREAM__RETRY_MILLISECONDS="20",
             TOWOW__NEGOTIATION__SAMPLE_AGENTS=str(sample_agents).lower(),
+            TOWOW__NEGOTIATION__SAMPLE_DELAY_SECONDS="0.02",
         ),
     )
     assert process.stdout is not None
@@ -715,21 +719,50 @@ async def test_ctrl_c_ends_a_long_query(database: Path) -> None:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_demo_shows_a_demand_and_its_candidates(served: Served, lang: str) -> None:
-    """Ten seconds for a newcomer: what was understood, who could help and why, and where to look."""
+def test_demo_shows_a_negotiation_to_its_end(served: Served, lang: str) -> None:
+    """For a newcomer: what was understood, who could help, offers, proposals, answers, the plan, and where to look."""
     result = served.run("demo", "--lang", lang)
     assert (result.code, result.err) == (0, "")
-    assert "towow.demand.understood" in result.out
-    assert "towow.filter.completed" in result.out
-    assert re.search(rf"^watch +{served.url}/#", result.out, re.MULTILINE)
+    assert re.search(rf"^watch +{served.url}/#d-[0-9a-f]{{8}}$", result.out, re.MULTILINE)
+    story = [line for line in result.out.splitlines() if re.match(r" *[0-9]+\.[0-9] s  \S", line)]
+    steps = [" found", " invited, ", "Bob offers ", "proposal 1", "Bob accepts", "agreed after "]
+    places = [next(n for n, line in enumerate(story) if step in line) for step in steps]
+    assert places == sorted(places)
+    assert places[-1] == len(story) - 1
     assert "user_agent_bob" in result.out
+    assert max(map(cell_len, result.out.splitlines())) <= 80
 
 
 def test_demo_that_nobody_can_serve_ends_with_the_failure(served: Served) -> None:
-    """The terminal event is the end of the demonstration, not an error of it."""
+    """A failed negotiation is the end of the demonstration, not an error of it."""
     result = served.run("demo", "zzyzx qwfp")
-    assert result.code == 0
-    assert "towow.negotiation.failed" in result.out
+    assert (result.code, result.err) == (0, "")
+    assert "nobody was found" in result.out
+    assert re.search(r"^ *[0-9]+\.[0-9] s  failed after [0-9]+\.[0-9] s: \S", result.out, re.MULTILINE)
+
+
+def test_demo_that_does_not_end_in_time_says_where_it_goes_on(served: Served) -> None:
+    """The page goes on showing it."""
+    result = served.run("demo", "--seconds", "0.001")
+    assert result.code == 1
+    watched = re.search(r"#d-[0-9a-f]{8}", result.out)
+    assert watched is not None
+    expected = f"error: the negotiation has not ended within 0.001 s; it goes on at {served.url}/{watched[0]}\n"
+    assert result.err == expected
+
+
+async def test_demo_is_left_with_ctrl_c(served: Served) -> None:
+    """No traceback, and the shell's code for it, while agents are waited for."""
+    registered = served.stream("agent")
+    silent = {"agent_id": registered.partition(":")[2], "name": "Silent", "capabilities": ["unicorn grooming"]}
+    event = {"description": "", "sample": False}
+    assert served.run("append", registered, "agent.registered", json.dumps({**silent, **event})).code == 0
+    async with running("demo", "I need unicorn grooming", TOWOW_SERVER=served.url) as process:
+        while "1 invited" not in await read_line(process.stdout):
+            pass
+        process.send_signal(signal.SIGINT)
+        _, error = await process.communicate()
+    assert (process.returncode, error) == (130, b"\n")  # the shell's prompt begins on a line of its own
 
 
 def test_demo_refuses_what_the_server_refuses(served: Served) -> None:
@@ -739,6 +772,129 @@ def test_demo_refuses_what_the_server_refuses(served: Served) -> None:
 
 
 # Rendering
+
+
+def tell(*steps: tuple[str, str, dict[str, Any]]) -> tuple[str, list[bool]]:
+    """What the narration of d-1 prints for (demand, type without towow., payload), a second apart, and what it returns."""
+    out = io.StringIO()
+    story = Narration(Console(file=out, width=80, markup=False, highlight=False), "d-1", "2027-01-15T08:00:00.000Z")
+    ends = []
+    for seq, (demand_id, event_type, payload) in enumerate(steps, 1):
+        timestamp = f"2027-01-15T08:00:{seq:02d}.000Z"
+        stored = Event(
+            seq, f"demand:{demand_id}", seq, f"e{seq}", f"towow.{event_type}", timestamp, "towow", json.dumps(payload)
+        )
+        assert story.concerns(stored)
+        ends.append(story.tell(stored))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()), ends
+
+
+BOB = {"agent_id": "bob", "name": "Bob"}
+DORA = {"agent_id": "dora", "name": "朵拉"}
+CNY = {"currency": "CNY"}
+
+
+def test_a_negotiation_reads_well_at_80_columns() -> None:
+    """Every step has its line, proposals are tables, sub-negotiations are indented, the end says what was agreed."""
+    venue = {**BOB, "capabilities": ["venue"], "terms": {"price": 1900.5, **CNY}, "offered_price": 2000}
+    venue["conditions"] = ["the key is handed over at eight in the morning", "no confetti in the hall"]
+    plan = {
+        **DORA,
+        "capabilities": ["event_planning"],
+        "terms": {"price": 500, **CNY},
+        "offered_price": 500,
+        "subnet_id": "d-1.1",
+    }
+    offer = {"content": "A hall\nwith a stage.", "capabilities": ["venue"], "terms": {"price": 2000, **CNY}}
+    proposal = {"round": 2, "assignments": [venue, plan], "missing": ["event_staff"], "total_price": 2400.5, **CNY}
+    subnet = {"subnet_id": "d-1.1", "capability": "event_planning"}
+    text, ends = tell(
+        ("d-1", "filter.completed", {"candidates": [{**BOB, "reason": "venue: hall"}, {**DORA, "reason": "venue: room"}]}),
+        ("d-1", "demand.broadcast", {"agent_ids": ["bob", "dora"], "offers_within_seconds": 30.0}),
+        ("d-1", "offer.submitted", {**BOB, "offer": offer}),
+        ("d-1", "offer.declined", {**DORA, "reason": "not on Sundays"}),
+        ("d-1", "gap.identified", {"capability": "event_planning", "gap": "Nobody offers event planning."}),
+        ("d-1", "subnet.triggered", subnet),
+        ("d-1.1", "demand.understood", {"surface_demand": "event planning"}),
+        ("d-1.1", "filter.completed", {"candidates": []}),
+        ("d-1.1.1", "negotiation.cancelled", {"reason": "no time"}),
+        ("d-1.1", "proposal.finalized", {"round": 1, "proposal": {"total_price": 500, **CNY}}),
+        ("d-1", "subnet.completed", {**subnet, "outcome": "finalized"}),
+        ("d-1", "proposal.distributed", proposal),
+        ("d-1", "proposal.feedback", {**BOB, "decision": "accept", "comment": ""}),
+        ("d-1", "proposal.feedback", {**DORA, "decision": "revise", "comment": "I need a microphone."}),
+        ("d-1", "proposal.feedback", {"user_id": "anna", "decision": "reject"}),
+        ("d-1", "weather.changed", {}),
+        ("d-1", "proposal.finalized", {"round": 2, "proposal": proposal}),
+    )
+    assert (
+        text
+        == """\
+  1.0 s  2 found
+         candidate  agent  because
+         Bob        bob    venue: hall
+         朵拉       dora   venue: room
+  2.0 s  2 invited, 30 s to offer
+  3.0 s  Bob offers venue for 2,000 CNY
+         A hall with a stage.
+  4.0 s  朵拉 declines: not on Sundays
+  5.0 s  missing: Nobody offers event planning.
+  6.0 s  sub-negotiation for event planning
+  8.0 s    nobody was found
+  9.0 s      cancelled: no time
+ 10.0 s    agreed: 500 CNY in all
+ 11.0 s  sub-negotiation for event planning agreed
+ 12.0 s  proposal 2, 2,400.50 CNY in all
+         who   what                   price  conditions
+         Bob   venue           1,900.50 CNY  the key is handed over at eight in
+                                asked 2,000  the morning; no confetti in the
+                                             hall
+         朵拉  event planning       500 CNY  agreed below
+         still missing: event staff
+ 13.0 s  Bob accepts
+ 14.0 s  朵拉 wants it changed: I need a microphone.
+ 15.0 s  anna rejects it
+ 16.0 s  towow.weather.changed
+ 17.0 s  agreed after 17.0 s, in round 2: 2,400.50 CNY in all; still missing:
+         event staff
+"""
+    )
+    assert ends == [False] * 16 + [True]
+
+
+def test_a_story_is_about_one_demand_and_what_is_below_it() -> None:
+    """Other demands have ids of their own, also those that begin with the same characters."""
+    story = Narration(Console(file=io.StringIO()), "d-1", "2027-01-15T08:00:00.000Z")
+    for demand_id, is_told in (("d-1", True), ("d-1.1", True), ("d-1.1.1", True), ("d-11", False), ("d-2", False)):
+        assert story.concerns(Event(1, f"demand:{demand_id}", 1, "e", "t", "", "s", "{}")) is is_told
+
+
+ODD_VALUES = {
+    "null": None,
+    "true": True,
+    "number": 7,
+    "fraction": -1.5,
+    "nothing": "",
+    "controls": "\x1b[2J\u202e\n\t",
+    "long": "x" * 5000,
+    "list": [1, None, {}, [], "\x07"],
+    "object": {"price": "x", "terms": 1},
+}
+TEXTS = ["agent_id", "name", "reason", "capability", "gap", "outcome", "currency", "decision", "comment", "message", "content"]
+LISTS = ["candidates", "agent_ids", "assignments", "missing", "conditions", "capabilities"]
+OTHERS = ["offers_within_seconds", "offered_price", "offer", "terms", "proposal", "round", "total_price"]
+EVENT_TYPES = sorted(value for value in vars(state).values() if isinstance(value, str) and value.startswith("towow."))
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in ODD_VALUES.items()])
+def test_a_story_is_told_whatever_was_appended(value: Any) -> None:
+    """No payload stops it, moves the cursor or leaves the screen; what has the wrong type is left out."""
+    flat = dict.fromkeys(TEXTS + LISTS + OTHERS, value)
+    deep = dict.fromkeys(TEXTS + OTHERS, flat) | {key: [flat, value] for key in LISTS}
+    for payload in (flat, deep, {}):
+        text, _ = tell(*(("d-1", event_type.removeprefix("towow."), payload) for event_type in EVENT_TYPES))
+        assert text.replace("\n", "").isprintable()
+        assert max(map(cell_len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

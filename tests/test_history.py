@@ -574,6 +574,7 @@ async def test_lists_of_names_hold_names_only(history):
         *(f"SELECT * FROM {view}" for view in VIEWS),
         *(f"SELECT * FROM {view} WHERE demand_id = 'd-1'" for view in VIEWS),
         "SELECT * FROM offers JOIN proposals USING (demand_id)",
+        "SELECT * FROM offers JOIN agents USING (agent_id)",
         "SELECT * FROM negotiations JOIN negotiation_timeline USING (demand_id) WHERE status = 'failed'",
     ],
 )

@@ -50,6 +50,10 @@ LAYERS = [
     (3, "server.logs"),
     (3, "server.llm"),
     (3, "server.auth"),
+    (3, "server.limits"),
+    (3, "server.jwt_keys"),
+    (3, "server.hosts"),
+    (3, "server.auth_routes"),
     (4, "server.api"),
     (5, "server.app"),
     (5, "server.client"),
@@ -88,11 +92,18 @@ COLLABORATORS = {
     "SampleParticipants": "server.surfaces.demands.sample_participants",
     "Writer": "server.surfaces.demands.writing",
     "ChatModel": "server.llm",
+    "Authenticator": "server.auth",
+    "JwtKeys": "server.jwt_keys",
+    "Limits": "server.limits",
+    "Clients": "server.limits",
+    "Hosts": "server.hosts",
+    "AuthRoutes": "server.auth_routes",
     "Leadership": "server.leadership",
 }
 ALSO_BUILD = {
     "server.cli.check": {"Database"},  # works on a file without a server
     "server.cli.rebuild": {"Database"},
+    "server.cli.token": {"Authenticator", "JwtKeys"},  # recognises without a server
     "server.benchmarks.*": {"Database", "Hub", "EventLog"},  # fill and measure a log without HTTP
 }
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "Submit a sample demand and watch what happens.",
     "check": "Verify a database file: digests, revisions, integrity.",
     "rebuild": "Build the projections of a database file again from its log.",
+    "token": "Make tokens, sign JWTs, and check either.",
     "bench": "Measure this machine against the numbers to reach.",
 }
 DEFAULT_COMMAND = "serve"

@@ -1,23 +1,27 @@
 """
-`demo`: one demand, submitted and watched, for someone who sees the system for the first time.
+`demo`: one demand, submitted and watched to its end, for someone who sees the system for the first time.
 """
 
 import asyncio
+import sys
 from contextlib import aclosing
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from server.cli.output import console, note, print_event, print_table, safe_text
+from server.cli.narration import Narration
+from server.cli.output import console, note, safe_text
 from server.cli.remote import connect, server_options
 from server.client import Client
-from server.events import Event
 
 SAMPLES = {
     "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
     "zh": "我想下周末办一场30人的技术分享会，需要场地、讲者，还需要有人策划活动。",
 }
+_WIDTH = 80  # columns of a file or a pipe: this is a story for people, it wraps there as on a terminal
 
 
 @click.command()
@@ -32,14 +36,18 @@ SAMPLES = {
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
-    default=15.0,
+    default=60.0,
     show_default=True,
     help="Watch for so long.",
 )
 @server_options
 def demo(text: str | None, lang: str, seconds: float, url: str, token: str | None) -> None:
     """
-    Submit a sample demand, or TEXT, and watch until agents are found for it.
+    Submit a sample demand, or TEXT, and watch its negotiation to the end.
+
+    Shows who is found, the offers as they arrive, every proposal and the answers to it, what is missing, the
+    sub-negotiations for that (indented), and the outcome. However it ends, the exit code is 0; it is 1 when
+    there is no end within --seconds.
 
     \b
     Examples:
@@ -47,47 +55,65 @@ def demo(text: str | None, lang: str, seconds: float, url: str, token: str | Non
       python run.py demo --lang zh
       python run.py demo 'I am looking for a photographer in Hangzhou'
     """  # noqa: D301 - \b keeps click from joining the lines
-    if not asyncio.run(_demo(text or SAMPLES[lang], seconds, url, token)):
-        raise click.ClickException(f"no candidates were named within {seconds:g} s; is the server busy?")
+    watched = asyncio.run(_demo(text or SAMPLES[lang], seconds, url, token))
+    if watched is not None:
+        raise click.ClickException(f"the negotiation has not ended within {seconds:g} s; it goes on at {watched}")
 
 
-async def _demo(text: str, seconds: float, url: str, token: str | None) -> bool:
+async def _demo(text: str, seconds: float, url: str, token: str | None) -> str | None:
     """
-    Whether the demand was answered in time.
+    None when the negotiation ended in time, else where it can be watched further.
     """
     out = console()
+    if not sys.stdout.isatty():
+        out.width = _WIDTH
     async with connect(url, token) as client:
-        out.print(Text.assemble(("demand  ", "bold"), safe_text(text)))
         answer = await client.submit_demand(text, user_id="demo")
-        _show_understanding(answer)
-        out.print(Text.assemble(("watch   ", "bold"), (f"{client.base_url}/#{answer['demand_id']}", "underline")))
-        out.print()
+        page = f"{client.base_url}/#{answer['demand_id']}"
+        _show_demand(out, text, answer, page)
         try:
             async with asyncio.timeout(seconds):
-                await _watch(client, f"demand:{answer['demand_id']}")
+                await _watch(client, out, answer)
         except TimeoutError:
-            return False
-    return True
+            return page
+    return None
 
 
-async def _watch(client: Client, stream: str) -> None:
+async def _watch(client: Client, out: Console, answer: dict[str, Any]) -> None:
     """
-    Show the stream's events until candidates are named, or it ends.
+    Tell what happens until the demand has ended.
+
+    All demands are followed, because the sub-negotiations that there will be have no names yet.
     """
-    async with aclosing(client.follow(stream, on_state=_say_break)) as events:
+    started = (await client.get_event(answer["seq"])).timestamp
+    story = Narration(out, answer["demand_id"], started)
+    async with aclosing(client.follow("demand:*", since_seq=answer["seq"], on_state=_say_break)) as events:
         async for event in events:
-            print_event(console(), event)
-            if event.event_type == "towow.filter.completed" and _show_candidates(event):
+            if story.concerns(event) and story.tell(event):
                 return
 
 
-def _show_understanding(answer: dict[str, Any]) -> None:
+def _show_demand(out: Console, text: str, answer: dict[str, Any], page: str) -> None:
+    """
+    The demand, how it was understood, and where the page shows it.
+    """
     understanding = answer["understanding"]
-    wanted = ", ".join(_wanted(each["capability"], each["term"]) for each in understanding["capabilities"])
-    out = console()
-    out.print(Text.assemble(("meant   ", "bold"), safe_text(understanding["surface_demand"])))
-    out.print(Text.assemble(("wanted  ", "bold"), safe_text(wanted or "nothing particular")))
-    out.print(Text.assemble(("sure    ", "bold"), safe_text(understanding["confidence"])))
+    wanted = [_wanted(each["capability"], each["term"]) for each in understanding["capabilities"]]
+    heading = Table.grid(padding=(0, 2, 0, 0))
+    heading.add_column(style="bold")
+    heading.add_column(overflow="fold")
+    for label, value in (
+        ("demand", text),
+        ("meant", "" if understanding["surface_demand"] in text else understanding["surface_demand"]),
+        ("wanted", ", ".join(wanted) or "nothing particular"),
+        ("limits", _limits(understanding.get("requirements") or {})),
+        ("sure", understanding["confidence"]),
+    ):
+        if value:
+            heading.add_row(label, Text(safe_text(value)))
+    out.print(heading)
+    out.print(Text.assemble(("watch   ", "bold"), (page, "underline")), soft_wrap=True)
+    out.print()
 
 
 def _wanted(capability: str, term: str) -> str:
@@ -97,19 +123,15 @@ def _wanted(capability: str, term: str) -> str:
     return capability if term == capability.replace("_", " ") else f"{capability} ({term})"
 
 
-def _show_candidates(event: Event) -> bool:
+def _limits(requirements: dict[str, Any]) -> str:
     """
-    Show who could serve the demand; False when nobody can.
+    What the demand fixes: people, money, the day; nothing when it fixes nothing.
     """
-    candidates = event.payload["candidates"]
-    if not candidates:
-        return False
-    console().print()
-    rows = [(each["name"], each["agent_id"], each["reason"]) for each in candidates]
-    print_table(("candidate", "agent", "because"), rows)
-    return True
+    people, budget, day = (requirements.get(key) for key in ("people", "budget", "date"))
+    money = f"{budget:,g} {requirements.get('currency') or ''}".rstrip() if budget is not None else None
+    return ", ".join(filter(None, (people and f"{people} people", money, day)))
 
 
 def _say_break(state: str, detail: dict[str, Any]) -> None:
-    if state == "reconnecting":
+    if state == "reconnecting" and detail["wait_seconds"] > 0:
         note(detail["reason"], style="yellow")

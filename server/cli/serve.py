@@ -5,7 +5,6 @@
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import os
 import resource
 import signal
@@ -24,6 +23,7 @@ from server.app import LOG, make_app
 from server.config import Config, load_config
 from server.database import engine_fault, sqlite3
 from server.errors import StartupError
+from server.hosts import is_loopback
 from server.logs import configure_logging, flush
 
 _BACKLOG = 4_096
@@ -78,14 +78,11 @@ def check_environment(config: Config) -> None:
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise StartupError("aiohttp runs without its C parser; install a wheel of aiohttp for this Python")
     host = config.server.host
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback and not config.server.allow_unauthenticated:
+    if config.auth.mode == "off" and not is_loopback(host) and not config.server.allow_unauthenticated:
         raise StartupError(
-            f"{host} can be reached by other machines and there is no authentication yet; listen on 127.0.0.1 behind a proxy "
-            "that authenticates, or set allow_unauthenticated = true in [server]",
+            f'{host} can be reached by other machines and nobody is asked who he is; set mode = "token" in [auth] (see '
+            "`python run.py token --help`), or listen on 127.0.0.1 behind a proxy that authenticates, or set "
+            "allow_unauthenticated = true in [server]",
             field="server.host",
         )
 
@@ -117,6 +114,51 @@ def listening_socket(config: Config) -> socket.socket:
     return listener
 
 
+class _TooMany(asyncio.Protocol):
+    """
+    A connection beyond the limit: dropped before a byte is read.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """
+        Drop it.
+        """
+        transport.abort()  # type: ignore[attr-defined]  # every stream transport has it
+
+
+class CappedSite(web.BaseSite):
+    """
+    A listener that takes so many connections and drops further ones: out of file handles, accepting fails for everybody.
+    """
+
+    def __init__(self, runner: web.AppRunner, listener: socket.socket, max_connections: int) -> None:
+        super().__init__(runner, backlog=_BACKLOG)
+        self._listener = listener
+        self._max_connections = max_connections
+
+    @property
+    def name(self) -> str:
+        """
+        The address, for messages.
+        """
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """
+        Begin to accept.
+        """
+        await super().start()
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the runner must be set up first")
+
+        def accept() -> asyncio.BaseProtocol:
+            return server() if len(server.connections) < self._max_connections else _TooMany()
+
+        self._server = await asyncio.get_running_loop().create_server(accept, sock=self._listener, backlog=_BACKLOG)
+
+
 async def run_server(config: Config) -> int:
     """
     Serve until a signal or a failed database; returns the exit code.
@@ -143,7 +185,7 @@ async def run_server(config: Config) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()
-        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        await CappedSite(runner, listener, config.server.max_connections).start()
         _announce(config, listener, app)
         _settle_memory()
         await stop.wait()

@@ -35,6 +35,13 @@ class DemandServer(ServerProcess):
             with error:
                 raise
 
+    def play(self, *batches: list[dict[str, Any]]) -> None:
+        """
+        Append batches of events, each in one request.
+        """
+        for batch in batches:
+            self.post("/api/events", {"events": batch})
+
     def note(self, demand_id: str, n: int) -> int:
         """
         Append a note to a demand's stream; safe to repeat. Returns its seq.
@@ -47,6 +54,13 @@ class DemandServer(ServerProcess):
             "source": "test",
         }
         return int(self.post("/api/events", event)["seq"])
+
+    def register(self, agent_id: str, *capabilities: str) -> None:
+        """
+        Register an agent that only listens.
+        """
+        agent = {"agent_id": agent_id, "name": agent_id.title(), "capabilities": list(capabilities), "description": ""}
+        self.post("/api/agents", agent)
 
     def submit(self, raw_input: str) -> str:
         """
@@ -69,12 +83,13 @@ class DemandServer(ServerProcess):
 
 class Complaints:
     """
-    What the browser complained about; network errors and a 404 count unless the test expects them.
+    What the browser complained about; network errors, a 404 and a 409 count unless the test expects them.
     """
 
     def __init__(self) -> None:
         self.expects_network_errors = False
         self.expects_missing = False
+        self.expects_conflicts = False
         self._texts: list[str] = []
 
     def watch(self, page: Page) -> None:
@@ -97,5 +112,7 @@ class Complaints:
 
     def _is_expected(self, text: str) -> bool:
         return bool(
-            (self.expects_network_errors and NETWORK_ERROR.search(text)) or (self.expects_missing and "status of 404" in text)
+            (self.expects_network_errors and NETWORK_ERROR.search(text))
+            or (self.expects_missing and "status of 404" in text)
+            or (self.expects_conflicts and "status of 409" in text)
         )

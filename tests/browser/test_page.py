@@ -1,8 +1,13 @@
 """
-The page in a real browser against a real server process, kill -9 included.
+The page in a real browser against a real server process, kill -9 included: list, connection, and the raw story of events.
+
+The agents of these tests only listen, so a demand is understood, matched and sent out, and then waits. Negotiations are in
+`test_negotiation.py`.
 """
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +20,30 @@ pytestmark = pytest.mark.browser
 CHINESE = "下周六想在北京办一场 50 人的技术分享会，需要场地和活动策划"
 ENGLISH = "I need a venue for a 40-person workshop next Friday, with event planning"
 NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+BEGINNING = 3  # events of a demand that waits for offers
+WAITING = {"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false", "TOWOW__NEGOTIATION__OFFER_TIMEOUT_SECONDS": "100000"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[DemandServer]:
+    """
+    A server with two agents that never answer.
+    """
+    with DemandServer(tmp_path / "towow.db", environment=WAITING) as process:
+        process.register("quiet_hall", "场地资源", "venue")
+        process.register("quiet_planner", "活动策划", "event planning")
+        yield process
+
+
+@pytest.fixture
+def context(context: BrowserContext) -> BrowserContext:
+    """
+    A profile whose last visit left the page at the raw events.
+    """
+    context.add_init_script("localStorage.getItem('towow.tab') ?? localStorage.setItem('towow.tab', 'events')")
+    return context
 
 
 def submit(page: Page, text: str) -> str:
@@ -107,15 +136,16 @@ class Publisher:
 @pytest.mark.parametrize("text", [pytest.param(CHINESE, id="chinese"), pytest.param(ENGLISH, id="english")])
 def test_a_submitted_demand_is_understood_and_matched_on_the_timeline(page: Page, server: DemandServer, text: str) -> None:
     """
-    Submitting shows both steps of a demand live, with capabilities and candidates, in the order of the log.
+    Submitting shows the first steps of a demand live, with capabilities and candidates, in the order of the log.
     """
     demand_id = submit(page, text)
     wait_for_type(page, "towow.demand.understood")
     wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     assert shown(page) == stored(server, demand_id)
     assert page.locator('.event[data-type="towow.demand.understood"] .chip').count() >= 1
     assert page.locator(".candidate").count() >= 1
-    expect(page.locator(f'[data-demand="{demand_id}"] .badge')).to_have_text("Agents matched")
+    expect(page.locator(f'[data-demand="{demand_id}"] .badge')).to_have_text("Collecting offers")
     expect(page.locator("#raw-input")).to_have_value("")
 
 
@@ -137,7 +167,7 @@ def test_every_acknowledged_event_is_shown_once_in_order_over_kills_of_the_serve
     """
     complaints.expects_network_errors = True
     demand_id = submit(page, CHINESE)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     page.evaluate("window.isSamePage = true")
     publisher = Publisher(server, demand_id, 200)
     for acknowledged in (40, 80, 120):
@@ -165,7 +195,7 @@ def test_what_happened_while_the_server_was_away_is_caught_up(page: Page, server
     """
     complaints.expects_network_errors = True
     demand_id = submit(page, ENGLISH)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     server.stop()
     wait_for_state(page, "reconnecting")
     expect(page.locator("#notice-countdown")).to_contain_text("try in")
@@ -173,7 +203,7 @@ def test_what_happened_while_the_server_was_away_is_caught_up(page: Page, server
     for n in range(20):
         server.note(demand_id, n)
     wait_for_state(page, "connected")
-    wait_for_rows(page, 22)
+    wait_for_rows(page, BEGINNING + 20)
     assert shown(page) == stored(server, demand_id)
 
 
@@ -185,16 +215,16 @@ def test_offline_is_said_and_online_catches_up(
     """
     complaints.expects_network_errors = True
     demand_id = submit(page, ENGLISH)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     context.set_offline(True)
     wait_for_state(page, "offline")
     expect(page.locator("#notice")).to_be_visible()
     for n in range(5):
         server.note(demand_id, n)
-    assert len(shown(page)) == 2
+    assert len(shown(page)) == BEGINNING
     context.set_offline(False)
     wait_for_state(page, "connected")
-    wait_for_rows(page, 7)
+    wait_for_rows(page, BEGINNING + 5)
     assert shown(page) == stored(server, demand_id)
     expect(page.locator("#notice")).to_be_hidden()
 
@@ -207,7 +237,7 @@ def test_polling_brings_the_events_where_streams_do_not_get_through(
     """
     complaints.expects_network_errors = True
     demand_id = submit(page, ENGLISH)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     page.route("**/api/events/stream*", lambda route: route.abort())
     server.stop()
     server.start()
@@ -218,7 +248,7 @@ def test_polling_brings_the_events_where_streams_do_not_get_through(
     page.click("#reconnect")
     wait_for_state(page, "connected")
     server.note(demand_id, 2)
-    wait_for_rows(page, 4)
+    wait_for_rows(page, BEGINNING + 2)
     assert shown(page) == stored(server, demand_id)
 
 
@@ -228,7 +258,7 @@ def test_markup_in_a_demand_is_shown_as_text(page: Page, server: DemandServer) -
     """
     text = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'> venue & \"planning\" </li>"
     demand_id = submit(page, text)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     event = {"stream": f"demand:{demand_id}", "event_type": "note", "payload": {text: text, "list": [text]}}
     server.post("/api/events", event)
     wait_for_type(page, "note")
@@ -246,7 +276,7 @@ def test_a_demand_submitted_elsewhere_appears_by_itself(page: Page, server: Dema
     The list is live: a demand that came over HTTP shows up with its status.
     """
     demand_id = server.submit(ENGLISH)
-    expect(page.locator(f'[data-demand="{demand_id}"] .badge')).to_have_text("Agents matched")
+    expect(page.locator(f'[data-demand="{demand_id}"] .badge')).to_have_text("Collecting offers")
 
 
 def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: DemandServer) -> None:
@@ -260,13 +290,13 @@ def test_an_address_chooses_a_demand_with_its_whole_history(page: Page, server: 
     for first in range(0, 1200, 100):
         server.post("/api/events", {"events": notes[first : first + 100]})
     page.goto(f"{server.url}/#{demand_id}")
-    expect(page.locator("#timeline-count")).to_have_text("1,202 events")
+    expect(page.locator("#timeline-count")).to_have_text("1,203")
     assert shown(page) == stored(server, demand_id)[-1000:]
     page.click("#timeline-top button")
-    wait_for_rows(page, 1202)
+    wait_for_rows(page, BEGINNING + 1200)
     seqs = [seq for seq, _ in shown(page)]
     assert seqs == sorted(set(seqs))
-    assert len(seqs) == 1202
+    assert len(seqs) == BEGINNING + 1200
     page.evaluate("location.hash = ''")
     expect(page.locator(".welcome")).to_be_visible()
 
@@ -285,13 +315,13 @@ def test_the_next_visit_marks_what_is_new(page: Page, server: DemandServer) -> N
     Events since the last visit are marked in the list and divided off in the timeline.
     """
     demand_id = submit(page, ENGLISH)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     page.goto("about:blank")
     server.note(demand_id, 1)
     page.goto(server.url)
     expect(page.locator("#since-visit")).to_have_text("1 demand has news since your last visit")
     page.click(f'[data-demand="{demand_id}"] a')
-    wait_for_rows(page, 3)
+    wait_for_rows(page, BEGINNING + 1)
     expect(page.locator("#since-visit")).to_be_empty()
     expect(page.locator(".divider + .event")).to_have_attribute("data-type", "note")
 
@@ -342,9 +372,9 @@ def test_the_focus_stays_on_a_demand_that_changes(page: Page) -> None:
     Whoever walks the list by keyboard is not thrown out of it when a row is drawn anew.
     """
     demand_id = submit(page, ENGLISH)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     submit(page, CHINESE)
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     row = page.locator(f'li[data-demand="{demand_id}"]')
     row.locator("a").focus()
     page.keyboard.press("Enter")
@@ -440,7 +470,7 @@ def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: D
 
     assert_fits()
     demand_id = submit(page, f"venue {wide} 场地")
-    wait_for_type(page, "towow.filter.completed")
+    wait_for_type(page, "towow.demand.broadcast")
     event = {
         "stream": f"demand:{demand_id}",
         "event_type": "n" * 128,
@@ -448,7 +478,7 @@ def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: D
         "source": "s" * 256,
     }
     server.post("/api/events", event)
-    wait_for_rows(page, 3)
+    wait_for_rows(page, BEGINNING + 1)
     page.locator(".json summary").last.click()
     page.locator("details.sql summary").click()
     assert_fits()

@@ -8,7 +8,9 @@ import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { element, fill, icon, isSafeLink, reconcile, refill } from "../../server/static/js/html.js";
-import { renderPayload, textOf } from "../../server/static/js/views/payload.js";
+import { renderPayload } from "../../server/static/js/views/payload.js";
+import { textOf } from "../../server/static/js/views/pieces.js";
+import { CHANGES } from "../../server/static/js/negotiation-events.js";
 import { Translator } from "../../server/static/js/i18n.js";
 import { event } from "./support.mjs";
 
@@ -65,6 +67,10 @@ class FakeNode {
 
   addEventListener(name, listener) {
     this.listeners[name] = listener;
+  }
+
+  get classList() {
+    return { add: () => {}, toggle: () => true };
   }
 
   get textContent() {
@@ -215,15 +221,22 @@ describe("payloads", () => {
     assert.match(render("towow.negotiation.failed", { reason: "other", message: "because" }).textContent, /because/);
   });
 
+  test("an offer is a sentence and its text", () => {
+    const offer = { content: "A loft.", terms: { price: 3, currency: "EUR" } };
+    const { textContent } = render("towow.offer.submitted", { demand_id: "d-1", agent_id: "bob", name: "Bob", offer });
+    assert.equal(textContent, "Bob offers for €3A loft.");
+  });
+
   test("other events are names and values, without the ids that every row has", () => {
-    const { textContent } = render("towow.offer.submitted", { demand_id: "d-1", channel_id: "c", agent_id: "bob", offer: { price: 3 } });
+    const { textContent } = render("note", { demand_id: "d-1", channel_id: "c", agent_id: "bob", offer: { price: 3 } });
     assert.equal(textContent, 'agent_idboboffer{"price":3}');
   });
 
-  for (const type of ["towow.demand.understood", "towow.filter.completed", "towow.negotiation.failed", "note", "toString", "__proto__"]) {
+  const types = [...Object.keys(CHANGES), "note", "toString", "__proto__"];
+  for (const type of types) {
     test(`${type} with hostile or broken payloads makes text only`, () => {
       for (const value of [evil, null, 7, [], [null], [evil], {}, { [evil]: evil }, [{ name: evil, reason: [evil], score: "NaN" }], true]) {
-        const names = ["surface_demand", "raw_input", "capabilities", "confidence", "candidates", "reason", "message", evil];
+        const names = ["surface_demand", "raw_input", "capabilities", "confidence", "candidates", "reason", "message", "offer", "proposal", "decision", "outcome", "summary", evil];
         const node = render(type, Object.fromEntries(names.map((name) => [name, value])));
         assert.ok(!node.tags.includes("img") && !node.tags.includes("script"));
       }

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 
 import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translator } from "../../server/static/js/i18n.js";
 import { EXAMPLES } from "../../server/static/js/strings.js";
+import { timeLeft } from "../../server/static/js/views/countdown.js";
 import { FakeStorage } from "./support.mjs";
 
 const STATIC = fileURLToPath(new URL("../../server/static/", import.meta.url));
@@ -17,6 +18,7 @@ const EVENT_TYPES = [
   "towow.filter.completed",
   "towow.demand.broadcast",
   "towow.offer.submitted",
+  "towow.offer.declined",
   "towow.proposal.distributed",
   "towow.proposal.feedback",
   "towow.proposal.finalized",
@@ -61,7 +63,8 @@ describe("the texts", () => {
     const used = [...text.matchAll(/(?:t\.text\(|data-text=|data-placeholder=|data-label=)"([\w.]+)"/g)].map((match) => match[1]);
     assert.ok(used.length > 40);
     for (const key of used) assert.ok(Object.hasOwn(STRINGS.en, key), key);
-    const computed = /^(event|phase|status|connection|payload\.(confidence|reason)|welcome\.step|theme)\./;
+    const computed =
+      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
     for (const key of Object.keys(STRINGS.en)) {
       const base = key.replace(/\.(one|other)$/, "");
       assert.ok(computed.test(key) || text.includes(`"${base}"`), `${key} is not used`);
@@ -122,10 +125,10 @@ describe("writing", () => {
   });
 
   test("counts have a singular in English and group separators", () => {
-    assert.equal(en.count("timeline.events", 1), "1 event");
-    assert.equal(en.count("timeline.events", 0), "0 events");
-    assert.equal(en.count("timeline.events", 12_345), "12,345 events");
-    assert.equal(zh.count("timeline.events", 2), "2 个事件");
+    assert.equal(en.count("agents.count", 1), "1 agent");
+    assert.equal(en.count("agents.count", 0), "0 agents");
+    assert.equal(en.count("agents.count", 12_345), "12,345 agents");
+    assert.equal(zh.count("agents.count", 2), "2 个智能体");
   });
 
   test("times are told in words when they are near", () => {
@@ -140,6 +143,31 @@ describe("writing", () => {
 
   test("spans pick a unit", () => {
     assert.deepEqual([12, 3400, 300_000, 7_200_000].map((span) => en.span(span)), ["12 ms", "3.4 s", "5 min", "2 h"]);
+  });
+
+  test("money is written with its currency; a currency that is none stands behind the number, cut", () => {
+    assert.equal(en.money(1500, "EUR"), "€1,500");
+    assert.equal(en.money(0.5, "USD"), "US$0.5");
+    assert.equal(zh.money(3000, "CNY"), "¥3,000");
+    assert.equal(en.money(12, ""), "12");
+    assert.equal(en.money(12, "<b>".repeat(100)), "12 <b><b><b><b>");
+    assert.equal(en.money(-1e15, "eur"), "-1,000,000,000,000,000 eur");
+  });
+
+  test("a day has its weekday in every zone, and what is no day is given back", () => {
+    assert.equal(en.day("2026-11-27"), "Fri, 27 Nov 2026");
+    assert.match(zh.day("2026-11-27"), /周五/);
+    for (const text of ["", "soon", "2026-13-45", "2026-11-27T00:00"]) assert.equal(en.day(text), text);
+  });
+
+  test("names are one enumeration", () => {
+    assert.equal(en.list(["A", "B", "C"]), "A, B and C");
+    assert.equal(zh.list(["甲", "乙"]), "甲和乙");
+    assert.equal(en.list([]), "");
+  });
+
+  test("a countdown is told in the unit that people count in", () => {
+    assert.deepEqual([1, 59, 60, 125, 7200].map((seconds) => timeLeft(seconds, en)), ["1 s", "59 s", "1:00 min", "2:05 min", "2 h"]);
   });
 
   test("a time that is no time is shown as it came", () => {

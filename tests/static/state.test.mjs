@@ -121,6 +121,8 @@ describe("the list", () => {
     ["towow.filter.completed", "processing", "filtered"],
     ["towow.proposal.finalized", "finalized", "finalized"],
     ["towow.negotiation.failed", "failed", "failed"],
+    ["towow.negotiation.cancelled", "cancelled", "cancelled"],
+    ["towow.proposal.distributed", "processing", "understood"],
     ["note", "processing", "understood"],
   ]) {
     test(`${type} makes a demand ${status} in phase ${phase}`, () => {
@@ -151,10 +153,39 @@ describe("the list", () => {
     assert.equal(state.oldestSeq, 9);
   });
 
-  test("the round of an event is taken over when it is a number", () => {
-    const base = run(EMPTY, snapshot([demand("d-1", 3)]));
-    assert.equal(reduce(base, live(11, "d-1", "note", { round: 2 })).demands["d-1"].current_round, 2);
-    assert.equal(reduce(base, live(11, "d-1", "note", { round: "<b>" })).demands["d-1"].current_round, 1);
+  test("a live negotiation goes through its phases, and the round is that of the proposal", () => {
+    const steps = [
+      ["towow.filter.completed", "filtered"],
+      ["towow.demand.broadcast", "collecting_offers"],
+      ["towow.offer.submitted", "collecting_offers"],
+      ["towow.gap.identified", "filling_gaps", { round: 7 }],
+      ["towow.subnet.triggered", "filling_gaps"],
+      ["towow.proposal.distributed", "proposing", { round: 2 }],
+      ["towow.proposal.feedback", "proposing", { round: 9 }],
+      ["towow.proposal.distributed", "proposing", { round: "<b>" }],
+    ];
+    let state = run(EMPTY, snapshot([demand("d-1", 3)]));
+    steps.forEach(([type, phase, payload], i) => {
+      state = reduce(state, live(20 + i, "d-1", type, payload));
+      assert.equal(state.demands["d-1"].phase, phase, type);
+    });
+    assert.equal(state.demands["d-1"].current_round, 2);
+  });
+
+  test("a sub-negotiation is known, but not listed", () => {
+    const child = demand("d-1.1", 5, { parent_demand_id: "d-1" });
+    const state = run(EMPTY, snapshot([demand("d-1", 3)]), { type: "demand", demand: child });
+    assert.deepEqual(state.order, ["d-1"]);
+    assert.equal(state.demands["d-1.1"].last_seq, 5);
+    const born = reduce(state, live(11, "d-1.2", "towow.demand.understood", { surface_demand: "x", parent_demand_id: "d-1" }));
+    assert.deepEqual(born.order, ["d-1"]);
+    assert.equal(born.demands["d-1.2"].parent_demand_id, "d-1");
+  });
+
+  test("those that a chosen sub-negotiation belongs to outlive the snapshot", () => {
+    const chain = [demand("d-1.1.1", 5, { parent_demand_id: "d-1.1" }), demand("d-1.1", 4, { parent_demand_id: "d-1" }), demand("d-1", 3), demand("d-2", 2)];
+    const known = run(EMPTY, choose("d-1.1.1"), ...chain.map((each) => ({ type: "demand", demand: each })));
+    assert.deepEqual(Object.keys(reduce(known, snapshot([])).demands).sort(), ["d-1", "d-1.1", "d-1.1.1"]);
   });
 
   test("events of other kinds of streams change nothing", () => {
@@ -167,6 +198,57 @@ describe("the list", () => {
     assert.equal(failed.status, "failed");
     assert.equal(reduce(failed, snapshot([])).status, "ready");
     assert.equal(reduce(failed, snapshot([])).error, "");
+  });
+});
+
+describe("branches", () => {
+  const branch = (id) => ({ type: "branch", id });
+
+  test("a branch takes its own pages and live events, in any order, each once", () => {
+    const state = run(EMPTY, choose("d-1"), branch("d-1.1"), live(9, "d-1.1"), history([3, 9], false, "d-1.1"), history([10], true, "d-1.1"), live(4));
+    assert.deepEqual(seqs(state.branches["d-1.1"].events), [3, 9, 10]);
+    assert.equal(state.branches["d-1.1"].history, "ready");
+    assert.deepEqual(seqs(state.timeline.events), [4]);
+  });
+
+  test("a failed branch says so, and the chosen history does not", () => {
+    const failed = { type: "history_failed", id: "d-1.1", error: "no", isMissing: false };
+    const state = run(EMPTY, choose("d-1"), branch("d-1.1"), failed);
+    assert.equal(state.branches["d-1.1"].error, "no");
+    assert.equal(state.timeline.history, "loading");
+  });
+
+  test("opening one twice changes nothing, nor does opening the chosen one, nor any without a choice", () => {
+    const state = run(EMPTY, choose("d-1"), branch("d-1.1"));
+    assert.equal(reduce(state, branch("d-1.1")), state);
+    assert.equal(reduce(state, branch("d-1")), state);
+    assert.equal(reduce(EMPTY, branch("d-1")), EMPTY);
+  });
+
+  test("choosing a branch begins with what is known of it, and closes the others", () => {
+    const state = run(EMPTY, choose("d-1"), branch("d-1.1"), branch("d-1.2"), history([3], true, "d-1.1"), choose("d-1.1"));
+    assert.deepEqual(seqs(state.timeline.events), [3]);
+    assert.deepEqual(state.branches, {});
+  });
+
+  test("a reset closes them", () => {
+    const state = run(EMPTY, choose("d-1"), branch("d-1.1"), { ...snapshot([]), isReset: true });
+    assert.deepEqual(state.branches, {});
+  });
+});
+
+describe("the replay", () => {
+  const replay = (seq) => ({ type: "replay", seq });
+
+  test("new events do not move the position; another choice and a reset return to the newest", () => {
+    const state = run(EMPTY, choose("d-1"), history([1, 2, 3]), replay(2), live(4));
+    assert.equal(state.replaySeq, 2);
+    assert.deepEqual(seqs(state.timeline.events), [1, 2, 3, 4]);
+    assert.equal(reduce(state, choose("d-2")).replaySeq, null);
+    assert.equal(reduce(state, { ...snapshot([]), isReset: true }).replaySeq, null);
+    assert.equal(reduce(state, snapshot([])).replaySeq, 2);
+    assert.equal(reduce(state, replay(null)).replaySeq, null);
+    assert.equal(reduce(state, replay(2)), state);
   });
 });
 

@@ -1,5 +1,5 @@
 """
-The demands surface over HTTP, held to source 000: submit, look, follow, poll, agents, and going on after a restart.
+The demands surface over HTTP, held to source 000: submit, look, list, and going on after a restart.
 """
 
 import asyncio
@@ -8,92 +8,33 @@ import re
 
 import pytest
 
-from server.app import BUS, FOLLOWERS, LOG, PROJECTIONS, is_terminal, make_app
-from server.config import NegotiationSection, StreamSection
-from server.surfaces.demands import coordinator, matching, model, routes
+from server.app import LOG, PROJECTIONS, is_terminal, make_app
+from server.config import NegotiationSection
+from server.surfaces.demands import commands, coordinator, matching, model, routes, writing
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
+from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding import understand
+from tests.negotiations import (
+    ALICE,
+    BOB,
+    CHARLIE,
+    DEMAND,
+    FILTERED_TYPES,
+    follow,
+    get,
+    register,
+    submit,
+    until_filtered,
+)
 from tests.support import (
     assert_error,
     body,
     changed,
     open_log,
     publish,
-    raw_connection,
     read_frames,
-    read_head,
-    read_to_end,
-    request_bytes,
     until,
 )
-
-DEMAND = "想办一场 50 人的技术聚会，需要场地，找人做技术分享，还要有人帮忙活动策划"
-BOB = {"agent_id": "user_agent_bob", "name": "Bob", "capabilities": ["场地资源"], "description": ""}
-ALICE = {"agent_id": "user_agent_alice", "name": "Alice", "capabilities": ["技术分享"], "description": ""}
-CHARLIE = {"agent_id": "user_agent_charlie", "name": "Charlie", "capabilities": ["活动策划"], "description": ""}
-SSE_EVENT = ["event_id", "event_type", "timestamp", "payload", "seq", "revision", "source"]
-TYPES = (
-    "towow.demand.understood",
-    "towow.filter.completed",
-    "towow.demand.broadcast",
-    "towow.offer.submitted",
-    "towow.proposal.distributed",
-    "towow.proposal.feedback",
-    "towow.subnet.triggered",
-    "towow.subnet.completed",
-    "towow.gap.identified",
-    "towow.proposal.finalized",
-    "towow.negotiation.failed",
-)
-
-
-async def submit(client, raw_input=DEMAND, **fields):
-    """
-    Submit a demand; returns the answer's JSON.
-    """
-    answer = await client.post("/api/demand/submit", json={"raw_input": raw_input, **fields})
-    assert answer.status == 200, await answer.text()
-    return await answer.json()
-
-
-async def register(client, *agents):
-    """
-    Register agents.
-    """
-    for agent in agents:
-        answer = await client.post("/api/agents", json=agent)
-        assert answer.status == 201, await answer.text()
-
-
-async def get(client, path):
-    """
-    An answer's JSON, when it is 200.
-    """
-    answer = await client.get(path)
-    assert answer.status == 200, await answer.text()
-    return await answer.json()
-
-
-async def follow(client, demand_id, query="", **headers):
-    """
-    The events and control frames of a demand that ends: [(event name or None, id, data)].
-    """
-    async with client.get(f"/api/events/stream/{demand_id}?{query}", headers=headers) as response:
-        assert response.status == 200, await response.text()
-        frames = []
-        while not frames or frames[-1].event != "end":
-            frames += await read_frames(response, 1)
-        assert await read_to_end(response) == ""
-        return frames
-
-
-async def fail(client, demand_id):
-    """
-    End a demand from outside.
-    """
-    ended = body(f"demand:{demand_id}", event_type="towow.negotiation.failed", payload={"reason": "called_off"})
-    assert (await client.post("/api/events", json=ended)).status == 201
-
 
 # Submitting
 
@@ -113,6 +54,8 @@ async def test_a_submission_is_answered_with_its_ids_and_how_it_was_understood(c
             "confidence": "high",
             "capabilities": answer["understanding"]["capabilities"],
             "language": "zh",
+            "requirements": {"people": 50},
+            "written_by": "rules",
         },
         "seq": 1,
     }
@@ -131,9 +74,9 @@ async def test_the_flow_from_submission_to_candidates(client):
     demand_id = submitted["demand_id"]
     async with client.get(f"/api/events/stream/{demand_id}") as response:
         frames = []
-        while len([frame for frame in frames if frame.event is None]) < 2:
+        while len([frame for frame in frames if frame.event is None]) < 3:
             frames += await read_frames(response, 1)
-    understood, filtered = [frame for frame in frames if frame.event is None]
+    understood, filtered, invited = [frame for frame in frames if frame.event is None]
     assert understood.data["event_type"] == "towow.demand.understood"
     assert understood.data["payload"] == {
         "demand_id": demand_id,
@@ -141,6 +84,7 @@ async def test_the_flow_from_submission_to_candidates(client):
         **submitted["understanding"],
         "raw_input": DEMAND,
         "user_id": "anonymous",
+        "confirm": False,
     }
     assert filtered.data["event_type"] == "towow.filter.completed"
     payload = filtered.data["payload"]
@@ -153,7 +97,9 @@ async def test_the_flow_from_submission_to_candidates(client):
     )
     assert (understood.id, filtered.id) == (str(submitted["seq"]), str(filtered.data["seq"]))
     recent = await get(client, f"/api/events/recent/{demand_id}")
-    assert recent["events"] == [understood.data, filtered.data]
+    assert recent["events"] == [understood.data, filtered.data, invited.data]
+    assert invited.data["event_type"] == "towow.demand.broadcast"
+    assert invited.data["payload"]["agent_ids"] == [candidate["agent_id"] for candidate in payload["candidates"]]
 
 
 async def test_the_stream_that_is_open_sees_the_candidates_arrive(client):
@@ -192,15 +138,6 @@ async def test_a_newcomer_gets_candidates_from_the_sample_agents(aiohttp_client,
     agents = (await get(client, "/api/agents"))["agents"]
     assert "user_agent_bob" not in [agent["agent_id"] for agent in agents]
     assert len(agents) == len(SAMPLE_AGENTS) - 1
-
-
-async def until_filtered(client, demand_id):
-    """
-    Wait until the coordinator has been at work.
-    """
-    async with asyncio.timeout(5):
-        while (await get(client, f"/api/demand/{demand_id}/status"))["phase"] == "understood":
-            await asyncio.sleep(0)
 
 
 async def test_a_demand_that_nobody_can_serve_fails_and_its_stream_ends(client):
@@ -249,7 +186,7 @@ async def test_many_demands_at_once_are_all_filtered(client):
     for demand in demands:
         await until_filtered(client, demand["demand_id"])
         events = (await get(client, f"/api/events/recent/{demand['demand_id']}"))["events"]
-        assert [event["event_type"] for event in events] == ["towow.demand.understood", "towow.filter.completed"]
+        assert [event["event_type"] for event in events] == FILTERED_TYPES
 
 
 @pytest.mark.parametrize(
@@ -293,7 +230,7 @@ async def test_a_demand_is_kept_as_it_was_said(client, raw_input, kept):
     detail = await get(client, f"/api/demand/{demand_id}")
     assert detail["raw_input"] == kept
     assert detail["surface_demand"].strip()
-    assert detail["phase"] in ("filtered", "failed")
+    assert detail["phase"] in ("collecting_offers", "failed")
 
 
 BAD_SUBMISSIONS = [
@@ -355,7 +292,7 @@ async def test_an_unexpected_failure_does_not_tell_its_text(client, monkeypatch)
     def broken(raw_input):
         raise RuntimeError("swordfish")
 
-    monkeypatch.setattr(routes, "understand", broken)
+    monkeypatch.setattr(writing, "understand", broken)
     answer = await client.post("/api/demand/submit", json={"raw_input": DEMAND})
     await assert_error(answer, "internal", status=500)
     assert "swordfish" not in await answer.text()
@@ -366,7 +303,7 @@ async def test_an_id_that_is_taken_is_drawn_again(client, monkeypatch):
     Item 61: 32 bits collide; nobody's demand is mixed with another's.
     """
     drawn = iter(["d-00000001", "d-00000001", "d-00000001", "d-00000002"])
-    monkeypatch.setattr(model, "new_demand_id", lambda: next(drawn))
+    monkeypatch.setattr(routes, "new_demand_id", lambda: next(drawn))
     assert (await submit(client, "first"))["demand_id"] == "d-00000001"
     assert (await submit(client, "second"))["demand_id"] == "d-00000002"
     assert (await get(client, "/api/demand/d-00000001"))["raw_input"] == "first"
@@ -377,7 +314,7 @@ async def test_an_id_that_is_always_taken_is_an_error_and_not_a_loop(client, mon
     """
     Something is wrong with the generator then; the client is told and nothing is overwritten.
     """
-    monkeypatch.setattr(model, "new_demand_id", lambda: "d-00000001")
+    monkeypatch.setattr(routes, "new_demand_id", lambda: "d-00000001")
     await submit(client, "first")
     answer = await client.post("/api/demand/submit", json={"raw_input": "second"})
     await assert_error(answer, "revision_mismatch", status=412)
@@ -397,16 +334,16 @@ async def test_a_demand_is_what_its_events_say(client):
     events = (await get(client, f"/api/events/recent/{demand_id}"))["events"]
     detail = await get(client, f"/api/demand/{demand_id}")
     assert detail["created_at"] == events[0]["timestamp"]
-    assert detail["updated_at"] == events[1]["timestamp"]
-    assert (detail["created_seq"], detail["last_seq"]) == (events[0]["seq"], events[1]["seq"])
+    assert detail["updated_at"] == events[2]["timestamp"]
+    assert (detail["created_seq"], detail["last_seq"]) == (events[0]["seq"], events[2]["seq"])
     assert detail["candidates"] == events[1]["payload"]["candidates"]
     assert detail["understanding"]["capabilities"] == events[0]["payload"]["capabilities"]
-    assert (detail["status"], detail["phase"], detail["user_id"]) == ("processing", "filtered", "u-1")
+    assert (detail["status"], detail["phase"], detail["user_id"]) == ("processing", "collecting_offers", "u-1")
     assert await get(client, f"/api/demand/{demand_id}/status") == {
         "demand_id": demand_id,
         "status": "processing",
         "current_round": 1,
-        "phase": "filtered",
+        "phase": "collecting_offers",
         "last_seq": detail["last_seq"],
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", detail["created_at"])
@@ -477,426 +414,6 @@ async def test_a_malformed_list_is_400(client, query):
     await assert_error(await client.get(f"/api/demand?{query}"), "invalid_request", status=400, field=query.partition("=")[0])
 
 
-# Following
-
-
-async def test_live_and_history_have_one_shape(client):
-    """
-    Items 26, 46: what was seen live, what is replayed and what is polled are equal, field by field.
-    """
-    demand_id = "d-00000001"
-    stream = f"demand:{demand_id}"
-    await publish(client, 1, stream=stream)
-    async with client.get(f"/api/events/stream/{demand_id}?start=live") as response:
-        await read_frames(response, 1)
-        for n, event_type in enumerate(TYPES[1:9]):
-            await client.post(
-                "/api/events", json=body(stream, n, event_type=event_type, payload={"n": n, "text": "场地\u2028"})
-            )
-        live = [frame.data for frame in await read_frames(response, 8)]
-    async with client.get(f"/api/events/stream/{demand_id}?since_seq=1") as response:
-        replayed = [frame.data for frame in await read_frames(response, 8)]
-    polled = (await get(client, f"/api/events/recent/{demand_id}?after=1"))["events"]
-    assert live == replayed == polled
-    for event in live:
-        assert list(event) == SSE_EVENT
-        assert event["payload"]["demand_id"] == demand_id
-        assert event["payload"]["channel_id"] == "collab-00000001"
-
-
-async def test_a_frame_is_an_unnamed_data_line_with_the_seq_as_its_id(client):
-    """
-    Item 9: `data: {json}`, one event per frame, no `event:` field.
-    """
-    await publish(client, 1, stream="demand:x")
-    async with raw_connection(client, request_bytes("GET", "/api/events/stream/x")) as (reader, _):
-        _, headers = await read_head(reader)
-        block = await reader.readuntil(b"}\n\n")
-    assert re.fullmatch(rb'[0-9a-f]+\r\nretry: \d+\nid: 1\ndata: \{"event_id":.*\}\n\n', block)
-    assert headers["content-type"] == "text/event-stream"
-    assert headers["cache-control"].startswith("no-cache")
-    assert headers["x-accel-buffering"] == "no"
-
-
-def test_the_heartbeat_is_every_five_seconds_by_default():
-    """
-    Items 10, 57: the acceptance figure; the frame is pinned in test_sse.py.
-    """
-    assert StreamSection().demand_keepalive_seconds == 5.0
-
-
-async def test_a_demand_is_followed_with_heartbeats(aiohttp_client, config):
-    """
-    Item 72: silence is filled, and events still arrive after it.
-    """
-    client = await aiohttp_client(make_app(config))
-    await publish(client, 1, stream="demand:x")
-    async with client.get("/api/events/stream/x") as response:
-        frames = await read_frames(response, 4, comments=True)
-        assert [frame.comment for frame in frames] == [None, None, "heartbeat", "heartbeat"]
-        await publish(client, 1, stream="demand:x", start=1)
-        while frames[-1].comment is not None or frames[-1].id != "2":
-            frames += await read_frames(response, 1, comments=True)
-
-
-@pytest.mark.parametrize("name", ["last_event_id", "since_seq", "after", "Last-Event-ID"])
-async def test_a_reconnect_gets_exactly_the_rest_however_much_it_is(client, name):
-    """
-    Scenario 2, items 7, 67: everything after the cursor once, without source 000's limit of 50, then live.
-    """
-    await publish(client, 5, stream="demand:x")
-    async with client.get("/api/events/stream/x") as response:
-        last = (await read_frames(response, 5))[-1]
-    await publish(client, 120, stream="demand:x", start=5)
-    cursor = last.data["event_id"] if name != "since_seq" else last.id
-    headers = {name: cursor} if name == "Last-Event-ID" else {}
-    query = "" if headers else f"?{name}={cursor}"
-    async with client.get(f"/api/events/stream/x{query}", headers=headers) as response:
-        frames = await read_frames(response, 121)
-        assert [int(frame.id) for frame in frames[:-1]] == list(range(6, 126))
-        assert frames[-1].data["replayed"] == 120
-        await publish(client, 1, stream="demand:x")
-        assert [int(frame.id) for frame in await read_frames(response, 1)] == [126]
-
-
-async def test_demands_whose_ids_share_their_beginning_do_not_see_each_other(client):
-    """
-    Scenario 3, item 12: exact names only; source 000 compared substrings.
-    """
-    ids = ("d-12345678", "d-123456789", "d-1234567", "d-12345678x", "12345678")
-    for n in range(20):
-        await publish(client, 1, stream=f"demand:{ids[n % 5]}", start=n)
-    for index, demand_id in enumerate(ids):
-        own = list(range(index + 1, 21, 5))
-        recent = await get(client, f"/api/events/recent/{demand_id}")
-        assert [event["seq"] for event in recent["events"]] == own
-        async with client.get(f"/api/events/stream/{demand_id}") as response:
-            frames = await read_frames(response, 5)
-            assert [int(frame.id) for frame in frames[:-1]] == own
-
-
-async def test_an_event_that_only_names_another_demand_stays_in_its_own_stream(client):
-    """
-    The payload of one demand cannot put an event into another's history.
-    """
-    await publish(client, 1, stream="demand:a")
-    await client.post("/api/events", json=body("demand:b") | {"payload": {"demand_id": "a", "channel_id": "collab-a"}})
-    assert len((await get(client, "/api/events/recent/a"))["events"]) == 1
-    [event] = (await get(client, "/api/events/recent/b"))["events"]
-    assert event["payload"] == {"demand_id": "a", "channel_id": "collab-a"}
-
-
-async def test_a_demand_that_ends_while_it_is_watched_ends_the_stream(client):
-    """
-    The terminal event, `end`, a clean close; then 204 for every form of the cursor (scenario 8).
-    """
-    await register(client, BOB)
-    demand_id = (await submit(client))["demand_id"]
-    await until_filtered(client, demand_id)
-    watching = asyncio.create_task(follow(client, demand_id))
-    await until(lambda: client.app[LOG].hub.follower_count == 1)
-    await fail(client, demand_id)
-    frames = await watching
-    assert [frame.event for frame in frames] == [None, None, "ready", None, "end"]
-    last = frames[3]
-    assert last.data["event_type"] == "towow.negotiation.failed"
-    assert frames[4].data == {"reason": "towow.negotiation.failed", "last_seq": int(last.id)}
-    for query in (f"since_seq={last.id}", f"last_event_id={last.data['event_id']}"):
-        assert (await client.get(f"/api/events/stream/{demand_id}?{query}")).status == 204
-    await until(lambda: client.app[LOG].hub.follower_count == 0)
-
-
-async def test_a_demand_may_be_awaited_before_it_exists(client):
-    """
-    `allow_pending=1` for who knows the id first.
-    """
-    async with client.get("/api/events/stream/x?allow_pending=1") as response:
-        await read_frames(response, 1)
-        await publish(client, 1, stream="demand:x")
-        assert (await read_frames(response, 1))[0].id == "1"
-
-
-async def test_fifty_clients_that_vanish_are_gone_at_once(client):
-    """
-    Scenario 7, items 13, 73: subscribers return to 0, without waiting for a write.
-    """
-    await publish(client, 1, stream="demand:x")
-    writers = []
-    for _ in range(50):
-        _, writer = await asyncio.open_connection(client.host, client.port)
-        writer.write(request_bytes("GET", "/api/events/stream/x"))
-        writers.append(writer)
-    await until(lambda: client.app[LOG].hub.follower_count == 50)
-    assert (await get(client, "/api/events/health"))["subscribers"] == 50
-    for writer in writers:
-        writer.transport.abort()
-    await until(lambda: len(client.app[FOLLOWERS]) == 0, timeout=1.0)
-    assert await get(client, "/api/events/health") == {"status": "healthy", "subscribers": 0, "events_in_memory": 1}
-
-
-async def test_the_health_of_events_has_real_figures(client):
-    """
-    Item 18: open streams, and events in the shared tail.
-    """
-    assert await get(client, "/api/events/health") == {"status": "healthy", "subscribers": 0, "events_in_memory": 0}
-    await publish(client, 3, stream="demand:x")
-    async with client.get("/api/events/stream/x") as response:
-        await read_frames(response, 4)
-        assert await get(client, "/api/events/health") == {"status": "healthy", "subscribers": 1, "events_in_memory": 3}
-
-
-# Polling
-
-
-async def test_recent_pages_forward_without_a_gap_or_an_empty_page(client):
-    """
-    Scenario 4, items 14 to 17, 68: seven events by three are 3, 3, 1, and `has_more` says so exactly.
-    """
-    receipts = await publish(client, 7, stream="demand:x")
-    await publish(client, 3, stream="demand:y")
-    pages, after = [], 0
-    while True:
-        page = await get(client, f"/api/events/recent/x?count=3&after={after}")
-        pages.append((page["count"], page["has_more"], [event["seq"] for event in page["events"]]))
-        after = page["events"][-1]["event_id"]
-        if not page["has_more"]:
-            break
-    assert pages == [(3, True, [1, 2, 3]), (3, True, [4, 5, 6]), (1, False, [7])]
-    assert (page["next_since_seq"], page["head_seq"], page["epoch"]) == (10, 10, client.app[LOG].epoch)
-    rest = await get(client, f"/api/events/recent/x?count=3&after={receipts[3]['event_id']}")
-    assert (rest["count"], rest["has_more"]) == (3, False)
-
-
-async def test_recent_without_a_cursor_is_the_newest_in_chronological_order(client):
-    """
-    Item 16: 50 by default, at most 200.
-    """
-    await publish(client, 230, stream="demand:x")
-    recent = await get(client, "/api/events/recent/x")
-    assert [event["seq"] for event in recent["events"]] == list(range(181, 231))
-    assert (recent["count"], recent["has_more"]) == (50, False)
-    recent = await get(client, "/api/events/recent/x?count=200")
-    assert [event["seq"] for event in recent["events"]] == list(range(31, 231))
-    assert [event["seq"] for event in (await get(client, "/api/events/recent/x?count=1"))["events"]] == [230]
-
-
-@pytest.mark.parametrize("count", ["0", "201", "-1", "x", "", "1.0", "1_0", "%D9%A3", "%201", "3&count=3"])
-async def test_a_count_out_of_bounds_is_400(client, count):
-    """
-    Item 15: 1 to 200.
-    """
-    await publish(client, 1, stream="demand:x")
-    answer = await client.get(f"/api/events/recent/x?count={count}")
-    await assert_error(answer, "invalid_request", status=400, field="count")
-
-
-async def test_recent_after_something_unknown_is_410(client):
-    """
-    Never an empty page that looks like the end.
-    """
-    await publish(client, 2, stream="demand:x")
-    for query, reason in (
-        ("after=evt-lost", "unknown_event_id"),
-        ("after=99", "past_head"),
-        ("after=1&epoch=e", "other_epoch"),
-    ):
-        error = await assert_error(await client.get(f"/api/events/recent/x?{query}"), "gone", status=410)
-        assert (error["reason"], error["oldest_seq"], error["head_seq"]) == (reason, 1, 2)
-
-
-async def test_polling_sees_what_streaming_sees(client):
-    """
-    AC8: the fallback gives the same events in the same order, one page after the other.
-    """
-    await register(client, BOB)
-    demand_id = (await submit(client))["demand_id"]
-    await until_filtered(client, demand_id)
-    await fail(client, demand_id)
-    streamed = [frame.data for frame in await follow(client, demand_id) if frame.event is None]
-    polled, cursor = [], 0
-    while True:
-        page = await get(client, f"/api/events/recent/{demand_id}?count=1&after={cursor}")
-        polled += page["events"]
-        cursor = page["next_since_seq"]
-        if not page["has_more"]:
-            break
-    assert polled == streamed
-    assert len(polled) == 3
-
-
-# The bus
-
-
-async def test_handlers_of_the_bus_see_an_event_once_each_and_it_is_stored_once(client):
-    """
-    Scenario 6, items 3, 38, 54: `towow.*` and single types together; one row, one frame.
-    """
-    seen = []
-    bus = client.app[BUS]
-    bus.subscribe("towow.*", lambda event: seen.append(("towow.*", event.seq)))
-    stops = [bus.subscribe(name, lambda event, name=name: seen.append((name, event.seq))) for name in TYPES]
-    async with client.get("/api/events/stream?stream=task:x&allow_pending=1") as response:
-        await read_frames(response, 1)
-        for n, name in enumerate(TYPES):
-            await client.post("/api/events", json=body("task:x", n, event_type=name))
-        frames = await read_frames(response, 11)
-    single = [(name, n) for n, name in enumerate(TYPES, start=1)]
-    await until(lambda: len(seen) == 22)
-    assert sorted(seen) == sorted(single + [("towow.*", seq) for _, seq in single])
-    assert [(frame.data["event_type"], int(frame.id)) for frame in frames] == single
-    assert client.app[LOG].head_seq == 11
-    for stop in stops:
-        stop()
-    await publish(client, 1, stream="task:x")
-    await client.post("/api/events", json=body("task:x", event_type=TYPES[0]))
-    await until(lambda: len(seen) == 23)
-    assert seen[-1] == ("towow.*", 13)
-
-
-async def test_a_handler_that_fails_or_is_slow_hurts_nobody(client):
-    """
-    It is logged, gets the next event, and other subscriptions and publishers do not wait for it.
-    """
-    bus, seen, slow = client.app[BUS], [], []
-    gate = asyncio.Event()
-
-    def failing(event):
-        seen.append(event.seq)
-        raise ValueError("a fault of the handler")
-
-    async def waiting(event):
-        await gate.wait()
-        slow.append(event.seq)
-
-    bus.subscribe("note", failing)
-    bus.subscribe("*", waiting)
-    await publish(client, 3)
-    await until(lambda: seen == [1, 2, 3])
-    assert slow == []
-    gate.set()
-    await until(lambda: slow == [1, 2, 3])
-
-
-# Agents
-
-
-async def test_an_agent_is_registered_listed_looked_at_replaced_and_removed(client):
-    """
-    Its life in events of its own stream; the answers say what the projection says.
-    """
-    answer = await client.post(
-        "/api/agents", json={"agent_id": "lin", "name": " Lin ", "capabilities": ["beekeeping", "beekeeping", "蜂蜜"]}
-    )
-    assert answer.status == 201
-    created = await answer.json()
-    assert created.pop("seq") == 1
-    expected = {
-        "agent_id": "lin",
-        "name": "Lin",
-        "capabilities": ["beekeeping", "蜂蜜"],
-        "description": "",
-        "sample": False,
-        "registered_at": created["registered_at"],
-    }
-    assert created == expected
-    one = await get(client, "/api/agents/lin")
-    assert expected.items() <= one.items()
-    listed = await get(client, "/api/agents")
-    assert (listed["agents"], listed["head_seq"]) == ([one], 1)
-    again = await client.post("/api/agents", json={"agent_id": "lin", "name": "Lin", "capabilities": ["beekeeping", "蜂蜜"]})
-    assert again.status == 200
-    assert client.app[LOG].head_seq == 1
-    changed_agent = await client.post("/api/agents", json={"agent_id": "lin", "name": "Lin", "capabilities": ["honey"]})
-    assert changed_agent.status == 201
-    assert (await get(client, "/api/agents/lin"))["capabilities"] == ["honey"]
-    removed = await client.delete("/api/agents/lin")
-    assert await removed.json() == {"agent_id": "lin", "removed": True, "seq": 3}
-    await assert_error(await client.get("/api/agents/lin"), "not_found", status=404, field="agent_id")
-    await assert_error(await client.delete("/api/agents/lin"), "not_found", status=404, field="agent_id")
-    assert (await get(client, "/api/agents"))["agents"] == []
-    history = await get(client, "/api/events?stream=agent:lin&since_seq=0")
-    assert [event["event_type"] for event in history["events"]] == ["agent.registered", "agent.registered", "agent.removed"]
-
-
-AGENT = {"agent_id": "lin", "name": "Lin", "capabilities": ["beekeeping"]}
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        pytest.param({"agent_id": None}, "agent_id", id="no id"),
-        pytest.param({"agent_id": ""}, "agent_id", id="empty id"),
-        pytest.param({"agent_id": "a b"}, "agent_id", id="blank in the id"),
-        pytest.param({"agent_id": "a:b"}, "agent_id", id="colon in the id"),
-        pytest.param({"agent_id": "a\nb"}, "agent_id", id="newline in the id"),
-        pytest.param({"agent_id": "林"}, "agent_id", id="Chinese id"),
-        pytest.param({"agent_id": "x" * 123}, "agent_id", id="long id"),
-        pytest.param({"agent_id": 7}, "agent_id", id="a number for an id"),
-        pytest.param({"name": ""}, "name", id="empty name"),
-        pytest.param({"name": " "}, "name", id="blank name"),
-        pytest.param({"name": "a\nb"}, "name", id="newline in the name"),
-        pytest.param({"name": "x" * 201}, "name", id="long name"),
-        pytest.param({"capabilities": []}, "capabilities", id="no capability"),
-        pytest.param({"capabilities": "venue"}, "capabilities", id="a text for capabilities"),
-        pytest.param({"capabilities": [""]}, "capabilities.0", id="an empty capability"),
-        pytest.param({"capabilities": ["a", "x" * 201]}, "capabilities.1", id="a long capability"),
-        pytest.param({"capabilities": ["a\x00"]}, "capabilities.0", id="NUL in a capability"),
-        pytest.param({"capabilities": ["a"] * 51}, "capabilities", id="too many capabilities"),
-        pytest.param({"capabilities": [7]}, "capabilities[0]", id="a number for a capability"),
-        pytest.param({"description": "x" * 2_001}, "description", id="long description"),
-        pytest.param({"description": None}, "description", id="null for a description"),
-        pytest.param({"sample": True}, "sample", id="an unknown field"),
-    ],
-)
-async def test_a_bad_agent_is_refused_and_nothing_is_stored(client, changes, field):
-    """
-    With the field at fault.
-    """
-    given = AGENT | changes
-    if changes.get("agent_id", "") is None:
-        del given["agent_id"]
-    await assert_error(await client.post("/api/agents", json=given), "invalid_body", status=422, field=field)
-    assert client.app[LOG].head_seq == 0
-
-
-@pytest.mark.parametrize("agent_id", ["%20", "%00", "a%0Ab", "x" * 129, "%E6%9E%97"])
-async def test_a_malformed_agent_id_is_400(client, agent_id):
-    """
-    In the path it is a request that cannot be read.
-    """
-    for method in (client.get, client.delete):
-        await assert_error(await method(f"/api/agents/{agent_id}"), "invalid_request", status=400, field="agent_id")
-
-
-async def test_a_custom_agent_is_found_by_what_it_offers_until_it_is_removed(client):
-    """
-    Also by words that no lexicon knows, in either language; a removed one is found no more.
-    """
-    await register(client, AGENT, AGENT | {"agent_id": "mei", "name": "梅", "capabilities": ["古琴演奏"]})
-    for demand, agent_id in (("I need somebody for beekeeping", "lin"), ("想请人来古琴演奏", "mei")):
-        demand_id = (await submit(client, demand))["demand_id"]
-        await until_filtered(client, demand_id)
-        candidates = (await get(client, f"/api/demand/{demand_id}"))["candidates"]
-        assert [candidate["agent_id"] for candidate in candidates] == [agent_id]
-        assert candidates[0]["reason"]
-    assert (await client.delete("/api/agents/lin")).status == 200
-    demand_id = (await submit(client, "I need somebody for beekeeping"))["demand_id"]
-    await until_filtered(client, demand_id)
-    assert (await get(client, f"/api/demand/{demand_id}"))["status"] == "failed"
-
-
-async def test_candidates_are_no_more_than_the_setting(aiohttp_client, quiet_config):
-    """
-    The best of them, best first.
-    """
-    client = await aiohttp_client(make_app(changed(quiet_config, "negotiation", max_candidates=2)))
-    await register(client, *(BOB | {"agent_id": f"bob_{n}"} for n in range(4)))
-    demand_id = (await submit(client, "需要场地"))["demand_id"]
-    await until_filtered(client, demand_id)
-    candidates = (await get(client, f"/api/demand/{demand_id}"))["candidates"]
-    assert [candidate["agent_id"] for candidate in candidates] == ["bob_0", "bob_1"]
-
-
 # Restarts
 
 
@@ -934,21 +451,21 @@ async def test_a_demand_that_was_left_unfiltered_is_taken_up_at_the_next_start(a
     Killed between the understanding and the candidates, the negotiation goes on where it was.
     """
     demand_id = "d-0000000a"
-    command = model.Submit(demand_id, DEMAND, "u-1", understand(DEMAND))
+    command = commands.Submit(DEMAND, "u-1", understand(DEMAND))
     agent = matching.validate_agent("user_agent_bob", "Bob", ["场地资源"])
     async with open_log(quiet_config, is_terminal=is_terminal, projections=PROJECTIONS) as log:
         await log.append([matching.agent_registered(agent)])
-        await log.append(model.decide(model.initial(demand_id), command))
+        await log.append(model.decide(initial(demand_id), command))
     client = await aiohttp_client(make_app(quiet_config))
     await until_filtered(client, demand_id)
     events = (await get(client, f"/api/events/recent/{demand_id}"))["events"]
-    assert [event["event_type"] for event in events] == ["towow.demand.understood", "towow.filter.completed"]
+    assert [event["event_type"] for event in events] == FILTERED_TYPES
     assert [candidate["agent_id"] for candidate in events[1]["payload"]["candidates"]] == ["user_agent_bob"]
     await client.close()
     client = await aiohttp_client(make_app(quiet_config))
     demand = await submit(client, "需要场地")
     await until_filtered(client, demand["demand_id"])
-    assert len((await get(client, f"/api/events/recent/{demand_id}"))["events"]) == 2  # and it is not done twice
+    assert len((await get(client, f"/api/events/recent/{demand_id}"))["events"]) == 3  # and it is not done twice
 
 
 async def test_a_demand_of_another_process_is_filtered_too(client, quiet_config):
@@ -956,12 +473,12 @@ async def test_a_demand_of_another_process_is_filtered_too(client, quiet_config)
     What a second writer of the file understood reaches this one's coordinator.
     """
     await register(client, BOB)
-    command = model.Submit("d-0000000b", DEMAND, "u-1", understand(DEMAND))
+    command = commands.Submit(DEMAND, "u-1", understand(DEMAND))
     async with open_log(quiet_config, is_terminal=is_terminal, projections=PROJECTIONS) as other:
-        await other.append(model.decide(model.initial("d-0000000b"), command))
+        await other.append(model.decide(initial("d-0000000b"), command))
     await client.app[LOG].refresh()
     await until_filtered(client, "d-0000000b")
-    assert (await get(client, "/api/demand/d-0000000b"))["phase"] == "filtered"
+    assert (await get(client, "/api/demand/d-0000000b"))["phase"] == "collecting_offers"
 
 
 async def test_a_file_that_cannot_be_written_for_a_while_only_delays_filtering(client, monkeypatch):
@@ -982,7 +499,7 @@ async def test_a_file_that_cannot_be_written_for_a_while_only_delays_filtering(c
     demand_id = (await submit(client))["demand_id"]
     await until_filtered(client, demand_id)
     assert len(refused) == 2
-    assert (await get(client, f"/api/demand/{demand_id}"))["phase"] == "filtered"
+    assert (await get(client, f"/api/demand/{demand_id}"))["phase"] == "collecting_offers"
 
 
 def test_the_defaults_are_those_of_the_source():

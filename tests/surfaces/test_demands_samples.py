@@ -454,6 +454,15 @@ class TestProposals:
         if decision == "revise":
             assert answer.terms == {"price": lowest_price(LIMITS["user_agent_bob"], 60, "USD"), "people": 60}
 
+    @pytest.mark.parametrize("price", [True, "1", None, -1, float("nan"), float("-inf"), float("inf"), [1]])
+    def test_a_price_that_is_no_amount_counts_as_absent(self, price):
+        """
+        Then what was offered is taken to stand.
+        """
+        offered = offer_of("bob", people=30)
+        answer = judge("bob", offered, terms={**offered.terms, "price": price})
+        assert answer == Answered("accept", "Fine with me; count me in.")
+
     def test_a_revision_corrects_the_date_of_the_terms(self):
         """
         Only where the proposal's terms have another one.

@@ -80,14 +80,14 @@ export function cancelDemand(id, userId, reason) {
 }
 
 /**
- * One page of a demand's history.
+ * One page of a demand's history; an empty one for a demand of which nothing is known yet.
  *
  * @param {string} id
  * @param {number} sinceSeq exclusive
  * @returns {Promise<EventPage>}
  */
 export function readHistory(id, sinceSeq) {
-  return request(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000`);
+  return request(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000&allow_pending=1`);
 }
 
 /**

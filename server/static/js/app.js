@@ -12,6 +12,7 @@
 import { readDemands, submitDemand } from "./api.js";
 import { loadCursor, selectionKey } from "./cursor.js";
 import { readStorage } from "./environment.js";
+import { isDemandId } from "./fields.js";
 import { historyReader } from "./history.js";
 import { element, fill, icon } from "./html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
@@ -35,7 +36,6 @@ import { timelineView } from "./views/timeline.js";
 const STREAMS = ["demand:*"];
 const BEGIN_AGAIN_MS = 2000; // after a failed first snapshot, at least
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
-const DEMAND_LINK = /^#(d-[A-Za-z0-9._:-]{1,126})$/;
 
 const storage = readStorage();
 let t = new Translator(chooseLanguage(rememberedLanguage(storage), navigator.languages));
@@ -60,12 +60,16 @@ const views = {
   connection: connectionView(() => stream?.reconnectNow()),
   demands: demandsView({ retry: () => void begin(), older: loadOlder }),
   detail: detailView(({ demand_id, user_id }) => cancelDialog.open(demand_id, user_id)),
-  negotiation: negotiationView({ retryChosen: loadHistory, retryBranch: (id) => void histories.readBranch(id) }),
+  negotiation: negotiationView({
+    retryChosen: loadHistory,
+    retryBranch: (id) => void histories.readBranch(id),
+    showPanel: () => chooseTab("negotiation"),
+  }),
   replay: replayView((index) => dispatch({ type: "replay", seq: index === null ? null : (chronicle(state)[index]?.seq ?? null) })),
   submit: submitView(submit),
   timeline: timelineView(loadHistory),
 };
-tabsView(storage, render);
+const chooseTab = tabsView(storage, render);
 
 /**
  * @param {Action} action
@@ -194,7 +198,7 @@ async function submit(rawInput, mustConfirm) {
  * The address says which demand is chosen: `#d-1a2b3c4d`, or none.
  */
 function followAddress() {
-  const id = DEMAND_LINK.exec(location.hash)?.[1] ?? null;
+  const id = isDemandId(location.hash.slice(1)) ? location.hash.slice(1) : null;
   if (id === (state.timeline?.id ?? null)) return;
   dispatch({ type: "choose", id });
   const isNarrow = !matchMedia("(min-width: 960px)").matches;

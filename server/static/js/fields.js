@@ -72,3 +72,13 @@ export function deadline(timestamp, seconds) {
   const end = Date.parse(timestamp) + (given !== null && given >= 0 && given <= 1e9 ? given : DEFAULT_SECONDS) * 1000;
   return Number.isNaN(end) ? null : end;
 }
+
+/**
+ * Whether a text can be the id of a demand, so that there may be a stream of that name and an address in this page.
+ *
+ * @param {string} id
+ * @returns {boolean}
+ */
+export function isDemandId(id) {
+  return /^d-[A-Za-z0-9._:-]{1,119}$/.test(id);
+}

@@ -44,8 +44,7 @@ export function historyReader({ state, dispatch, describe }) {
         }
       }
     } catch (error) {
-      const isMissing = error instanceof RequestError && error.status === 404;
-      dispatch({ type: "history_failed", id, error: describe(error), isMissing });
+      dispatch({ type: "history_failed", id, error: describe(error), isMissing: false });
     }
   };
 

@@ -12,6 +12,7 @@ import { en, zh } from "./strings.js";
 export const STRINGS = { en, zh };
 const LOCALES = { en: "en-GB", zh: "zh-CN" };
 const STORAGE_KEY = "towow.language";
+const LONGEST_CURRENCY = 12; // characters
 
 /**
  * The language to begin with: the remembered one, else the browser's first that the page speaks, else English.
@@ -162,7 +163,7 @@ export class Translator {
    * An amount of money, with at most two decimals.
    *
    * @param {number} amount
-   * @param {string} currency ISO 4217; with another text it stands behind the number
+   * @param {string} currency ISO 4217; another text stands behind the number, cut to a few characters
    * @returns {string}
    */
   money(amount, currency) {
@@ -170,7 +171,7 @@ export class Translator {
     if (/^[A-Z]{3}$/.test(currency)) {
       return new Intl.NumberFormat(LOCALES[this.language], { style: "currency", currency, ...digits }).format(amount);
     }
-    return `${new Intl.NumberFormat(LOCALES[this.language], digits).format(amount)}${currency ? ` ${currency}` : ""}`;
+    return `${new Intl.NumberFormat(LOCALES[this.language], digits).format(amount)}${currency ? ` ${currency.slice(0, LONGEST_CURRENCY)}` : ""}`;
   }
 
   /**

@@ -178,10 +178,9 @@ export function isNew(state, seq) {
 function snapshot(state, { page, lastVisit = null, isReset = false }) {
   const isSameLog = !isReset && (state.epoch === null || state.epoch === page.epoch);
   const { timeline } = state;
-  const chosen = timeline && isSameLog ? state.demands[timeline.id] : undefined;
   const base = {
     ...EMPTY,
-    demands: chosen ? { [chosen.demand_id]: chosen } : {},
+    demands: isSameLog ? chosenAndParents(state) : {},
     timeline: isSameLog ? timeline : timeline && emptyTimeline(timeline.id),
     branches: isSameLog ? state.branches : {},
     replaySeq: isSameLog ? state.replaySeq : null,
@@ -195,6 +194,19 @@ function snapshot(state, { page, lastVisit = null, isReset = false }) {
     epoch: page.epoch,
     headSeq: Math.max(isSameLog ? state.headSeq : 0, page.head_seq),
   };
+}
+
+/**
+ * What is kept of the known demands when the list is read anew.
+ *
+ * @param {PageState} state
+ * @returns {Record<string, Demand>}
+ */
+function chosenAndParents({ demands, timeline }) {
+  /** @type {Record<string, Demand>} */
+  const kept = {};
+  for (let id = timeline?.id; id && demands[id] && !kept[id]; id = demands[id].parent_demand_id ?? undefined) kept[id] = demands[id];
+  return kept;
 }
 
 /**

@@ -14,6 +14,7 @@
  * @property {Record<string, Story>} subnets those whose history is known, by demand id
  */
 
+import { isDemandId } from "./fields.js";
 import { fold } from "./negotiation.js";
 import { merge } from "./state.js";
 
@@ -75,7 +76,7 @@ export function unreadBranches(state, story) {
   const look = (/** @type {Story} */ { negotiation, subnets }) => {
     for (const { id } of negotiation.subnets) {
       if (subnets[id]) look(subnets[id]);
-      else unread.push(id);
+      else if (isDemandId(id)) unread.push(id);
     }
   };
   look(story);

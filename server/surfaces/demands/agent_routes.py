@@ -10,6 +10,7 @@ from aiohttp import web
 
 from server import params
 from server.answers import json_answer
+from server.auth import require_append, require_read
 from server.config import Config
 from server.errors import NotFound
 from server.eventlog import EventLog
@@ -60,6 +61,7 @@ class AgentRoutes:
         """
         given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
         agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
+        require_append(request, matching.stream_of(agent.agent_id))
         before = await self._log.query(partial(matching.get_agent, agent_id=agent.agent_id))
         said = {**msgspec.to_builtins(agent), "capabilities": list(agent.capabilities)}
         if before is not None and all(before[key] == value for key, value in said.items()):
@@ -73,6 +75,7 @@ class AgentRoutes:
 
         200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`.
         """
+        require_read(request, f"{matching.KIND}:*")
         head_seq = self._log.head_seq
         return json_answer({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})
 
@@ -83,6 +86,7 @@ class AgentRoutes:
         200 with the agent. Errors: invalid_request, not_found.
         """
         agent_id = params.path_id(request, "agent_id")
+        require_read(request, matching.stream_of(agent_id))
         agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
         if agent is None:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
@@ -112,6 +116,7 @@ class AgentRoutes:
         200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full, unavailable.
         """
         agent_id = params.path_id(request, "agent_id")
+        require_append(request, matching.stream_of(agent_id))
         if await self._log.query(partial(matching.get_agent, agent_id=agent_id)) is None:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
         receipt = (await self._log.append([matching.agent_removed(agent_id)]))[0]

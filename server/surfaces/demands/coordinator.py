@@ -40,6 +40,7 @@ _SEARCHES_AT_ONCE = 8
 _RETRY_SECONDS = (0.5, 30.0)  # first and longest wait while the file cannot be written
 _TURN_SECONDS = 0.2  # between two tries to become the one that acts
 _MAX_ATTEMPTS = 20  # at one step, while nothing else moves
+_MAX_STEPS = 1_000  # of one demand since the start: more than gaps, sub-negotiations and rounds can need
 _LONGEST_SLEEP_SECONDS = 3_600.0  # a clock that is set is noticed at the latest then
 _log = structlog.get_logger("towow.coordinator")
 
@@ -99,11 +100,17 @@ class Coordinator:
         """
         Begin, or wait in the background for the process that acts to go.
         """
-        if self._leadership.try_take():
-            await self._begin()
-        else:
+        if not self._leadership.try_take():
             _log.info("standing_by", reason="another process on this file coordinates")
             self._turn = asyncio.create_task(self._wait_for_turn(), name="coordinator's turn")
+            return self
+        try:
+            await self._begin()
+        except (Unavailable, StorageFull):  # reading goes on without a negotiation
+            self._turn = asyncio.create_task(self._patiently(self._begin), name="coordinator's turn")
+        except BaseException:
+            self._leadership.release()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -121,11 +128,20 @@ class Coordinator:
         self._leadership.release()
 
     async def _wait_for_turn(self) -> None:
-        while not self._leadership.try_take():  # noqa: ASYNC110 - a lock of the kernel's tells nobody that it is free
-            await asyncio.sleep(_TURN_SECONDS)
-        _log.info("taking_over")
-        await self._log.refresh()
-        await self._patiently(self._begin)
+        """
+        Take over when the lock is free. Whatever goes wrong there is said and tried again: nobody else may be left.
+        """
+        while True:
+            try:
+                if self._leadership.try_take():
+                    _log.info("taking_over")
+                    await self._log.refresh()
+                    await self._patiently(self._begin)
+                    return
+            except Exception:
+                _log.exception("not_taken_over")
+                self._leadership.release()
+            await asyncio.sleep(_TURN_SECONDS)  # a lock of the kernel's tells nobody that it is free
 
     async def _begin(self) -> None:
         """
@@ -167,11 +183,16 @@ class Coordinator:
         """
         Work on a demand in a task of its own, once at a time.
         """
-        if demand_id in self._work:
+        known = self._work.get(demand_id)
+        if known is not None and known.task is not None and not known.task.done():
             return
         work = self._work[demand_id] = _Work()
         work.task = asyncio.create_task(self._supervise(demand_id, work), name=f"demand {demand_id}")
-        work.task.add_done_callback(lambda done: self._work.pop(demand_id, None))
+        work.task.add_done_callback(lambda done: self._forget(demand_id, work))
+
+    def _forget(self, demand_id: str, work: _Work) -> None:
+        if self._work.get(demand_id) is work:
+            del self._work[demand_id]
 
     async def _supervise(self, demand_id: str, work: _Work) -> None:
         """
@@ -181,7 +202,7 @@ class Coordinator:
             await self._patiently(partial(self._negotiate, demand_id, work))
         except Exception:
             _log.exception("negotiation_failed", demand_id=demand_id)
-            await self._fail(demand_id)
+            await self._patiently(partial(self._fail, demand_id))
 
     async def _patiently(self, do: Callable[[], Awaitable[None]]) -> None:
         """
@@ -200,7 +221,7 @@ class Coordinator:
         """
         state = initial(demand_id)
         texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]] = {}
-        lost_at, lost = 0, 0
+        lost_at, lost, stored = 0, 0, 0
         while True:
             work.wake.clear()
             state = await fold(self._log, stream_of(demand_id), state, model.evolve, after=state.last_seq)
@@ -214,6 +235,9 @@ class Coordinator:
                     await self._sleep(work, step.until)
                     continue
                 command = await self._command(state, step, texts_by_draft)
+            stored += 1
+            if stored > _MAX_STEPS:
+                raise Conflict(f"{demand_id} goes round in circles")
             if not await self._append(state, command):
                 lost, lost_at = (lost + 1 if lost_at == state.revision else 1), state.revision
                 if lost >= _MAX_ATTEMPTS:  # not a race: another stream of this step is in the way
@@ -336,5 +360,7 @@ class Coordinator:
             )
         except Conflict:
             pass  # it has ended meanwhile
+        except (Unavailable, StorageFull):
+            raise
         except TowowError:
             _log.warning("failure_not_recorded", demand_id=demand_id)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from server.events import Event
+from server.events import Event, is_stream_name
 from server.surfaces.demands import state as words
 from server.surfaces.demands.requirements import Requirements
 from server.surfaces.demands.state import (
@@ -29,7 +29,7 @@ from server.surfaces.demands.state import (
 )
 
 DEFAULT_WITHIN_SECONDS = 30.0  # for an invitation or proposal that names no time
-_LONGEST_WITHIN_SECONDS = 1e9
+_LONGEST_WITHIN_SECONDS = 86_400.0
 _MAX_ROUND = 1_000
 DECISIONS = ("accept", "revise", "reject")
 
@@ -69,14 +69,14 @@ def _filtered(state: DemandState, event: Event) -> Changes:
             _texts(item, "capabilities"),
         )
         for item in _objects(event.payload, "candidates")
-        if _text(item, "agent_id")
+        if _is_agent_id(item.get("agent_id"))
     )
     return {"candidates": candidates}
 
 
 def _broadcast(state: DemandState, event: Event) -> Changes:
     return {
-        "invited": tuple(dict.fromkeys(_texts(event.payload, "agent_ids"))),
+        "invited": tuple(dict.fromkeys(filter(_is_agent_id, _texts(event.payload, "agent_ids")))),
         "invited_at": event.timestamp,
         "offers_within_seconds": _seconds(event.payload, "offers_within_seconds"),
     }
@@ -137,7 +137,8 @@ def _subnet_triggered(state: DemandState, event: Event) -> Changes:
         timestamp=event.timestamp,
     )
     is_known = any(each.subnet_id == subnet.subnet_id for each in state.subnets)
-    return {} if is_known or not subnet.subnet_id.startswith(f"{state.demand_id}.") else {"subnets": (*state.subnets, subnet)}
+    is_ours = subnet.subnet_id.startswith(f"{state.demand_id}.") and is_stream_name(words.stream_of(subnet.subnet_id))
+    return {"subnets": (*state.subnets, subnet)} if is_ours and not is_known else {}
 
 
 def _subnet_completed(state: DemandState, event: Event) -> Changes:
@@ -251,8 +252,15 @@ def read_assignments(payload: dict[str, Any], key: str) -> tuple[Assignment, ...
             subnet_id=_text(item, "subnet_id") or None,
         )
         for item in _objects(payload, key)
-        if _text(item, "agent_id")
+        if _is_agent_id(item.get("agent_id"))
     )
+
+
+def _is_agent_id(value: Any) -> bool:
+    """
+    Whether copies can go to an agent's stream; an event that nobody could be told would stop the negotiation.
+    """
+    return isinstance(value, str) and is_stream_name(f"agent:{value}")
 
 
 def read_requirements_object(value: Any) -> Requirements:
@@ -276,7 +284,7 @@ def _text(payload: dict[str, Any], key: str) -> str:
 
 def _texts(payload: dict[str, Any], key: str) -> tuple[str, ...]:
     value = payload.get(key)
-    return tuple(item for item in value if isinstance(item, str) and item) if isinstance(value, list) else ()
+    return tuple(item for item in value if isinstance(item, str) and item.strip()) if isinstance(value, list) else ()
 
 
 def _number(payload: dict[str, Any], key: str) -> float | None:

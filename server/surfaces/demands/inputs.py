@@ -14,12 +14,13 @@ from server.errors import InvalidBody, TooLarge
 MAX_RAW_INPUT_CHARACTERS = 10_000
 MAX_USER_ID_CHARACTERS = 200
 MAX_CONTENT_CHARACTERS = 10_000
-MAX_COMMENT_CHARACTERS = 2_000
+MAX_COMMENT_CHARACTERS = 1_000
 MAX_REASON_CHARACTERS = 500
 MAX_CAPABILITIES = 20
 MAX_NEEDS = 10
 MAX_CAPABILITY_CHARACTERS = 200
-MAX_TERMS_BYTES = 4_096
+MAX_TERMS_BYTES = 1_024
+MAX_TERMS_NESTING = 8
 MAX_PRICE = 1e12
 MAX_CURRENCY_CHARACTERS = 16
 
@@ -57,7 +58,7 @@ def check_content(text: str) -> str:
 
 def check_comment(text: str | None) -> str:
     """
-    A comment of up to 2,000 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
+    A comment of up to 1,000 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
     """
     return _within(_text(text or "", "comment"), "comment", MAX_COMMENT_CHARACTERS)
 
@@ -89,14 +90,16 @@ def check_needs(texts: Sequence[str] | None) -> tuple[str, ...]:
 
 def check_terms(terms: Mapping[str, Any] | None) -> dict[str, Any]:
     """
-    The terms of an offer: any JSON object of up to 4,096 bytes; `price` is a number of 0 or more, `currency` a short text.
+    The terms of an offer: any JSON object of up to 1,024 bytes and 8 levels.
 
-    Raises `InvalidBody`, `TooLarge`.
+    `price` is a number of 0 or more, `currency` a short text. Raises `InvalidBody`, `TooLarge`.
     """
     given = dict(terms or {})
     size = len(msgspec.json.encode(given))
     if size > MAX_TERMS_BYTES:
         raise TooLarge(f"terms have {size} bytes, the limit is {MAX_TERMS_BYTES}", field="terms", limit=MAX_TERMS_BYTES)
+    if _depth(given) > MAX_TERMS_NESTING:
+        raise InvalidBody(f"terms may nest {MAX_TERMS_NESTING} levels deep", field="terms", limit=MAX_TERMS_NESTING)
     price = given.get("price")
     if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MAX_PRICE):
         raise InvalidBody(f"terms.price must be a number from 0 to {MAX_PRICE:.0f}", field="terms.price")
@@ -104,6 +107,14 @@ def check_terms(terms: Mapping[str, Any] | None) -> dict[str, Any]:
     if currency is not None and not (isinstance(currency, str) and 1 <= len(currency) <= MAX_CURRENCY_CHARACTERS):
         raise InvalidBody(f"terms.currency must be a text of 1 to {MAX_CURRENCY_CHARACTERS} characters", field="terms.currency")
     return given
+
+
+def _depth(value: Any) -> int:
+    """
+    How many levels of objects and lists; the value is small.
+    """
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 
 
 def _lines(texts: Sequence[str], field: str) -> tuple[str, ...]:

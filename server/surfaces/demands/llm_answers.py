@@ -20,6 +20,7 @@ _SURFACE_CHARACTERS = 120
 _MAX_SAID = 30  # capabilities that an answer may name
 _SAID_CHARACTERS = 100
 _MAX_FREE_WORDS = 10
+_LEAST_BUDGET = 0.01  # models say 0 when they mean nothing at all
 
 # Markup, beginnings of a turn in the chat templates in use, and what `writing.py` puts around the data.
 _MARKUP = re.compile(
@@ -164,7 +165,7 @@ def requirements_of(said: Said, found: Requirements, raw_input: str, today: date
     """
     has_number = any(map(str.isnumeric, raw_input)) or bool(_NUMBER_WORD.search(raw_input.lower()))
     people = _checked(said.people, 1, MAX_PEOPLE) if has_number else None
-    budget = _checked(said.budget, 0, MAX_BUDGET) if has_number else None
+    budget = _checked(said.budget, _LEAST_BUDGET, MAX_BUDGET) if has_number else None
     budget = found.budget if found.budget is not None else budget
     return Requirements(
         people=found.people if found.people is not None else people,

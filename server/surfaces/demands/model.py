@@ -431,8 +431,9 @@ def _finalize(state: DemandState) -> list[NewEvent]:
 
 def _end(state: DemandState, event_type: str, **fields: Any) -> list[NewEvent]:
     """
-    The terminal event, and its copies for everybody who may count on it: who was invited and did not decline, and who has
-    agreed in a sub-negotiation.
+    The terminal event, and its copies for everybody who may count on it.
+
+    That is who was invited and did not decline, and who has agreed in a sub-negotiation.
     """
     _require(state, event_type, f"demand {state.demand_id} is {state.phase}")
     event = _event(state, event_type, **fields)

@@ -13,12 +13,14 @@ from aiohttp import web
 
 from server import params
 from server.answers import json_answer
+from server.auth import require_append
 from server.config import Config
 from server.decider import decide_and_append
-from server.errors import Forbidden, InvalidBody, NotFound
-from server.eventlog import EventLog
+from server.errors import Conflict, Forbidden, InvalidBody, NotFound
+from server.eventlog import EventLog, Receipt
 from server.events import NewEvent
 from server.surfaces.demands import commands, inputs, model, rendering
+from server.surfaces.demands.matching import stream_of as agent_stream
 from server.surfaces.demands.state import DemandState, initial, stream_of
 
 CANCELLED_BY_USER = "cancelled_by_user"
@@ -83,6 +85,7 @@ class ParticipantRoutes:
         """
         given = await params.read_json(request, _OFFER, timeout_seconds=self._timeout_seconds)
         command = _offer_command(given)
+        require_append(request, agent_stream(command.agent_id))
         state, is_new = await self._decide(request, lambda state: model.decide(state, command))
         said = state.decline_of(command.agent_id) if given.decline else state.offer_of(command.agent_id)
         seq = said.seq if said is not None else state.last_seq
@@ -100,6 +103,8 @@ class ParticipantRoutes:
         """
         given = await params.read_json(request, _FEEDBACK, timeout_seconds=self._timeout_seconds)
         command = _feedback_command(given)
+        demand = stream_of(params.path_id(request, "demand_id"))
+        require_append(request, demand if command.agent_id is None else agent_stream(command.agent_id))
         state, is_new = await self._decide(request, lambda state: model.decide(state, command))
         by = command.agent_id or command.user_id or ""
         proposal = next(each for each in state.proposals if each.proposal_id == command.proposal_id)
@@ -116,6 +121,7 @@ class ParticipantRoutes:
         too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
         unavailable.
         """
+        require_append(request, stream_of(params.path_id(request, "demand_id")))
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
         command = commands.Cancel(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
         user_id = inputs.check_user_id(given.user_id) if given.user_id is not None else None
@@ -140,15 +146,24 @@ class ParticipantRoutes:
                 raise NotFound(f"there is no demand {demand_id}", field="demand_id")
             return decide(state)
 
-        state, receipts = await decide_and_append(
+        try:
+            state, receipts = await self._append(demand_id, decide_on_known)
+        except (Conflict, Forbidden, NotFound):
+            await self._log.refresh()  # another process may know better
+            state, receipts = await self._append(demand_id, decide_on_known)
+        return state, bool(receipts)
+
+    async def _append(
+        self, demand_id: str, decide: Callable[[DemandState], list[NewEvent]]
+    ) -> tuple[DemandState, list[Receipt]]:
+        return await decide_and_append(
             self._log,
             stream_of(demand_id),
             initial(demand_id),
             model.evolve,
-            decide_on_known,
+            decide,
             lambda state: state.revision,
         )
-        return state, bool(receipts)
 
 
 def _offer_command(given: _OfferInput) -> commands.SubmitOffer | commands.DeclineOffer:

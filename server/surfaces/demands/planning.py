@@ -26,8 +26,9 @@ from server.surfaces.demands.requirements import Requirements, read_requirements
 from server.surfaces.demands.state import Assignment, DemandState, Offer, Proposal, Subnet
 from server.surfaces.demands.words import fold, normalise
 
-_KEPT_CONDITIONS = 5  # of one agent, newest
-_KEPT_WISHES = 5
+# What a proposal carries of earlier rounds, so that it stays a small event however much was said.
+_KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
+_QUOTED_CHARACTERS = 200  # of one comment
 
 
 class Limits(NamedTuple):
@@ -434,7 +435,7 @@ class _Plan:
         """
         Find somebody for a capability: who has a part, who offers, who was found in a sub-negotiation; or note it as missing.
         """
-        if capability in self._covered:
+        if not capability or capability in self._covered:
             return
         self._covered.add(capability)
         able = [offer for offer in self._offers if covers(offer, capability) and offer.agent_id != needed_by]
@@ -514,7 +515,7 @@ def _terms_of(state: DemandState, offer: Offer) -> tuple[dict[str, Any], bool, t
             is_firm = is_firm or price_of(answer.terms) is not None
             if answer.comment:
                 conditions[answer.comment] = None
-    return terms, is_firm, tuple(conditions)[-_KEPT_CONDITIONS:]
+    return terms, is_firm, _newest(conditions)
 
 
 def _assignment(state: DemandState, offer: Offer, capabilities: tuple[str, ...]) -> Assignment:
@@ -572,7 +573,21 @@ def _wishes(state: DemandState) -> tuple[str, ...]:
     answers = (proposal.answer_of(state.user_id, is_user=True) for proposal in state.proposals)
     said = [answer for answer in answers if answer is not None and answer.decision != "accept"]
     comments = dict.fromkeys(answer.comment for answer in said if answer.comment)
-    return tuple(comments)[-_KEPT_WISHES:]
+    return _newest(comments)
+
+
+def _newest(texts: Iterable[str]) -> tuple[str, ...]:
+    """
+    The newest texts that fit, at least one, in their order.
+    """
+    kept: list[str] = []
+    room = _KEPT_CHARACTERS
+    for text in reversed(list(texts)):
+        room -= len(text)
+        if kept and room < 0:
+            break
+        kept.append(text)
+    return tuple(reversed(kept))
 
 
 def _considered(state: DemandState) -> tuple[dict[str, Any], ...]:
@@ -583,7 +598,12 @@ def _considered(state: DemandState) -> tuple[dict[str, Any], ...]:
     if proposal is None:
         return ()
     said = [
-        {"by": answer.by, "is_user": answer.is_user, "decision": answer.decision, "comment": answer.comment}
+        {
+            "by": answer.by,
+            "is_user": answer.is_user,
+            "decision": answer.decision,
+            "comment": answer.comment[:_QUOTED_CHARACTERS],
+        }
         for answer in proposal.feedback
     ]
     silent = [agent_id for agent_id in proposal.asked if proposal.answer_of(agent_id) is None]

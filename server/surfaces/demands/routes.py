@@ -11,6 +11,7 @@ from aiohttp import web
 
 from server import params
 from server.answers import JsonAnswer, json_answer
+from server.auth import require_append, require_read
 from server.config import Config
 from server.cursor import resolve
 from server.decider import fold
@@ -21,7 +22,7 @@ from server.follower import Followers
 from server.selection import Selection, select
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
-from server.surfaces.demands.state import DemandState, initial, new_demand_id, stream_of
+from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
 from server.surfaces.demands.writing import Writer
 from server.transports import Streaming
 
@@ -76,6 +77,7 @@ class DemandRoutes:
         understanding is on disk; the negotiation goes on behind it. Errors: invalid_request, invalid_body, too_large,
         unsupported_media_type, request_timeout, storage_full, unavailable.
         """
+        require_append(request, f"{KIND}:*")
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
         raw_input = inputs.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
         user_id = inputs.check_user_id(given.user_id)
@@ -101,6 +103,7 @@ class DemandRoutes:
         first, true at `head_seq`. Sub-negotiations are listed with `parent=`, the id of the demand that started them. Errors:
         invalid_request.
         """
+        require_read(request, f"{KIND}:*")
         limit = params.query_integer(request, "limit", default=50, low=1, high=MAX_LISTED_DEMANDS)
         before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
         parent = params.query(request, "parent")
@@ -155,6 +158,7 @@ class DemandRoutes:
         """
         count = params.query_integer(request, "count", default=DEFAULT_RECENT_EVENTS, low=1, high=MAX_RECENT_EVENTS)
         selection = self._selection(request)
+        require_read(request, *selection.names)
         asked = params.asked(request)
         if asked.cursor is None and asked.start is None:
             asked = asked._replace(start=f"tail:{count}")
@@ -190,7 +194,12 @@ class DemandRoutes:
     async def _state(self, request: web.Request) -> DemandState:
         demand_id = params.path_id(request, "demand_id")
         selection = self._selection(request)
-        state = await fold(self._log, next(iter(selection.names)), initial(demand_id), model.evolve)
+        stream = next(iter(selection.names))
+        require_read(request, stream)
+        state = await fold(self._log, stream, initial(demand_id), model.evolve)
+        if not state.exists:
+            await self._log.refresh()  # another process may have stored it a moment ago
+            state = await fold(self._log, stream, initial(demand_id), model.evolve)
         if not state.exists:
             raise NotFound(f"there is no demand {demand_id}", field="demand_id")
         return state

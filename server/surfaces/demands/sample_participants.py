@@ -14,7 +14,7 @@ import structlog
 
 from server.config import NegotiationSection
 from server.decider import decide_and_append
-from server.errors import Conflict, Forbidden, NotFound, RevisionMismatch, StorageFull, Unavailable
+from server.errors import Conflict, Forbidden, NotFound, StorageFull, Unavailable
 from server.eventlog import EventLog
 from server.surfaces.demands import commands, matching, model, sample_rules
 from server.surfaces.demands.planning import seconds_of, waiting_for
@@ -60,14 +60,14 @@ class SampleParticipants:
 
     async def _answer(self, state: DemandState, agent_id: str) -> None:
         try:
-            agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
-            if agent is not None and not agent["sample"]:
-                return  # somebody has taken the name over and answers himself
             await self._wait(state, agent_id)
+            agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
+            if agent is None or not agent["sample"]:
+                return  # somebody has taken the name over and answers himself, or has given it up
             command = await self._command(state, agent_id)
             if command is not None:
                 await self._append(state.demand_id, command)
-        except (Conflict, Forbidden, NotFound, RevisionMismatch):
+        except (Conflict, Forbidden, NotFound):
             return  # the negotiation has moved on
         except Exception:
             _log.exception("sample_agent_failed", agent_id=agent_id, demand_id=state.demand_id)
@@ -78,8 +78,9 @@ class SampleParticipants:
         """
         asked_at = state.proposal.timestamp if state.proposal is not None else state.invited_at
         factor = sample_rules.delay_factor(state.demand_id, agent_id, len(state.proposals))
-        due = seconds_of(asked_at) + self._config.sample_delay_seconds * factor
-        await asyncio.sleep(max(0.0, due - self._log.clock()))
+        seconds = self._config.sample_delay_seconds * factor
+        due = seconds_of(asked_at) + seconds
+        await asyncio.sleep(min(max(0.0, due - self._log.clock()), seconds))  # also when the clock was set back
 
     async def _command(self, state: DemandState, agent_id: str) -> commands.Command | None:
         """

@@ -6,7 +6,6 @@ what is of the wrong type counts as absent. No agent revises for ever: it asks o
 its lowest price when less is proposed, and after two revisions it accepts or rejects.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from datetime import date
 from hashlib import blake2b
@@ -170,13 +169,8 @@ def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Langua
         asked = [frozenset({name}) for name in matched if name in lexicon.CONCEPTS]
         offered = [text for text in agent["capabilities"] if text in matched and text not in lexicon.CONCEPTS]
     in_language = sorted(agent["capabilities"], key=lambda text: (IS_HAN.search(text) is not None) != (language == "zh"))
-    covered: set[str] = set()
-    for names in asked:
-        for text in in_language:
-            if (shared := concepts_of(text) & names) and not shared <= covered:
-                covered |= shared
-                offered.append(text)
-                break
+    own = (next((text for text in in_language if concepts_of(text) & names), None) for names in asked)
+    offered += [text for text in own if text is not None]
     return list(dict.fromkeys(offered))
 
 
@@ -409,7 +403,7 @@ def _price(terms: Mapping[str, Any]) -> float | None:
     price = terms.get("price")
     if isinstance(price, bool) or not isinstance(price, int | float):
         return None
-    return price if math.isfinite(price) and 0 <= price <= MAX_BUDGET else None
+    return price if 0 <= price <= MAX_BUDGET else None  # neither infinite nor NaN
 
 
 def _whole(value: object) -> int | None:

@@ -197,13 +197,13 @@ def _names(language: str, capabilities: object) -> str:
 
 def _listed(language: str, parts: Iterable[str], room: int, *, separator: str) -> str:
     """
-    Parts that are not empty, as many as have room, and how many more there are.
+    Parts that are not empty, as many as have room (the first always has), and how many more there are.
     """
     parts = [part for part in parts if part]
     kept: list[str] = []
     for part in parts:
         room -= len(part) + len(separator)
-        if kept and room < 0:
+        if room < 0:
             break
         kept.append(part)
     if more := len(parts) - len(kept):

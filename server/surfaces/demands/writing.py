@@ -54,8 +54,9 @@ _UNDERSTAND = (
 )
 _WRITE = "You write short texts in plain {language}, without lists, headings or quotes. "
 _OFFER = (
-    "Write this agent's offer to the person who asks, in two or three friendly sentences of at most 400 characters. What the "
-    "draft says is true: keep its names, numbers and dates, and promise nothing else. Answer with the text alone, in {language}."
+    "Write a friendly reply to this person in two or three sentences, at most 400 characters: what the agent does for them, "
+    "and at which price. What the draft says is true: keep its names, numbers and dates, and promise nothing else. Answer with "
+    "the text alone, in {language}."
 )
 _PROPOSAL = (
     "Write a summary of this plan in two to four sentences, at most 400 characters: who does what, the total, what is still "

@@ -10,7 +10,7 @@ import { answerProposal, RequestError } from "../api.js";
 import { element } from "../html.js";
 import { describe } from "./submit.js";
 
-const LIMIT = 2000; // characters of a comment
+const LIMIT = 1000; // characters of a comment, as the server has it
 
 /**
  * What the server refused, with the state that it named.
@@ -70,7 +70,7 @@ export function answerForm({ negotiation }, round, t) {
     field.removeAttribute("aria-invalid");
     message.textContent = "";
   });
-  for (const [decision, style] of [["accept", "primary"], ["revise", "plain"], ["reject", "plain bad"]]) {
+  for (const [decision, style] of [["accept", "primary"], ["revise", "secondary"], ["reject", "secondary bad"]]) {
     buttons.push(element("button", { type: "button", class: style, dataset: { decision }, onclick: () => void send(decision) }, t.text(`answer.${decision}`)));
   }
   return element(

@@ -140,7 +140,7 @@ function reasonOf(reason, wanted) {
  * @returns {HTMLElement}
  */
 function scoreOf(score, best, t) {
-  const text = score.toFixed(1);
+  const text = Math.abs(score) < 1000 ? score.toFixed(1) : score.toExponential(0);
   const label = t.text("payload.score", { score: text });
   return element("span", { class: "score", title: label }, bar(Math.abs(score) / (best || 1)), element("span", { class: "visually-hidden" }, label), element("span", { "aria-hidden": "true" }, text));
 }

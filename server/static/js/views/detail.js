@@ -14,6 +14,7 @@
  * @property {number} now ms since 1970
  */
 
+import { isDemandId } from "../fields.js";
 import { element, icon, refill } from "../html.js";
 import { textOf } from "./pieces.js";
 import { sources } from "./sources.js";
@@ -89,7 +90,7 @@ function breadcrumb(parents, id, t) {
     element(
       "ol",
       {},
-      parents.map((parent) => element("li", {}, element("a", { href: `#${encodeURIComponent(parent.id)}`, dir: "auto", title: parent.id }, textOf(parent.title, 60)))),
+      parents.map((parent) => element("li", {}, element("a", { href: isDemandId(parent.id) ? `#${parent.id}` : "#", dir: "auto", title: parent.id }, textOf(parent.title, 60)))),
       element("li", {}, element("code", { "aria-current": "page" }, id)),
     ),
   );

@@ -7,7 +7,8 @@
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { element, icon, refill } from "../html.js";
+import { isDemandId } from "../fields.js";
+import { element, refill } from "../html.js";
 import { outcomeText } from "../sentence.js";
 import { nowText } from "./now.js";
 import { outcomeCard } from "./outcome.js";
@@ -72,7 +73,7 @@ function gapText({ capability, sentence, reason, neededBy }, { wanted, names }, 
 function subnetBox({ id, capability, surface, deadline, outcome, seq, changedSeq }, { wanted }, { t, isLive, isOpen, setOpen }) {
   const details = element(
     "details",
-    { class: "subnet", open: isOpen(`subnet ${id}`, true), dataset: { subnet: id, seq: outcome ? changedSeq : seq, outcome } },
+    { class: "subnet", open: isOpen(`subnet ${id}`, !outcome), dataset: { subnet: id, seq: outcome ? changedSeq : seq, outcome } },
     element(
       "summary",
       {},
@@ -84,14 +85,14 @@ function subnetBox({ id, capability, surface, deadline, outcome, seq, changedSeq
       "p",
       { class: "subnet-facts" },
       surface && element("span", { dir: "auto" }, textOf(surface, 300)),
-      element("a", { href: `#${encodeURIComponent(id)}` }, t.text("subnet.open"), icon("open")),
-      element("code", { class: "id" }, id),
+      isDemandId(id) && element("a", { href: `#${id}` }, t.text("subnet.open")),
+      element("code", { class: "id" }, textOf(id, 130)),
     ),
     element("div", { class: "subnet-state" }),
     element("div", { class: "subnet-outcome" }),
     element("ol", { class: "stages nested" }),
   );
-  details.addEventListener("toggle", () => setOpen(`subnet ${id}`, details.open));
+  details.querySelector("summary")?.addEventListener("click", () => setOpen(`subnet ${id}`, !details.open));
   return details;
 }
 
@@ -104,17 +105,17 @@ function subnetBox({ id, capability, surface, deadline, outcome, seq, changedSeq
 function updateBox(box, story, context, renderStages) {
   const { t, retry } = context;
   const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (box.querySelector(`:scope > .${name}`));
-  const isUnread = !story || (story.history === "loading" && !story.negotiation.eventCount);
-  const isFailed = story?.history === "failed" || story?.history === "missing";
-  const now = story && !isUnread && !isFailed ? nowText(story.negotiation, t) : "";
-  refill(part("subnet-state"), JSON.stringify([t.language, isUnread, isFailed, story?.error, now]), () => {
+  const isFailed = story?.history === "failed";
+  const isEmpty = story && !story.negotiation.eventCount;
+  const now = story && !isEmpty && !isFailed ? nowText(story.negotiation, t) : "";
+  refill(part("subnet-state"), JSON.stringify([t.language, story?.history, isEmpty, story?.error, now]), () => {
     if (!story) return null;
     if (isFailed) {
-      const text = story.history === "missing" ? t.text("subnet.missing") : t.text("timeline.failed", { message: story.error });
       const again = element("button", { type: "button", class: "small", onclick: () => retry(story.negotiation.id) }, t.text("timeline.retry"));
-      return element("div", { class: "problem" }, element("p", {}, text), story.history === "failed" && again);
+      return element("div", { class: "problem" }, element("p", {}, t.text("timeline.failed", { message: story.error })), again);
     }
-    if (isUnread) return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
+    if (isEmpty && story.history === "ready") return element("p", { class: "muted" }, t.text("subnet.missing"));
+    if (isEmpty) return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
     return now && element("p", { class: "waiting" }, element("span", { class: "pulse", "aria-hidden": "true" }), now);
   });
   const outcome = story?.negotiation.outcome;

@@ -11,24 +11,34 @@
  */
 
 import { element, refill } from "../html.js";
+import { serverNow } from "../server-clock.js";
 import { answerForm } from "./answer.js";
 import { renderNow } from "./now.js";
 import { outcomeCard } from "./outcome.js";
 import { renderStages } from "./stages.js";
 import { byId } from "./static-texts.js";
-import { bringIntoView, isInView, placeOf } from "./scrolling.js";
+import { bringIntoView, following, placeOf } from "./scrolling.js";
+
+const JUST_ASKED_MS = 8000;
 
 /**
- * @param {{retryChosen: () => void, retryBranch: (id: string) => void}} actions
+ * @param {{retryChosen: () => void, retryBranch: (id: string) => void, showPanel: () => void}} actions
  * @returns {{render: (state: PageState, story: Story | null, at: StoredEvent | undefined, t: Translator) => void}}
  */
-export function negotiationView({ retryChosen, retryBranch }) {
+export function negotiationView({ retryChosen, retryBranch, showPanel }) {
   const panel = byId("negotiation-panel");
   const list = byId("stages");
   /** What the reader opened or closed, by key. @type {Map<string, boolean>} */
   const opened = new Map();
   let shownId = "";
   let shownSeq = 0;
+  const follower = following(() => placeOf(panel, shownSeq));
+  byId("now-answer").addEventListener("click", () => {
+    showPanel();
+    const form = /** @type {HTMLElement | null} */ (list.querySelector(".answer-form"));
+    bringIntoView(form);
+    form?.querySelector("button")?.focus({ preventScroll: true });
+  });
 
   return {
     render(state, story, at, t) {
@@ -37,16 +47,18 @@ export function negotiationView({ retryChosen, retryBranch }) {
         return;
       }
       const { negotiation } = story;
+      const { outcome, wanted } = negotiation;
       const isLive = state.replaySeq === null;
       const isSame = negotiation.id === shownId;
       if (!isSame) {
         opened.clear();
         list.replaceChildren();
         shownSeq = 0;
+        follower.isOn = false;
       }
-      const isFollowing = isSame && shownSeq > 0 && isInView(placeOf(panel, shownSeq));
+      // Whose yes is awaited should not have to look for the place to say it.
+      byId("now-answer").hidden = !(isLive && negotiation.awaitsUser && !wanted?.parent);
       renderNow(byId("steps"), byId("now"), byId("now-time"), negotiation, isLive, t);
-      const { outcome, wanted } = negotiation;
       refill(byId("outcome"), JSON.stringify([t.language, negotiation.id, outcome?.seq]), () => outcome && outcomeCard(negotiation, outcome, t, 3));
       renderStages(list, story, {
         t,
@@ -59,7 +71,10 @@ export function negotiationView({ retryChosen, retryBranch }) {
       });
       refill(byId("stages-end"), JSON.stringify([t.language, story.history, story.error, story.trimmedBefore, negotiation.phase === "new"]), () => ending(story, retryChosen, t));
       const seq = at?.seq ?? 0;
-      if (isSame && shownSeq > 0 && seq !== shownSeq && (!isLive || isFollowing)) bringIntoView(placeOf(panel, seq));
+      const isFirst = shownSeq === 0 && story.history === "ready";
+      // Who has just asked wants to see what comes; who opens an older demand reads from the top.
+      if (isFirst && wanted && !outcome) follower.isOn = serverNow() - Date.parse(wanted.at) < JUST_ASKED_MS;
+      if (seq !== shownSeq && (isLive ? follower.isOn : shownSeq > 0)) bringIntoView(placeOf(panel, seq));
       mark(panel, isLive ? null : placeOf(panel, seq));
       shownId = negotiation.id;
       if (story.history === "ready") shownSeq = seq;

@@ -57,11 +57,11 @@ function planBody({ plan, isComplete }, wanted, t) {
  * @param {Translator} t
  */
 function reasonBody({ kind, reason, message, by }, t) {
-  if (kind === "cancelled") {
-    const who = t.has(`outcome.by.${by}`) ? t.text(`outcome.by.${by}`) : textOf(by, 80);
-    return [element("p", { class: "said", dir: "auto" }, textOf(who)), ...longText(reason, t, "muted")];
-  }
   const words = reasonText(reason, t);
+  if (kind === "cancelled" && !words) {
+    const who = t.has(`outcome.by.${by}`) ? t.text(`outcome.by.${by}`) : textOf(by, 80);
+    return [element("p", { class: "said", dir: "auto" }, who), ...longText(reason, t, "said muted")];
+  }
   return [
     element("p", { class: "said", dir: "auto" }, words || textOf(message) || textOf(reason)),
     ...(words && message && message !== words ? longText(message, t, "muted") : []),

@@ -7,7 +7,7 @@
  */
 
 import { bar, element } from "../html.js";
-import { text } from "../fields.js";
+import { isDemandId, text } from "../fields.js";
 import { avatar, capabilityText, longText, termList, textOf, who } from "./pieces.js";
 
 const SHOWN = 100;
@@ -60,19 +60,21 @@ function row(assignment, currency, wanted, t, answerOf) {
       termList(terms, t),
       conditions.length > 0 &&
         element("div", { class: "conditions" }, element("span", { class: "term" }, t.text("plan.conditions")), element("ul", { class: "plain-list" }, conditions.slice(0, 20).map((condition) => element("li", {}, longText(condition, t))))),
-      !answerOf && settled && element("a", { class: "via", href: linkTo(subnetId) }, t.text("plan.via")),
+      !answerOf && settled && via(subnetId, t),
     ),
     cell("price", priceOf(assignment, currency, t)),
-    answerOf && cell("answer", ...(settled ? [settled, element("a", { class: "via", href: linkTo(subnetId) }, t.text("plan.via"))] : answerOf(assignment))),
+    answerOf && cell("answer", ...(settled ? [settled, via(subnetId, t)] : answerOf(assignment))),
   );
 }
 
 /**
  * @param {string} subnetId as anybody may have written it
- * @returns {string}
+ * @param {Translator} t
+ * @returns {HTMLElement}
  */
-function linkTo(subnetId) {
-  return `#${encodeURIComponent(subnetId)}`;
+function via(subnetId, t) {
+  if (!isDemandId(subnetId)) return element("span", { class: "via" }, t.text("plan.via"));
+  return element("a", { class: "via", href: `#${subnetId}` }, t.text("plan.via"));
 }
 
 /**

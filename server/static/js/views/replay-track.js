@@ -60,7 +60,7 @@ function mark({ event_type, payload }, x) {
   const dot = document.createElementNS(SVG, "circle");
   const decision = event_type === "towow.proposal.feedback" ? DECISIONS[String(payload?.decision)] : undefined;
   const kind = decision ?? KINDS[event_type] ?? "other";
-  for (const [name, value] of Object.entries({ class: `mark ${kind}`, cx: x, cy: "12", r: kind === "proposal" || kind === "good" || kind === "bad" ? "4.5" : "3" })) {
+  for (const [name, value] of Object.entries({ class: "event-mark", "data-kind": kind, cx: x, cy: "12", r: kind === "proposal" || kind === "good" || kind === "bad" ? "4.5" : "3" })) {
     dot.setAttribute(name, value);
   }
   return dot;

@@ -139,7 +139,7 @@ function labelOf({ positions, index, rootId, nameOf, t }) {
   const event = positions[index];
   if (!event) return t.text("replay.before", { count: positions.length });
   const id = event.stream.slice("demand:".length);
-  const what = sentenceOf(event, t, nameOf);
+  const what = sentenceOf(event, t, nameOf).replace(/[.。]$/, "");
   const values = { n: index + 1, m: positions.length, what, when: t.clock(event.timestamp), id };
   return t.text(id === rootId ? "replay.label" : "replay.label.nested", values);
 }

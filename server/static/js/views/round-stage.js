@@ -65,7 +65,8 @@ function folded(key, { answers, awaited }, body, t, isOpen, setOpen) {
   const parts = ["accept", "revise", "reject"].filter(count).map((decision) => t.text(`round.count.${decision}`, { count: count(decision) }));
   if (awaited.length) parts.push(t.text("round.count.silent", { count: awaited.length }));
   const details = element("details", { class: "fold", open: isOpen }, element("summary", {}, parts.join(" · ") || t.text("round.show")), element("div", { class: "inside" }, body));
-  details.addEventListener("toggle", () => setOpen(key, details.open));
+  // Not the toggle event: that also tells of what the page opened itself.
+  details.querySelector("summary")?.addEventListener("click", () => setOpen(key, !details.open));
   return details;
 }
 
@@ -131,24 +132,37 @@ function lists({ missing, wishes, considered }, wanted, names, t) {
   return [
     part("round.missing", chips(missing.map((capability) => capabilityText(capability, wanted, t)), t.text("round.missing")), "lack"),
     part("round.wishes", wishes.length ? element("ul", { class: "plain-list" }, wishes.slice(0, SHOWN).map((wish) => element("li", {}, longText(wish, t)))) : null),
-    part(
-      "round.considered",
-      considered.length
-        ? element(
-            "ul",
-            { class: "plain-list" },
-            considered.slice(0, SHOWN).map(({ by, isUser, decision, comment }) =>
-              element(
-                "li",
-                {},
-                element("span", { dir: "auto" }, isUser ? t.text("round.user") : textOf(names.get(by) ?? by, 120)),
-                " ",
-                element("span", { class: "decision", dataset: { decision } }, t.has(`decision.${decision}`) ? t.text(`decision.${decision}`) : textOf(decision, 40)),
-                longText(comment, t, "comment"),
-              ),
-            ),
-          )
-        : null,
-    ),
+    consideredList(considered, wishes, names, t),
   ];
+}
+
+/**
+ * @param {Round["considered"]} considered
+ * @param {string[]} wishes of the user, which stand above already
+ * @param {Map<string, string>} names
+ * @param {Translator} t
+ * @returns {HTMLElement | null}
+ */
+function consideredList(considered, wishes, names, t) {
+  const said = considered.filter(({ isUser, comment }) => !isUser || !wishes.includes(comment)).slice(0, SHOWN);
+  if (!said.length) return null;
+  return element(
+    "details",
+    { class: "fold" },
+    element("summary", {}, t.text("round.considered")),
+    element(
+      "ul",
+      { class: "plain-list inside" },
+      said.map(({ by, isUser, decision, comment }) =>
+        element(
+          "li",
+          {},
+          element("span", { dir: "auto" }, isUser ? t.text("round.user") : textOf(names.get(by) ?? by, 120)),
+          " ",
+          element("span", { class: "decision", dataset: { decision } }, t.has(`decision.${decision}`) ? t.text(`decision.${decision}`) : textOf(decision, 40)),
+          longText(comment, t, "comment"),
+        ),
+      ),
+    ),
+  );
 }

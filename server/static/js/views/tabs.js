@@ -10,7 +10,7 @@ const NAMES = ["negotiation", "events"];
 /**
  * @param {Pick<Storage, "getItem" | "setItem"> | null} storage
  * @param {() => void} onChange
- * @returns {{current: () => string}}
+ * @returns {(name: string) => void} chooses a tab by its name
  */
 export function tabsView(storage, onChange) {
   const tabs = NAMES.map((name) => byId(`tab-${name}`));
@@ -51,7 +51,7 @@ export function tabsView(storage, onChange) {
     });
   });
   show(remembered(storage));
-  return { current: () => current };
+  return choose;
 }
 
 /**

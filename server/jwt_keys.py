@@ -1,0 +1,172 @@
+"""
+JWTs of an identity provider: the keys they are signed with, and what of them counts.
+
+Algorithms are those of the settings, never what a token says. `exp` and `aud` are required, `iss` when set; scopes are in
+`scope` (separated by blanks) or `scopes` (a list). Keys come from a file or a URL; a URL is asked again when a token names a
+key that is not known, at most twice a minute.
+"""
+
+import asyncio
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import structlog
+
+from server.config import JwtSection
+from server.errors import StartupError, Unauthorized
+from server.principal import Principal, read_scopes
+
+_ASK_AGAIN_SECONDS = 30.0
+_TIMEOUT_SECONDS = 5.0
+_MAX_BYTES = 1_048_576
+_SHORTEST_SECRET = 32  # bytes, of HS256
+_MAX_NAME_CHARACTERS = 128
+_log = structlog.get_logger("towow.auth")
+
+
+class JwtKeys:
+    """
+    Verifies tokens. Raises `StartupError` for settings that cannot verify any.
+    """
+
+    def __init__(self, config: JwtSection, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self._keys: dict[str | None, tuple[str, Any]] = {}  # by key id: algorithm, key
+        self._asked_at = -math.inf
+        self._session: aiohttp.ClientSession | None = None
+        if not config.audience:
+            raise StartupError("[jwt] audience is required", field="jwt.audience")
+        if "HS256" in config.algorithms and (len(config.algorithms) > 1 or config.jwks):
+            # A public key that is taken for a secret would let everybody sign.
+            raise StartupError("[jwt] HS256 goes with secret_env alone", field="jwt.algorithms")
+        if "HS256" in config.algorithms:
+            self._keys[None] = ("HS256", secret_of(config))
+        elif not config.jwks:
+            raise StartupError("[jwt] jwks is required for RS256 and EdDSA", field="jwt.jwks")
+        elif "://" in config.jwks and not config.jwks.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+            raise StartupError("[jwt] jwks must be a file or an https:// URL", field="jwt.jwks")
+
+    async def open(self) -> None:
+        """
+        Read the keys. Raises `StartupError` for a file without any; a URL that does not answer is asked again later.
+        """
+        if not self._config.jwks:
+            return
+        if "://" in self._config.jwks:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS))
+            await self._ask()
+            return
+        try:
+            raw = await asyncio.to_thread(Path(self._config.jwks).read_bytes)
+            self._keys = _read_keys(raw, self._config.algorithms)
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise StartupError(f"[jwt] jwks: cannot read the keys: {error}", field="jwt.jwks") from None
+        if not self._keys:
+            raise StartupError("[jwt] jwks has no key for these algorithms", field="jwt.jwks")
+
+    async def close(self) -> None:
+        """
+        Close the connection to the URL.
+        """
+        if self._session is not None:
+            await self._session.close()
+
+    async def recognise(self, token: str) -> Principal:
+        """
+        Who a token belongs to. Raises `Unauthorized`.
+        """
+        try:
+            return await self._recognise(token)
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+            raise Unauthorized("a valid token is needed") from None
+
+    async def _recognise(self, token: str) -> Principal:
+        key_id = None if "HS256" in self._config.algorithms else jwt.get_unverified_header(token).get("kid")
+        if key_id not in self._keys and self._session is not None:
+            await self._ask()
+        algorithm, key = self._keys[key_id] if key_id in self._keys else self._only_key()
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self._config.audience,
+            issuer=self._config.issuer or None,
+            leeway=self._config.leeway_seconds,
+            # Times are compared below, with the clock that everything else goes by.
+            options={"require": ["exp", "aud"], "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+        )
+        now, leeway = self._clock(), self._config.leeway_seconds
+        expires_at, not_before = float(claims["exp"]), float(claims.get("nbf", 0))
+        if not expires_at + leeway > now or not not_before - leeway <= now:
+            raise ValueError("not now")
+        scopes = claims.get("scope", claims.get("scopes", ""))
+        read, append = read_scopes(_known(scopes.split() if isinstance(scopes, str) else scopes))
+        name = claims.get("sub")
+        if not isinstance(name, str) or not 1 <= len(name) <= _MAX_NAME_CHARACTERS or not name.isprintable():
+            raise ValueError("no subject")
+        return Principal(name, read, append, min(expires_at, now + self._config.max_age_seconds), via="jwt")
+
+    def _only_key(self) -> tuple[str, Any]:
+        """
+        The key for a token that names none, when there is just one.
+        """
+        if len(self._keys) != 1:
+            raise ValueError("unknown key")
+        return next(iter(self._keys.values()))
+
+    async def _ask(self) -> None:
+        """
+        Read the keys from the URL, unless that was a moment ago; a failure leaves those that are known.
+        """
+        now = self._clock()
+        if self._session is None or 0 <= now - self._asked_at < _ASK_AGAIN_SECONDS:
+            return
+        self._asked_at = now
+        try:
+            async with self._session.get(self._config.jwks, allow_redirects=False) as answer:
+                answer.raise_for_status()
+                body = await answer.content.read(_MAX_BYTES)
+            self._keys = _read_keys(body, self._config.algorithms) or self._keys
+        except (aiohttp.ClientError, OSError, ValueError, jwt.PyJWTError) as error:
+            _log.warning("keys_not_read", reason=type(error).__name__)
+
+
+def secret_of(config: JwtSection) -> bytes:
+    """
+    The secret of HS256. Raises `StartupError` when it is missing or short.
+    """
+    secret = os.environ.get(config.secret_env, "").encode("utf-8", "surrogateescape")
+    if len(secret) < _SHORTEST_SECRET:
+        raise StartupError(
+            f"[jwt] secret_env must name a variable with {_SHORTEST_SECRET} bytes or more", field="jwt.secret_env"
+        )
+    return secret
+
+
+def _known(scopes: Any) -> list[str]:
+    """
+    The scopes that are meant for this server; a provider's tokens hold others, too.
+    """
+    given = scopes if isinstance(scopes, list) else []
+    return [scope for scope in given if isinstance(scope, str) and scope.startswith(("read:", "append:"))]
+
+
+def _read_keys(raw: bytes, algorithms: tuple[str, ...]) -> dict[str | None, tuple[str, Any]]:
+    """
+    The public keys of a JWKS that fit the algorithms, by key id.
+    """
+    types = {"RSA": "RS256", "OKP": "EdDSA"}
+    found: dict[str | None, tuple[str, Any]] = {}
+    document = json.loads(raw)
+    for item in document.get("keys", ()) if isinstance(document, dict) else ():
+        algorithm = types.get(str(item.get("kty"))) if isinstance(item, dict) else None
+        if algorithm in algorithms and algorithm is not None and item.get("use", "sig") == "sig" and "d" not in item:
+            found[item.get("kid")] = (algorithm, jwt.PyJWK(item, algorithm).key)
+    return found

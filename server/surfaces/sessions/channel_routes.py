@@ -1,0 +1,132 @@
+"""
+The streams of sessions, operators and broadcasts, in source 001's envelope, and the way to broadcast.
+
+`: heartbeat` every 30 s of silence. Who follows a session or an operator may ask for the broadcasts with it, on the same
+connection and in one order.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from server import params
+from server.answers import json_answer
+from server.auth import require_append, require_read
+from server.config import Config
+from server.cursor import Asked, resolve
+from server.eventlog import EventLog
+from server.events import new_event
+from server.selection import select
+from server.surfaces.sessions import inputs, rendering
+from server.surfaces.sessions.projections import get_session
+from server.surfaces.sessions.state import BROADCAST, QUEUE, operator_stream_of, stream_of
+from server.transports import Streaming
+
+
+class _BroadcastInput(msgspec.Struct, forbid_unknown_fields=True):
+    payload: dict[str, Any]
+    type: str = inputs.DEFAULT_BROADCAST_TYPE
+    source: str = "unknown"
+
+
+_BROADCAST = msgspec.json.Decoder(_BroadcastInput)
+
+
+class ChannelRoutes:
+    """
+    Handlers of the three streams and of `POST /api/broadcast`.
+    """
+
+    def __init__(self, log: EventLog, streaming: Streaming, config: Config) -> None:
+        self._log = log
+        self._streaming = streaming
+        self._config = config
+
+    def table(self) -> Sequence[web.RouteDef]:
+        """
+        The routes.
+        """
+        return (
+            web.get("/api/sessions/{session_name}/events", self.session_events, allow_head=False),
+            web.get("/api/operators/{agent_id}/events", self.operator_events, allow_head=False),
+            web.get("/api/broadcast/events", self.broadcast_events, allow_head=False),
+            web.post("/api/broadcast", self.broadcast),
+        )
+
+    async def session_events(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/sessions/{session_name}/events
+
+        The session for both of its sides: everything or after a cursor in any form, then live, then `end` when it was closed;
+        204 at the end of a closed one. `broadcast=1` adds the broadcasts since the session began, and then a closed session
+        does not end the stream. Errors: invalid_request, forbidden, not_found.
+        """
+        session_name = inputs.path_session_name(request.match_info["session_name"])
+        stream = stream_of(session_name)
+        asked = params.asked(request)
+        if not params.query_flag(request, "broadcast"):
+            return await self._serve(request, (stream,), asked)
+        require_read(request, stream, BROADCAST)
+        head_seq = self._log.head_seq  # read before the row: a session that begins meanwhile is not missed
+        await resolve(self._log, select((stream,)), asked)  # of two streams nobody says that one does not exist
+        if asked.cursor is None and asked.start is None:
+            state = await self._log.query(partial(get_session, session_name=session_name))
+            first = state.created_seq - 1 if state.exists else head_seq
+            asked = asked._replace(cursor=max(first, self._log.meta.trimmed_seq), epoch=None)
+        return await self._serve(request, (stream, BROADCAST), asked)
+
+    async def operator_events(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/operators/{agent_id}/events
+
+        What concerns an operator, and what all of them should see: sessions that wait, are taken over and given back. Live
+        unless a cursor or `start=` says otherwise; what waits already is in the list of sessions, whose `head_seq` is a
+        cursor here. What concerns this operator comes twice, once on each `stream`. `broadcast=1` adds the broadcasts. Errors:
+        invalid_request, forbidden.
+        """
+        own = operator_stream_of(inputs.path_agent_id(request.match_info["agent_id"]))
+        streams = (own, QUEUE, BROADCAST) if params.query_flag(request, "broadcast") else (own, QUEUE)
+        return await self._serve(request, streams, params.asked(request))
+
+    async def broadcast_events(self, request: web.Request) -> web.StreamResponse:
+        """
+        GET /api/broadcast/events
+
+        What is said to everybody: live unless a cursor or `start=` says otherwise, also before the first. Errors:
+        invalid_request, forbidden.
+        """
+        return await self._serve(request, (BROADCAST,), params.asked(request)._replace(allow_pending=True))
+
+    async def broadcast(self, request: web.Request) -> web.StreamResponse:
+        """
+        POST /api/broadcast
+
+        `{payload: object, type?: "broadcast", source?}`: say something to everybody. 201 `{success, seq}`. Errors:
+        invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, storage_full, unavailable.
+        """
+        require_append(request, BROADCAST)
+        given = await params.read_json(request, _BROADCAST, timeout_seconds=self._config.server.body_timeout_seconds)
+        event = new_event(
+            BROADCAST,
+            inputs.check_type(given.type),
+            given.payload,
+            source=given.source,
+            max_event_bytes=self._config.append.max_event_bytes,
+        )
+        receipt = (await self._log.append([event]))[0]
+        return json_answer({"success": True, "seq": receipt.event.seq}, 201)
+
+    async def _serve(self, request: web.Request, streams: Sequence[str], asked: Asked) -> web.StreamResponse:
+        require_read(request, *streams)
+        return await self._streaming.serve(
+            request,
+            select(streams),
+            asked,
+            keepalive_seconds=self._config.stream.session_keepalive_seconds,
+            keepalive_comment=params.keepalive_comment(request, "heartbeat"),
+            is_ndjson=params.wants_ndjson(request),
+            dialect=rendering.encode_message,
+        )
