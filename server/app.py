@@ -38,7 +38,7 @@ from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.sample_participants import SampleParticipants
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 from server.transports import Streaming
 from server.writer import Projection
 
@@ -87,9 +87,9 @@ def make_app(
     hosts = Hosts(config.server.host, config.server.allowed_hosts)
     streaming = Streaming(log, followers, limits, stream, room)
     language_model = ChatModel(config.llm) if is_configured(config.llm) else None
-    writer = Writer(language_model)
-    samples = SampleParticipants(log, config.negotiation, writer)
-    coordinator = Coordinator(log, bus, config.negotiation, writer, samples, Leadership(config.database.path))
+    author = Author(language_model)
+    samples = SampleParticipants(log, config.negotiation, author)
+    coordinator = Coordinator(log, bus, config.negotiation, author, samples, Leadership(config.database.path))
 
     guard = middleware.guard(authenticator, limits, hosts)
     app = web.Application(middlewares=[middleware.around, guard], client_max_size=config.append.max_body_bytes)
@@ -97,7 +97,7 @@ def make_app(
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     for table in (
-        DemandRoutes(log, followers, streaming, writer, config).table(),
+        DemandRoutes(log, followers, streaming, author, config).table(),
         ParticipantRoutes(log, config).table(),
         AgentRoutes(log, streaming, config).table(),
         EventRoutes(log, followers, streaming, limits, config).table(),

@@ -42,7 +42,7 @@ class Hosts:
         if given is None or given in self._known:
             return
         if not self._is_ours(given):
-            raise Forbidden("this server is not called by that name; add it to allowed_hosts in [server]", field=hdrs.HOST)
+            raise Forbidden("this server is not called by that name; add it to allowed_hosts in [server]", field="Host")
         if len(self._known) < 100:
             self._known.add(given)
 

@@ -90,7 +90,7 @@ COLLABORATORS = {
     "AgentRoutes": "server.surfaces.demands.agent_routes",
     "ParticipantRoutes": "server.surfaces.demands.participant_routes",
     "SampleParticipants": "server.surfaces.demands.sample_participants",
-    "Writer": "server.surfaces.demands.writing",
+    "Author": "server.surfaces.demands.writing",
     "ChatModel": "server.llm",
     "Authenticator": "server.auth",
     "JwtKeys": "server.jwt_keys",

@@ -141,7 +141,10 @@ def test_a_child_process_does_not_inherit_the_lock(path):
     """
     ours, next_one = Leadership(path), Leadership(path)
     assert ours.try_take()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, close_fds=False, **pipes) as child:
+        child.stdout.readline()  # it runs
         ours.release()
         assert next_one.try_take()
         child.communicate(b"\n")

@@ -42,7 +42,7 @@ def context(context: BrowserContext) -> BrowserContext:
     """
     A profile whose last visit left the page at the raw events.
     """
-    context.add_init_script("localStorage.getItem('towow.tab') ?? localStorage.setItem('towow.tab', 'events')")
+    context.add_init_script("if (location.host) localStorage['towow.tab'] ??= 'events'")
     return context
 
 

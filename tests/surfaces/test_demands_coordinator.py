@@ -14,7 +14,7 @@ from server.events import timestamp_of
 from server.surfaces.demands import coordinator, matching, sample_rules
 from server.surfaces.demands.inputs import MAX_COMMENT_CHARACTERS
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 from tests.negotiations import (
     PHOTO,
     TALK,
@@ -841,7 +841,7 @@ async def test_a_fault_in_a_later_step_ends_the_demand_with_a_reason(start, monk
     async def broken(*args, **options):
         raise LookupError("swordfish")
 
-    monkeypatch.setattr(Writer, "proposal", broken)
+    monkeypatch.setattr(Author, "proposal", broken)
     client = await start()
     detail = await negotiate(client, "We need a venue", {"ann": Script("venue")}, VENUE)
     assert detail["outcome"]["reason"] == "internal_error"
@@ -874,7 +874,7 @@ async def test_a_text_that_was_written_is_not_written_again_for_a_lost_race(star
     """
     client = await start()
     written = []
-    write = Writer.proposal
+    write = Author.proposal
     demand_ids = []
 
     async def slow(self, *args):
@@ -882,7 +882,7 @@ async def test_a_text_that_was_written_is_not_written_again_for_a_lost_race(star
         await publish_events(client, f"demand:{demand_ids[0]}", ("towow.note", {}))
         return await write(self, *args)
 
-    monkeypatch.setattr(Writer, "proposal", slow)
+    monkeypatch.setattr(Author, "proposal", slow)
     await register(client, VENUE)
     demand_ids.append((await submit(client, "We need a venue"))["demand_id"])
     detail = await drive(client, demand_ids[0], {"ann": Script("venue")})

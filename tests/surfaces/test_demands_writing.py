@@ -18,7 +18,7 @@ from server.surfaces.demands.requirements import Requirements, read_requirements
 from server.surfaces.demands.sample_rules import Offered
 from server.surfaces.demands.texts import proposal_summary
 from server.surfaces.demands.understanding import understand
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 from tests.local_llm import LocalModel, require_local_llm
 
 TODAY = datetime.date(2026, 5, 1)
@@ -75,7 +75,7 @@ async def writer(speaker):
     A writer with that model.
     """
     async with ChatModel(LlmSection(base_url=speaker.url, model="small")) as model:
-        yield Writer(model)
+        yield Author(model)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_without_a_model_the_rules_do_all_of_it():
     """
     The same values as the rules alone, and they sign for it.
     """
-    writer = Writer(None)
+    writer = Author(None)
     assert await writer.understand(DEMAND, TODAY) == by_rules(DEMAND)
     assert await writer.offer(INVITATION, OFFERED) == (OFFERED.content, "rules")
     assert await writer.proposal(*PROPOSAL) == (proposal_summary(*PROPOSAL[:6]), "rules")
@@ -493,7 +493,7 @@ async def test_a_real_model_writes_an_offer(local_model):
     async with asking(local_model, 80) as model:
         for demand, name, capability, draft in tried:
             invitation = {"language": "en", "raw_input": demand, "name": name}
-            text, written_by = await Writer(model).offer(invitation, Offered(draft, [capability], {}, []))
+            text, written_by = await Author(model).offer(invitation, Offered(draft, [capability], {}, []))
             assert (text == draft) == (written_by == "rules")
             written[written_by] = text
             if "llm" in written:
@@ -507,7 +507,7 @@ async def test_a_real_model_sums_up_a_proposal(local_model):
     """
     proposal = ("en", "I need a venue for a party", ASSIGNMENTS, [], 400, "USD", [], [])
     async with asking(local_model, 80) as model:
-        text, written_by = await Writer(model).proposal(*proposal)
+        text, written_by = await Author(model).proposal(*proposal)
     assert written_by == "llm"
     assert text != proposal_summary(*proposal[:6])
     assert len(text.split()) > 3
@@ -518,6 +518,6 @@ async def test_what_a_real_model_garbles_is_read_by_the_rules(local_model, logge
     Eight tokens hold no object, however good the model is.
     """
     async with asking(local_model, 8) as model:
-        assert await Writer(model).understand(DEMAND, TODAY) == by_rules(DEMAND)
+        assert await Author(model).understand(DEMAND, TODAY) == by_rules(DEMAND)
     warnings = [(line["what"], line["reason"]) for line in logged if line["log_level"] == "warning"]
     assert warnings == [("understanding", "not_json")]

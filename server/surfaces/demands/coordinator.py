@@ -34,7 +34,7 @@ from server.surfaces.demands.state import (
     initial,
     stream_of,
 )
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 
 _SEARCHES_AT_ONCE = 8
 _RETRY_SECONDS = (0.5, 30.0)  # first and longest wait while the file cannot be written
@@ -66,14 +66,14 @@ class Coordinator:
         log: EventLog,
         bus: EventBus,
         config: NegotiationSection,
-        writer: Writer,
+        author: Author,
         samples: SampleParticipants,
         leadership: Leadership,
     ) -> None:
         self._log = log
         self._bus = bus
         self._config = config
-        self._writer = writer
+        self._author = author
         self._samples = samples
         self._leadership = leadership
         self._limits = planning.Limits(
@@ -305,7 +305,7 @@ class Coordinator:
         return tuple(found)
 
     async def _write(self, state: DemandState, draft: planning.Draft) -> tuple[str, commands.WrittenBy]:
-        return await self._writer.proposal(
+        return await self._author.proposal(
             state.language,
             state.surface_demand,
             [model.assignment_object(each) for each in draft.assignments],

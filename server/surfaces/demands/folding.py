@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from server.events import Event, is_stream_name
+from server.events import MAX_SEQ, Event, is_stream_name
 from server.surfaces.demands import state as words
 from server.surfaces.demands.requirements import Requirements
 from server.surfaces.demands.state import (
@@ -31,6 +31,11 @@ from server.surfaces.demands.state import (
 DEFAULT_WITHIN_SECONDS = 30.0  # for an invitation or proposal that names no time
 _LONGEST_WITHIN_SECONDS = 86_400.0
 _MAX_ROUND = 1_000
+# What counts of a list that somebody else wrote, far more than the routes take; the rest is left out.
+_MOST_TEXTS = 100
+_LONGEST_TEXT_CHARACTERS = 1_000
+_MAX_TERMS_BYTES = 4_096
+_MAX_TERMS_NESTING = 8
 DECISIONS = ("accept", "revise", "reject")
 
 Changes = dict[str, Any]
@@ -45,7 +50,9 @@ def _understood(state: DemandState, event: Event) -> Changes:
         "confidence": _text(payload, "confidence") or "low",
         "language": _text(payload, "language") or "en",
         "capabilities": tuple(
-            (item["capability"], _text(item, "term")) for item in _objects(payload, "capabilities") if _text(item, "capability")
+            (item["capability"], _text(item, "term"))
+            for item in _objects(payload, "capabilities")[:_MOST_TEXTS]
+            if 0 < len(_text(item, "capability")) <= _LONGEST_TEXT_CHARACTERS
         ),
         "requirements": read_requirements_object(payload.get("requirements")),
         "confirm": payload.get("confirm") is True,
@@ -96,9 +103,9 @@ def _offered(state: DemandState, event: Event) -> Changes:
         agent_id=agent_id,
         name=state.name_of(agent_id),
         content=_text(offer, "content"),
-        capabilities=_texts(offer, "capabilities"),
-        terms=_object(offer, "terms"),
-        needs=_texts(offer, "needs"),
+        capabilities=_short_texts(offer, "capabilities"),
+        terms=_terms(offer),
+        needs=_short_texts(offer, "needs"),
         written_by=_text(payload, "written_by") or None,
         seq=event.seq,
         timestamp=event.timestamp,
@@ -197,7 +204,7 @@ def _feedback(state: DemandState, event: Event) -> Changes:
         name=by if is_user else state.name_of(by),
         decision=decision,
         comment=_text(payload, "comment"),
-        terms=_object(payload, "terms"),
+        terms=_terms(payload),
         written_by=_text(payload, "written_by") or None,
         seq=event.seq,
         timestamp=event.timestamp,
@@ -246,7 +253,7 @@ def read_assignments(payload: dict[str, Any], key: str) -> tuple[Assignment, ...
             name=_text(item, "name") or item["agent_id"],
             capabilities=_texts(item, "capabilities"),
             offer_seq=_count(item, "offer_seq"),
-            terms=_object(item, "terms"),
+            terms=_terms(item),
             offered_price=_number(item, "offered_price"),
             conditions=_texts(item, "conditions"),
             subnet_id=_text(item, "subnet_id") or None,
@@ -279,12 +286,33 @@ def read_requirements_object(value: Any) -> Requirements:
 
 def _text(payload: dict[str, Any], key: str) -> str:
     value = payload.get(key)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and value.strip() else ""
 
 
 def _texts(payload: dict[str, Any], key: str) -> tuple[str, ...]:
     value = payload.get(key)
     return tuple(item for item in value if isinstance(item, str) and item.strip()) if isinstance(value, list) else ()
+
+
+def _short_texts(payload: dict[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(item for item in _texts(payload, key) if len(item) <= _LONGEST_TEXT_CHARACTERS)[:_MOST_TEXTS]
+
+
+def _terms(payload: dict[str, Any]) -> dict[str, Any]:
+    """
+    Terms that fit into a proposal among those of others; else none.
+    """
+    terms = _object(payload, "terms")
+    fits = nesting_of(terms) <= _MAX_TERMS_NESTING and len(msgspec.json.encode(terms)) <= _MAX_TERMS_BYTES
+    return terms if fits else {}
+
+
+def nesting_of(value: Any) -> int:
+    """
+    How many levels of objects and lists a JSON value has.
+    """
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(nesting_of, inner), default=0)
 
 
 def _number(payload: dict[str, Any], key: str) -> float | None:
@@ -295,7 +323,7 @@ def _number(payload: dict[str, Any], key: str) -> float | None:
 
 def _count(payload: dict[str, Any], key: str) -> int:
     value = payload.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEQ else 0
 
 
 def _round(payload: dict[str, Any]) -> int:

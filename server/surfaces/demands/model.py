@@ -7,6 +7,7 @@ sub-negotiations, and rounds go on until it is finalized, fails or is cancelled.
 `TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored.
 """
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, assert_never
 
@@ -243,7 +244,8 @@ def offer_object(offer: Any) -> dict[str, Any]:
 def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
     _require(state, GAP, f"demand {state.demand_id} is {state.phase}")
     events = []
-    number = len(state.subnets)
+    taken = {each.subnet_id for each in state.subnets}
+    free = (each for number in itertools.count(1) if (each := f"{state.demand_id}.{number}") not in taken)
     for place, missing in enumerate(command.gaps):
         capability, reason, needed_by = missing
         gap = texts.gap_text(state.language, capability, reason, state.name_of(needed_by) if needed_by else None)
@@ -251,8 +253,7 @@ def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
             _event(state, GAP, capability=capability, gap=gap, reason=reason, needed_by=needed_by, round=command.round)
         )
         if place < command.subnets:
-            number += 1
-            events += _start_subnet(state, missing, f"{state.demand_id}.{number}", command)
+            events += _start_subnet(state, missing, next(free), command)
     return events
 
 
@@ -369,7 +370,7 @@ def proposal_payload(state: DemandState, proposal: Proposal) -> dict[str, Any]:
 def _answer_proposal(state: DemandState, command: Answer) -> list[NewEvent]:
     if not state.proposals:
         raise _conflict(state, f"demand {state.demand_id} has no proposal yet")
-    proposal = next((each for each in state.proposals if each.proposal_id == command.proposal_id), None)
+    proposal = next((each for each in reversed(state.proposals) if each.proposal_id == command.proposal_id), None)
     if proposal is None:
         raise NotFound(f"{state.demand_id} has no proposal {command.proposal_id}", field="proposal_id", **position_of(state))
     is_user = command.agent_id is None

@@ -29,6 +29,7 @@ from server.surfaces.demands.words import fold, normalise
 # What a proposal carries of earlier rounds, so that it stays a small event however much was said.
 _KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
 _QUOTED_CHARACTERS = 200  # of one comment
+_MAX_PRICE = 1e12  # sums stay numbers
 
 
 class Limits(NamedTuple):
@@ -267,7 +268,7 @@ def compile_draft(state: DemandState) -> Draft:
     """
     left_out = withdrawn(state)
     offers = [offer for offer in _ranked(state) if offer.agent_id not in left_out]
-    plan = _Plan(offers, [subnet for subnet in state.subnets if subnet.outcome == "finalized"], state)
+    plan = _Plan(offers, [subnet for subnet in state.subnets if subnet.outcome == "finalized" and subnet.assignments], state)
     for capability, _ in state.capabilities:
         plan.cover(capability)
     plan.add_what_words_found()
@@ -417,6 +418,7 @@ class _Plan:
 
     def __init__(self, offers: list[Offer], subnets: list[Subnet], state: DemandState) -> None:
         self._offers = offers
+        self._names = {offer.agent_id: frozenset[str]().union(*map(names_of, offer.capabilities)) for offer in offers}
         self._available = subnets
         self._state = state
         self._parts: dict[str, list[str]] = {}
@@ -438,7 +440,8 @@ class _Plan:
         if not capability or capability in self._covered:
             return
         self._covered.add(capability)
-        able = [offer for offer in self._offers if covers(offer, capability) and offer.agent_id != needed_by]
+        wanted = {capability, fold(normalise(capability)).strip()}
+        able = [offer for offer in self._offers if wanted & self._names[offer.agent_id] and offer.agent_id != needed_by]
         chosen = next((offer for offer in able if offer.agent_id in self._parts), able[0] if able else None)
         if chosen is not None:
             self._parts.setdefault(chosen.agent_id, []).append(capability)
@@ -495,7 +498,7 @@ def price_of(terms: dict[str, Any]) -> float | None:
     The price that terms name, 0 or more; None when they name none.
     """
     price = terms.get("price")
-    is_price = isinstance(price, int | float) and not isinstance(price, bool) and price >= 0
+    is_price = isinstance(price, int | float) and not isinstance(price, bool) and 0 <= price <= _MAX_PRICE
     return float(price) if is_price and price is not None else None
 
 

@@ -23,7 +23,7 @@ from server.selection import Selection, select
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
 from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 from server.transports import Streaming
 
 DEFAULT_RECENT_EVENTS = 50
@@ -47,9 +47,9 @@ class DemandRoutes:
     Handlers of `/api/demand*` and of source 000's `/api/events/*`.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, writer: Writer, config: Config) -> None:
+    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, author: Author, config: Config) -> None:
         self._log = log
-        self._writer = writer
+        self._author = author
         self._followers = followers
         self._streaming = streaming
         self._config = config
@@ -82,7 +82,7 @@ class DemandRoutes:
         raw_input = inputs.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
         user_id = inputs.check_user_id(given.user_id)
         today = datetime.fromtimestamp(self._log.clock(), UTC).date()
-        understanding, requirements, written_by = await self._writer.understand(raw_input, today)
+        understanding, requirements, written_by = await self._author.understand(raw_input, today)
         command = commands.Submit(raw_input, user_id, understanding, requirements, given.confirm, written_by)
         for attempt in range(_ID_ATTEMPTS):
             state = initial(new_demand_id())

@@ -20,7 +20,7 @@ from server.surfaces.demands import commands, matching, model, sample_rules
 from server.surfaces.demands.planning import seconds_of, waiting_for
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import Candidate, DemandState, initial, stream_of
-from server.surfaces.demands.writing import Writer
+from server.surfaces.demands.writing import Author
 
 _SAMPLE_IDS = frozenset(agent["agent_id"] for agent in SAMPLE_AGENTS)
 _log = structlog.get_logger("towow.samples")
@@ -31,10 +31,10 @@ class SampleParticipants:
     Answers for the sample agents that are awaited. `close` stops it; what is due is found again from the state.
     """
 
-    def __init__(self, log: EventLog, config: NegotiationSection, writer: Writer) -> None:
+    def __init__(self, log: EventLog, config: NegotiationSection, author: Author) -> None:
         self._log = log
         self._config = config
-        self._writer = writer
+        self._author = author
         self._tasks: dict[tuple[str, str, int], asyncio.Task[None]] = {}
 
     def attend(self, state: DemandState) -> None:
@@ -112,7 +112,7 @@ class SampleParticipants:
             return None
         if isinstance(answer, sample_rules.Declined):
             return commands.DeclineOffer(agent_id, answer.reason, written_by="rules")
-        content, written_by = await self._writer.offer(invitation, answer)
+        content, written_by = await self._author.offer(invitation, answer)
         return commands.SubmitOffer(
             agent_id, content, tuple(answer.capabilities), answer.terms, tuple(answer.needs), written_by=written_by
         )

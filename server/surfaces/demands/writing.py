@@ -10,16 +10,18 @@ date, and what they heard ruled out stays out. The model fills what the rules le
 taken for theirs, because it also hears what is meant and not said.
 """
 
+import asyncio
 import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 from server.llm import ChatModel, ModelFailed
 from server.surfaces.demands import lexicon
+from server.surfaces.demands.commands import WrittenBy
 from server.surfaces.demands.llm_answers import (
     Unusable,
     check_numbers,
@@ -33,8 +35,7 @@ from server.surfaces.demands.sample_rules import Offered
 from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, proposal_summary
 from server.surfaces.demands.understanding import Understanding, understand
 
-WrittenBy = Literal["rules", "llm"]
-
+_LONG_TEXT = 1_000  # characters that are read on a thread, so that nobody's stream waits
 _QUOTED_CHARACTERS = 1_500  # of one text of the data, in an offer or a summary
 _QUOTED_ITEMS = 20
 
@@ -71,7 +72,7 @@ _INST = re.compile(r"\[(?=/?INST)", re.IGNORECASE)
 _log = structlog.get_logger("towow.writing")
 
 
-class Writer:
+class Author:
     """
     Reads and writes with `model`, or with the rules alone when it is None. Never raises for a model's fault.
     """
@@ -83,7 +84,10 @@ class Writer:
         """
         What a demand asks for and within which limits; see the module for what is taken from whom.
         """
-        read, found = understand(raw_input), read_requirements(raw_input, today)
+        if len(raw_input) > _LONG_TEXT:
+            read, found = await asyncio.to_thread(_by_rules, raw_input, today)
+        else:
+            read, found = _by_rules(raw_input, today)
         if self._model is None:
             return read, found, "rules"
         system = _UNDERSTAND.format(names=", ".join(lexicon.CONCEPTS), today=today.isoformat()) + _DATA
@@ -155,6 +159,10 @@ class Writer:
             _warn(what, failure)
             return draft, "rules"
         return text, "llm"
+
+
+def _by_rules(raw_input: str, today: datetime.date) -> tuple[Understanding, Requirements]:
+    return understand(raw_input), read_requirements(raw_input, today)
 
 
 def _warn(what: str, failure: ModelFailed | Unusable) -> None:
