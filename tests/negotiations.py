@@ -5,7 +5,8 @@ What the tests of the negotiation need: demands over HTTP, scripted agents, and 
 import asyncio
 
 from server.app import BUS, LOG
-from tests.support import assert_error, changed, read_frames, read_to_end
+from server.surfaces.demands.coordinator import Coordinator
+from tests.support import assert_error, changed, read_frames, read_to_end, until
 
 VENUE = {"agent_id": "ann", "name": "Ann", "capabilities": ["venue"]}
 TALK = {"agent_id": "ben", "name": "Ben", "capabilities": ["technical talk"]}
@@ -15,6 +16,12 @@ DEMAND = "想办一场 50 人的技术聚会，需要场地，找人做技术分
 BOB = {"agent_id": "user_agent_bob", "name": "Bob", "capabilities": ["场地资源"], "description": ""}
 ALICE = {"agent_id": "user_agent_alice", "name": "Alice", "capabilities": ["技术分享"], "description": ""}
 CHARLIE = {"agent_id": "user_agent_charlie", "name": "Charlie", "capabilities": ["活动策划"], "description": ""}
+EVENING = "We need a venue and a technical talk"
+DAN = VENUE | {"agent_id": "dan", "name": "Dan"}
+EVE = VENUE | {"agent_id": "eve", "name": "Eve"}
+GUARD = {"agent_id": "gus", "name": "Gus", "capabilities": ["security guards"]}
+COOK = {"agent_id": "kim", "name": "Kim", "capabilities": ["catering"]}
+BEGUN = ["demand.understood", "filter.completed", "demand.broadcast"]
 FILTERED_TYPES = ["towow.demand.understood", "towow.filter.completed", "towow.demand.broadcast"]
 
 ENDS = ("towow.proposal.finalized", "towow.negotiation.failed", "towow.negotiation.cancelled")
@@ -310,3 +317,129 @@ async def drive(client, demand_id, scripts, *, timeout=10.0):
     except TimeoutError:
         raise AssertionError(f"{demand_id} did not end: {detail}") from None
     return detail
+
+
+async def negotiate(client, text, scripts, *agents, **fields):
+    """
+    Register agents, submit, let the scripts answer; returns the demand when it has ended.
+    """
+    await register(client, *agents)
+    players = Players(client, scripts)
+    demand_id = (await submit(client, text, **fields))["demand_id"]
+    detail = await until_ended(client, demand_id)
+    await until(lambda: not working_tasks())
+    assert {status for _, _, status in players.answers} <= {201}
+    return detail
+
+
+# How a demand comes so far: ann has the better offer for the venue, ben the talk; dan is dearer, eve declines.
+
+
+async def collecting(client, **fields):
+    """
+    Ann has offered and eve has declined; ben and dan are awaited.
+    """
+    await register(client, VENUE, TALK, DAN, EVE)
+    demand_id = (await submit(client, EVENING, user_id="u-1", **fields))["demand_id"]
+    await until_phase(client, demand_id, "collecting_offers")
+    assert (await offer(client, demand_id, "ann", "venue", terms={"price": 100})).status == 201
+    assert (await decline(client, demand_id, "eve", "busy")).status == 201
+    return demand_id
+
+
+async def asked(client, **fields):
+    """
+    The first proposal is out, for ann and ben.
+    """
+    demand_id = await collecting(client, **fields)
+    assert (await offer(client, demand_id, "ben", "technical talk", terms={"price": 200})).status == 201
+    assert (await offer(client, demand_id, "dan", "venue", terms={"price": 900})).status == 201
+    await until_phase(client, demand_id, "proposing")
+    return demand_id
+
+
+async def proposing(client):
+    """
+    Ann has accepted the first proposal; ben is awaited.
+    """
+    demand_id = await asked(client)
+    assert (await feedback(client, demand_id, 1, "accept", agent_id="ann")).status == 201
+    return demand_id
+
+
+async def second_round(client):
+    """
+    Ann wanted something changed; the second proposal is out.
+    """
+    demand_id = await asked(client)
+    assert (await feedback(client, demand_id, 1, "revise", agent_id="ann", comment="an hour later")).status == 201
+    assert (await feedback(client, demand_id, 1, "accept", agent_id="ben")).status == 201
+    await until_demand(client, demand_id, lambda detail: detail["current_round"] == 2)
+    return demand_id
+
+
+async def finalized(client):
+    """
+    Both have accepted.
+    """
+    demand_id = await proposing(client)
+    assert (await feedback(client, demand_id, 1, "accept", agent_id="ben")).status == 201
+    await until_phase(client, demand_id, "finalized")
+    return demand_id
+
+
+async def failed(client):
+    """
+    Somebody has ended it while offers were collected.
+    """
+    demand_id = await collecting(client)
+    await fail(client, demand_id)
+    return demand_id
+
+
+async def cancelled(client):
+    """
+    The user has ended it while offers were collected.
+    """
+    demand_id = await collecting(client)
+    assert (await cancel(client, demand_id)).status == 200
+    return demand_id
+
+
+async def filling_gaps(client):
+    """
+    Nobody covers the talk, and a sub-negotiation asks somebody who came later.
+    """
+    await register(client, VENUE)
+    demand_id = (await submit(client, EVENING, user_id="u-1"))["demand_id"]
+    await until_phase(client, demand_id, "collecting_offers")
+    await register(client, TALK)
+    assert (await offer(client, demand_id, "ann", "venue", terms={"price": 100})).status == 201
+    await until_phase(client, f"{demand_id}.1", "collecting_offers")
+    return demand_id
+
+
+async def stay_understood(client, monkeypatch):
+    """
+    A demand that no coordinator takes up.
+    """
+    monkeypatch.setattr(Coordinator, "_take_up", lambda self, demand_id: None)
+    return (await submit(client, EVENING, user_id="u-1"))["demand_id"]
+
+
+NEEDY = {
+    "ann": Script("venue", price=100, needs=["security guards"]),
+    "gus": Script("security guards", price=20, needs=["catering"]),
+    "kim": Script("catering", price=5),
+}
+
+
+async def waiting_in_depth(client):
+    """
+    A demand whose sub-negotiation's sub-negotiation waits for an agent that says nothing.
+    """
+    await register(client, VENUE, GUARD, COOK)
+    Players(client, NEEDY | {"kim": Script(is_silent=True)})
+    demand_id = (await submit(client, "We need a venue"))["demand_id"]
+    await until_phase(client, f"{demand_id}.1.1", "collecting_offers")
+    return demand_id

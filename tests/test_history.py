@@ -6,14 +6,20 @@ import contextlib
 import json
 import re
 import sqlite3 as standard_sqlite3
+from collections import Counter, defaultdict
+from datetime import datetime
+from statistics import mean
 
 import pytest
 
-from server.app import is_terminal
+from server.app import is_terminal, make_app
 from server.database import migrate, migrations, sqlite3
 from server.events import new_event
 from server.surfaces.demands import state as words
 from server.surfaces.demands.projections import project_demand
+from tests.negotiations import cancel as cancel_over_http
+from tests.negotiations import demand, get, negotiating, register, submit, until_ended, until_phase
+from tests.negotiations import history as stored_events
 from tests.support import ROOT, open_log
 
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -677,3 +683,143 @@ async def test_the_queries_of_the_readme_answer_what_they_say(told, engine):
     assert agents == [("bob", 3, 2, 67.0), ("alice", 2, 2, 100.0), ("dora", 2, 2, 100.0)]
     assert gaps == [("photography", 2, 0), ("event_planning", 2, 2)]
     assert times == [("dora", 2, 1.0), ("bob", 3, 2.3), ("alice", 2, 3.0)]
+
+
+@pytest.fixture
+async def lived(aiohttp_client, quiet_config):
+    """
+    Real negotiations with the sample agents, all of them over: the history, and what the HTTP interface says about each.
+    """
+    config = negotiating(quiet_config, sample_agents=True, sample_delay_seconds=0.0)
+    client = await aiohttp_client(make_app(config))
+    await register(client, {"agent_id": "silent", "name": "Silent", "capabilities": ["unicorn grooming"]})
+    texts = [
+        "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
+        "我想下周末办一场30人的技术分享会，需要场地、讲者，还需要有人策划活动。",
+        "I need a photographer, a florist and live music for 120 people, budget 900 USD",
+        "I need a venue and unicorn grooming",
+        "zzyzx qwfp",
+        "unicorn grooming",
+    ]
+    ids = [(await submit(client, text))["demand_id"] for text in texts]
+    for demand_id in (ids[3], ids[5]):
+        await until_phase(client, demand_id, "collecting_offers")
+        assert (await cancel_over_http(client, demand_id, reason="found one")).status == 200
+    for demand_id in ids:  # it grows by the sub-negotiations, and by theirs
+        told = await until_ended(client, demand_id)
+        ids += [subnet["subnet_id"] for subnet in told["subnets"]]
+    details = [await demand(client, demand_id) for demand_id in ids]
+    events = {demand_id: await stored_events(client, demand_id) for demand_id in ids}
+    assert {each["status"] for each in details} == {"finalized", "failed", "cancelled"}
+    assert any(each["parent_demand_id"] for each in details)
+    assert len((await get(client, "/api/demand"))["demands"]) == len(texts)
+    return History(quiet_config.database.path), details, events
+
+
+def seconds_between(first, last):
+    """
+    Between two timestamps.
+    """
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+
+
+async def test_the_queries_of_the_readme_say_what_the_interface_says(lived):
+    """
+    Over real negotiations, agreed, failed and cancelled, with sub-negotiations: the same figures as from `GET /api/demand`.
+    """
+    history, details, events = lived
+    ended, story, agents, gaps, times = readme_queries()
+
+    groups = defaultdict(list)
+    for each in details:
+        outcome = each["outcome"]
+        took = seconds_between(each["created_at"], outcome["timestamp"])
+        groups[each["status"], outcome["reason"] or None].append((each["current_round"], took))
+    rows = history.rows(ended)
+    assert [row["negotiations"] for row in rows] == sorted(map(len, groups.values()), reverse=True)
+    for row in rows:
+        group = groups.pop((row["status"], row["outcome_reason"]))
+        assert row["negotiations"] == len(group)
+        assert row["rounds"] == pytest.approx(mean(rounds for rounds, _ in group), abs=0.051)
+        assert row["seconds"] == pytest.approx(mean(took for _, took in group), abs=0.051)
+    assert groups == {}
+
+    parent = next(each["parent_demand_id"] for each in details if each["parent_demand_id"])
+    below = [demand_id for demand_id in events if demand_id.startswith(parent)]
+    happened = sorted((event["seq"], demand_id) for demand_id in below for event in events[demand_id])
+    told = history.rows(story.replace("d-1f2e3d4c", parent))
+    assert [row["demand_id"] for row in told] == [demand_id for _, demand_id in happened]
+    assert told[0]["what"].startswith("asked for: ")
+
+    offered = Counter(offer["agent_id"] for each in details for offer in each["offers"])
+    chosen = Counter(
+        part["agent_id"]
+        for each in details
+        for part in (each["outcome"]["proposal"] or {"assignments": []})["assignments"]
+        if part["agent_id"] in [offer["agent_id"] for offer in each["offers"]]
+    )
+    rows = history.rows(agents)
+    assert {row["agent_id"]: (row["offers"], row["chosen"]) for row in rows} == {
+        agent_id: (count, chosen[agent_id]) for agent_id, count in offered.items()
+    }
+    assert all(row["percent"] == round(100 * row["chosen"] / row["offers"]) for row in rows)
+    assert [(row["offers"], row["chosen"]) for row in rows] == sorted(
+        ((row["offers"], row["chosen"]) for row in rows), reverse=True
+    )
+
+    missing = Counter(gap["capability"] for each in details for gap in each["gaps"])
+    filled = Counter(subnet["capability"] for each in details for subnet in each["subnets"] if subnet["outcome"] == "finalized")
+    assert missing
+    assert {row["capability"]: (row["gaps"], row["filled"]) for row in history.rows(gaps)} == {
+        capability: (count, filled[capability]) for capability, count in missing.items()
+    }
+
+    waits = defaultdict(list)
+    for each in details:
+        invited = [event for event in events[each["demand_id"]] if event["event_type"] == words.BROADCAST]
+        for offer in each["offers"]:
+            waits[offer["agent_id"]].append(seconds_between(invited[0]["timestamp"], offer["timestamp"]))
+    rows = history.rows(times)
+    assert {row["agent_id"]: row["offers"] for row in rows} == {agent_id: len(took) for agent_id, took in waits.items()}
+    for row in rows:
+        assert row["seconds"] == pytest.approx(mean(waits[row["agent_id"]]), abs=0.051)
+
+
+async def test_the_views_say_what_the_interface_says(lived):
+    """
+    The same real negotiations: status, outcome, offers, proposals and their answers, row for row.
+    """
+    history, details, events = lived
+    for each in details:
+        (row,) = history.rows("SELECT * FROM negotiations WHERE demand_id = ?", each["demand_id"])
+        for name, value in {
+            "demand": each["surface_demand"],
+            "user_id": each["user_id"],
+            "parent_demand_id": each["parent_demand_id"],
+            "status": each["status"],
+            "phase": each["phase"],
+            "rounds": each["current_round"],
+            "started": each["created_at"],
+            "ended": each["outcome"]["timestamp"],
+            "outcome_reason": each["outcome"]["reason"] or None,
+            "offers": len(each["offers"]),
+        }.items():
+            assert row[name] == value, name
+        offers = history.rows("SELECT * FROM offers WHERE demand_id = ? ORDER BY seq", each["demand_id"])
+        assert [(row["agent_id"], row["content"], json.loads(row["terms"]), row["seq"]) for row in offers] == [
+            (offer["agent_id"], offer["content"], offer["terms"], offer["seq"]) for offer in each["offers"]
+        ]
+        proposals = history.rows("SELECT * FROM proposals WHERE demand_id = ? ORDER BY seq", each["demand_id"])
+        assert len(proposals) == len(each["proposals"])
+        for row, proposal in zip(proposals, each["proposals"], strict=True):
+            decisions = Counter(answer["decision"] for answer in proposal["feedback"])
+            assert (row["accepts"], row["revises"], row["rejects"]) == tuple(
+                decisions[name] for name in ("accept", "revise", "reject")
+            )
+            assert json.loads(row["agents"]) == [part["agent_id"] for part in proposal["assignments"]]
+            assert (row["round"], row["total_price"]) == (proposal["round"], proposal["total_price"])
+        assert [row["is_final"] for row in proposals] == [
+            int(each["status"] == "finalized" and proposal is each["proposals"][-1]) for proposal in each["proposals"]
+        ]
+        timeline = history.rows("SELECT * FROM negotiation_timeline WHERE demand_id = ? ORDER BY seq", each["demand_id"])
+        assert [row["seq"] for row in timeline] == [event["seq"] for event in events[each["demand_id"]]]

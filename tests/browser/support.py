@@ -8,12 +8,36 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.support import ServerProcess
 
 # What Chromium logs for a server that is gone or a network that is off; nothing of ours.
 NETWORK_ERROR = re.compile(r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUNKED|INTERNET_DISCONNECTED|FAILED|NETWORK)")
+
+
+def open_demand(page: Page, url: str, demand_id: str) -> None:
+    """
+    Go to a demand by its address and wait until its history is there.
+    """
+    page.goto(f"{url}/#{demand_id}")
+    page.wait_for_selector('#connection[data-state="connected"]')
+    expect(page.locator("#story")).to_be_visible()
+    expect(page.locator("#stages-end .waiting")).to_have_count(0)
+
+
+def assert_fits(page: Page) -> None:
+    """
+    Nothing is wider than the window, nor than the pane of the negotiation.
+    """
+    widths = page.evaluate(
+        """() => {
+            const pane = document.getElementById("detail");
+            return [document.documentElement.scrollWidth, innerWidth, pane.scrollWidth, pane.clientWidth];
+        }"""
+    )
+    assert widths[0] <= widths[1], widths
+    assert widths[2] <= widths[3], widths
 
 
 class DemandServer(ServerProcess):

@@ -2,7 +2,6 @@
 The JavaScript agent of the README, run as it stands there: a module of a page, in Chromium, against a real server process.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ HTML = f'{HEAD}<script type="module">{example("js")}</script>'
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DemandServer]:
     """
-    A server where nobody answers but the agent, which a page of another origin may talk to.
+    A server where nobody answers but the agent.
     """
     environment = {
         "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
-        "TOWOW__CORS__ORIGINS": json.dumps(["http://agent.example"]),
         "TOWOW__STREAM__RETRY_MILLISECONDS": "50",
     }
     with DemandServer(tmp_path / "towow.db", environment=environment) as process:
@@ -35,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[DemandServer]:
 
 class Agent:
     """
-    The page of the agent, at an origin of its own; `said` is what it logged.
+    The page of the agent, which the browser gets as if the server had it; `said` is what it logged.
     """
 
     def __init__(self, context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
@@ -43,7 +41,7 @@ class Agent:
         self._server = server
         self._complaints = complaints
         self._context = context
-        context.route("http://agent.example/**", lambda route: route.fulfill(content_type="text/html", body=HTML))
+        context.route("**/agent.html**", lambda route: route.fulfill(content_type="text/html", body=HTML))
         self.page: Page
 
     def open(self) -> None:
@@ -53,7 +51,7 @@ class Agent:
         self.page = self._context.new_page()
         self._complaints.watch(self.page)
         self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.goto(f"http://agent.example/?server={self._server.url}&agent=hall")
+        self.page.goto(f"{self._server.url}/agent.html?server={self._server.url}&agent=hall")
         self.wait_for(lambda: self._server.get("/api/agents")["agents"])
 
     def wait_for(self, condition: Any) -> Any:

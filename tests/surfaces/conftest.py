@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from server.app import make_app
 from server.database import sqlite3
 from server.surfaces.demands.projections import clear_demands
+from tests.negotiations import Clock, negotiating
 from tests.support import ROOT
+
+PATIENT = {"offer_timeout_seconds": 60.0, "feedback_timeout_seconds": 60.0, "subnet_timeout_seconds": 60.0}
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +34,24 @@ def table(migrated):
     """
     clear_demands(migrated)
     return migrated
+
+
+@pytest.fixture
+def clock():
+    """
+    A clock that the test sets.
+    """
+    return Clock()
+
+
+@pytest.fixture
+def start(aiohttp_client, quiet_config):
+    """
+    Start the application on the test's file with these settings of the negotiation; patient unless said otherwise.
+    """
+
+    async def start(clock=None, **negotiation):
+        options = {} if clock is None else {"clock": clock}
+        return await aiohttp_client(make_app(negotiating(quiet_config, **{**PATIENT, **negotiation}), **options))
+
+    return start

@@ -3,32 +3,39 @@ Taking part over HTTP: offers, refusals, feedback, cancelling, and an agent's ow
 """
 
 import asyncio
-import json
 
 import pytest
 
 from server.app import LOG, make_app
-from server.surfaces.demands import inputs
-from server.surfaces.demands.coordinator import Coordinator
 from tests.negotiations import (
     BOB,
+    DAN,
+    EVENING,
     PHOTO,
     TALK,
     VENUE,
     Players,
     Script,
+    asked,
     assert_refused,
     cancel,
+    cancelled,
+    collecting,
     decline,
     demand,
-    fail,
+    failed,
     feedback,
+    filling_gaps,
+    finalized,
     follow,
     get,
     history,
     negotiating,
     offer,
+    proposing,
     register,
+    second_round,
+    stay_understood,
     submit,
     types_of,
     unchanged,
@@ -36,108 +43,17 @@ from tests.negotiations import (
     until_ended,
     until_phase,
 )
-from tests.support import assert_error, read_frames, until
+from tests.support import assert_error, until
 
-EVENING = "We need a venue and a technical talk"
-DAN = VENUE | {"agent_id": "dan", "name": "Dan"}
-EVE = VENUE | {"agent_id": "eve", "name": "Eve"}
 PRICES = {"ann": 100, "ben": 200, "dan": 900}
 
 
 @pytest.fixture
-async def client(aiohttp_client, quiet_config):
+async def client(start):
     """
     The application with more patience than a test has.
     """
-    patient = {"offer_timeout_seconds": 60.0, "feedback_timeout_seconds": 60.0}
-    return await aiohttp_client(make_app(negotiating(quiet_config, **patient)))
-
-
-# How a demand comes so far: ann has the better offer for the venue, ben the talk; dan is dearer, eve declines.
-
-
-async def collecting(client, **fields):
-    """
-    Ann has offered and eve has declined; ben and dan are awaited.
-    """
-    await register(client, VENUE, TALK, DAN, EVE)
-    demand_id = (await submit(client, EVENING, user_id="u-1", **fields))["demand_id"]
-    await until_phase(client, demand_id, "collecting_offers")
-    assert (await offer(client, demand_id, "ann", "venue", terms={"price": 100})).status == 201
-    assert (await decline(client, demand_id, "eve", "busy")).status == 201
-    return demand_id
-
-
-async def asked(client, **fields):
-    """
-    The first proposal is out, for ann and ben.
-    """
-    demand_id = await collecting(client, **fields)
-    assert (await offer(client, demand_id, "ben", "technical talk", terms={"price": 200})).status == 201
-    assert (await offer(client, demand_id, "dan", "venue", terms={"price": 900})).status == 201
-    await until_phase(client, demand_id, "proposing")
-    return demand_id
-
-
-async def proposing(client):
-    """
-    Ann has accepted the first proposal; ben is awaited.
-    """
-    demand_id = await asked(client)
-    assert (await feedback(client, demand_id, 1, "accept", agent_id="ann")).status == 201
-    return demand_id
-
-
-async def second_round(client):
-    """
-    Ann wanted something changed; the second proposal is out.
-    """
-    demand_id = await asked(client)
-    assert (await feedback(client, demand_id, 1, "revise", agent_id="ann", comment="an hour later")).status == 201
-    assert (await feedback(client, demand_id, 1, "accept", agent_id="ben")).status == 201
-    await until_demand(client, demand_id, lambda detail: detail["current_round"] == 2)
-    return demand_id
-
-
-async def finalized(client):
-    """
-    Both have accepted.
-    """
-    demand_id = await proposing(client)
-    assert (await feedback(client, demand_id, 1, "accept", agent_id="ben")).status == 201
-    await until_phase(client, demand_id, "finalized")
-    return demand_id
-
-
-async def failed(client):
-    """
-    Somebody has ended it while offers were collected.
-    """
-    demand_id = await collecting(client)
-    await fail(client, demand_id)
-    return demand_id
-
-
-async def cancelled(client):
-    """
-    The user has ended it while offers were collected.
-    """
-    demand_id = await collecting(client)
-    assert (await cancel(client, demand_id)).status == 200
-    return demand_id
-
-
-async def filling_gaps(client):
-    """
-    Nobody covers the talk, and a sub-negotiation asks somebody who came later.
-    """
-    await register(client, VENUE)
-    demand_id = (await submit(client, EVENING, user_id="u-1"))["demand_id"]
-    await until_phase(client, demand_id, "collecting_offers")
-    await register(client, TALK)
-    assert (await offer(client, demand_id, "ann", "venue", terms={"price": 100})).status == 201
-    await until_phase(client, f"{demand_id}.1", "collecting_offers")
-    return demand_id
+    return await start()
 
 
 # Offers
@@ -383,14 +299,6 @@ async def test_what_was_said_before_is_answered_with_its_first_place(client):
 # What the state does not allow
 
 
-async def stay_understood(client, monkeypatch):
-    """
-    A demand that no coordinator takes up.
-    """
-    monkeypatch.setattr(Coordinator, "_take_up", lambda self, demand_id: None)
-    return (await submit(client, EVENING, user_id="u-1"))["demand_id"]
-
-
 def offers(agent_id, content="something else"):
     """
     An offer of an agent, other words than it used before.
@@ -541,170 +449,6 @@ async def test_a_demand_that_is_not_there_is_404_and_a_malformed_id_is_400(clien
     assert client.app[LOG].head_seq == 1
 
 
-# What cannot be read
-
-OFFER = {"agent_id": "ann", "content": "a hall", "capabilities": ["venue"]}
-NESTED = json.loads('{"a":' * 62 + "1" + "}" * 62)
-BAD_OFFERS = [
-    pytest.param({"agent_id": None}, "invalid_body", "agent_id", id="null for the agent"),
-    pytest.param({"agent_id": 7}, "invalid_body", "agent_id", id="a number for the agent"),
-    pytest.param({"content": None}, "invalid_body", "content", id="no content"),
-    pytest.param({"content": " \n "}, "invalid_body", "content", id="blank content"),
-    pytest.param({"content": 7}, "invalid_body", "content", id="a number for content"),
-    pytest.param({"content": "a\x00b"}, "invalid_body", "content", id="NUL in content"),
-    pytest.param({"content": "x" * 10_001}, "too_large", "content", id="long content"),
-    pytest.param({"capabilities": None}, "invalid_body", "capabilities", id="no capabilities"),
-    pytest.param({"capabilities": []}, "invalid_body", "capabilities", id="an empty list"),
-    pytest.param({"capabilities": "venue"}, "invalid_body", "capabilities", id="a text for the list"),
-    pytest.param({"capabilities": ["x"] * 21}, "invalid_body", "capabilities", id="too many capabilities"),
-    pytest.param({"capabilities": ["a", " "]}, "invalid_body", "capabilities.1", id="a blank capability"),
-    pytest.param({"capabilities": ["a\nb"]}, "invalid_body", "capabilities.0", id="two lines in a capability"),
-    pytest.param({"capabilities": ["x" * 201]}, "invalid_body", "capabilities.0", id="a long capability"),
-    pytest.param({"capabilities": ["a\x1b"]}, "invalid_body", "capabilities.0", id="a control character"),
-    pytest.param({"capabilities": [7]}, "invalid_body", "capabilities[0]", id="a number for a capability"),
-    pytest.param({"terms": []}, "invalid_body", "terms", id="a list for terms"),
-    pytest.param({"terms": {"price": "100"}}, "invalid_body", "terms.price", id="a text for the price"),
-    pytest.param({"terms": {"price": True}}, "invalid_body", "terms.price", id="a truth for the price"),
-    pytest.param({"terms": {"price": -1}}, "invalid_body", "terms.price", id="a negative price"),
-    pytest.param({"terms": {"price": 1e13}}, "invalid_body", "terms.price", id="an absurd price"),
-    pytest.param({"terms": {"currency": ""}}, "invalid_body", "terms.currency", id="an empty currency"),
-    pytest.param({"terms": {"currency": 7}}, "invalid_body", "terms.currency", id="a number for the currency"),
-    pytest.param({"terms": {"currency": "x" * 17}}, "invalid_body", "terms.currency", id="a long currency"),
-    pytest.param({"terms": {"x": "y" * inputs.MAX_TERMS_BYTES}}, "too_large", "terms", id="long terms"),
-    pytest.param({"terms": NESTED}, "invalid_body", "terms", id="terms nested too deeply for a proposal"),
-    pytest.param({"needs": "x"}, "invalid_body", "needs", id="a text for needs"),
-    pytest.param({"needs": ["x"] * 11}, "invalid_body", "needs", id="too many needs"),
-    pytest.param({"needs": ["a", ""]}, "invalid_body", "needs.1", id="an empty need"),
-    pytest.param({"needs": ["x" * 201]}, "invalid_body", "needs.0", id="a long need"),
-    pytest.param({"decline": "yes"}, "invalid_body", "decline", id="a text for a truth"),
-    pytest.param({"decline": True}, "invalid_body", "capabilities", id="a refusal with capabilities"),
-    pytest.param({"decline": True, "capabilities": None, "terms": {}}, "invalid_body", "terms", id="a refusal with terms"),
-    pytest.param({"decline": True, "capabilities": None, "needs": []}, "invalid_body", "needs", id="a refusal with needs"),
-    pytest.param({"decline": True, "capabilities": None, "content": "x" * 501}, "too_large", "content", id="a long refusal"),
-    pytest.param({"written_by": "llm"}, "invalid_body", "written_by", id="an unknown field"),
-]
-ACCEPT = {"agent_id": "ann", "proposal_id": "p", "decision": "accept"}
-BAD_FEEDBACK = [
-    pytest.param({"agent_id": None}, "invalid_body", "agent_id", id="nobody"),
-    pytest.param({"user_id": "u-1"}, "invalid_body", "agent_id", id="two at once"),
-    pytest.param({"agent_id": 7}, "invalid_body", "agent_id", id="a number for the agent"),
-    pytest.param({"agent_id": None, "user_id": "x" * 201}, "invalid_body", "user_id", id="a long user"),
-    pytest.param({"agent_id": None, "user_id": "a\nb"}, "invalid_body", "user_id", id="two lines of user"),
-    pytest.param({"proposal_id": None}, "invalid_body", "proposal_id", id="null for the proposal"),
-    pytest.param({"proposal_id": 1}, "invalid_body", "proposal_id", id="a number for the proposal"),
-    pytest.param({"decision": "maybe"}, "invalid_body", "decision", id="an unknown decision"),
-    pytest.param({"decision": None}, "invalid_body", "decision", id="no decision"),
-    pytest.param({"decision": "revise"}, "invalid_body", "comment", id="a revision without a wish"),
-    pytest.param({"decision": "revise", "comment": " ", "terms": {}}, "invalid_body", "comment", id="a blank revision"),
-    pytest.param({"comment": "x" * (inputs.MAX_COMMENT_CHARACTERS + 1)}, "too_large", "comment", id="a long comment"),
-    pytest.param({"comment": "a\x00"}, "invalid_body", "comment", id="NUL in the comment"),
-    pytest.param({"comment": 7}, "invalid_body", "comment", id="a number for the comment"),
-    pytest.param({"terms": {"price": -1}}, "invalid_body", "terms.price", id="a negative price"),
-    pytest.param({"terms": {"x": "y" * inputs.MAX_TERMS_BYTES}}, "too_large", "terms", id="long terms"),
-    pytest.param({"agent_id": None, "user_id": "u-1", "terms": {"price": 1}}, "invalid_body", "terms", id="the user's terms"),
-    pytest.param({"round": 1}, "invalid_body", "round", id="an unknown field"),
-]
-BAD_CANCELLATIONS = [
-    pytest.param({"reason": "x" * 501}, "too_large", "reason", id="a long reason"),
-    pytest.param({"reason": "a\x00"}, "invalid_body", "reason", id="NUL in the reason"),
-    pytest.param({"reason": 7}, "invalid_body", "reason", id="a number for the reason"),
-    pytest.param({"user_id": 7}, "invalid_body", "user_id", id="a number for the user"),
-    pytest.param({"user_id": "x" * 201}, "invalid_body", "user_id", id="a long user"),
-    pytest.param({"by": "parent"}, "invalid_body", "by", id="an unknown field"),
-]
-
-
-async def assert_unreadable(client, monkeypatch, action, given, code, field):
-    """
-    The request is refused and the demand is as it was.
-    """
-    demand_id = await stay_understood(client, monkeypatch)
-    before = await unchanged(client, demand_id)
-    answer = await client.post(f"/api/demand/{demand_id}/{action}", json=given)
-    error = await assert_error(answer, code, status={"invalid_body": 422, "too_large": 413}[code], field=field)
-    assert "limit" in error or code != "too_large"
-    assert await unchanged(client, demand_id) == before
-
-
-@pytest.mark.parametrize(("changes", "code", "field"), BAD_OFFERS)
-async def test_a_bad_offer_is_refused_with_the_field(client, monkeypatch, changes, code, field):
-    """
-    Every limit, every type; nothing is stored.
-    """
-    await assert_unreadable(client, monkeypatch, "offers", OFFER | changes, code, field)
-
-
-@pytest.mark.parametrize(("changes", "code", "field"), BAD_FEEDBACK)
-async def test_bad_feedback_is_refused_with_the_field(client, monkeypatch, changes, code, field):
-    """
-    Every limit, every type; nothing is stored.
-    """
-    await assert_unreadable(client, monkeypatch, "feedback", ACCEPT | changes, code, field)
-
-
-@pytest.mark.parametrize(("given", "code", "field"), BAD_CANCELLATIONS)
-async def test_a_bad_cancellation_is_refused_with_the_field(client, monkeypatch, given, code, field):
-    """
-    Every limit, every type; nothing is stored.
-    """
-    await assert_unreadable(client, monkeypatch, "cancel", given, code, field)
-
-
-@pytest.mark.parametrize("missing", ["agent_id", "proposal_id", "decision"])
-async def test_what_is_missing_is_named(client, missing):
-    """
-    422 with the field.
-    """
-    given = {key: value for key, value in ACCEPT.items() if key != missing}
-    answer = await client.post("/api/demand/d-1/feedback", json=given)
-    await assert_error(answer, "invalid_body", status=422, field=missing)
-
-
-@pytest.mark.parametrize(
-    ("raw", "content_type", "code", "status"),
-    [
-        pytest.param(b"", "application/json", "invalid_request", 400, id="nothing"),
-        pytest.param(b"{", "application/json", "invalid_request", 400, id="not JSON"),
-        pytest.param(b"[]", "application/json", "invalid_body", 422, id="a list"),
-        pytest.param(b'{"FIELD":"\xff"}', "application/json", "invalid_request", 400, id="invalid UTF-8"),
-        pytest.param(b"agent_id=ann", "application/x-www-form-urlencoded", "unsupported_media_type", 415, id="a form"),
-        pytest.param(b"{}", "text/plain", "unsupported_media_type", 415, id="a plain text"),
-    ],
-)
-@pytest.mark.parametrize("action", ["offers", "feedback", "cancel"])
-async def test_a_body_that_cannot_be_read_is_refused(client, action, raw, content_type, code, status):
-    """
-    The same parser and the same codes as everywhere.
-    """
-    raw = raw.replace(b"FIELD", b"reason" if action == "cancel" else b"agent_id")
-    answer = await client.post(f"/api/demand/d-1/{action}", data=raw, headers={"Content-Type": content_type})
-    await assert_error(answer, code, status=status)
-    assert client.app[LOG].head_seq == 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"content": "场" * 10_000}, id="content"),
-        pytest.param({"capabilities": [f"{n:0200}" for n in range(20)]}, id="capabilities"),
-        pytest.param({"needs": [f"{n:0200}" for n in range(10)]}, id="needs"),
-        pytest.param({"terms": {"x": "y" * (inputs.MAX_TERMS_BYTES - 8)}}, id="terms"),
-        pytest.param({"terms": {"price": 1e12, "currency": "x" * 16}}, id="the price"),
-        pytest.param({"terms": {"price": 0}}, id="for nothing"),
-        pytest.param({"terms": None, "needs": None, "decline": False}, id="nulls"),
-    ],
-)
-async def test_an_offer_at_the_limit_is_taken(client, changes):
-    """
-    Limits are inclusive.
-    """
-    await register(client, VENUE, DAN)
-    demand_id = (await submit(client, "We need a venue"))["demand_id"]
-    await until_phase(client, demand_id, "collecting_offers")
-    answer = await client.post(f"/api/demand/{demand_id}/offers", json=OFFER | changes)
-    assert answer.status == 201, await answer.text()
-
-
 # At once
 
 
@@ -758,150 +502,6 @@ async def test_fifty_agents_that_answer_at_once_are_all_heard(aiohttp_client, qu
     assert [event["revision"] for event in events] == list(range(1, 55))
     by_agent = {event["payload"]["agent_id"]: event["seq"] for event in events if "offer" in event["payload"]}
     assert by_agent == {(await answer.json())["by"]: (await answer.json())["seq"] for answer in answers}
-
-
-# An agent's own stream
-
-
-async def agent_frames(client, agent_id, count, query="", **headers):
-    """
-    The first stored events on an agent's stream.
-    """
-    async with client.get(f"/api/agents/{agent_id}/events?{query}", headers=headers) as response:
-        assert response.status == 200, await response.text()
-        frames = []
-        while len([frame for frame in frames if frame.event is None]) < count:
-            frames += await read_frames(response, 1)
-    return [frame for frame in frames if frame.event is None]
-
-
-async def test_an_agent_is_told_what_concerns_it_exactly_once(client):
-    """
-    Invitation, its proposals and the outcome; the last not to who declined. Copies are stored with the event they copy.
-    """
-    demand_id = await finalized(client)
-    stored = (await get(client, "/api/events?type=towow.*&since_seq=0&limit=1000"))["events"]
-    own = {event["event_type"]: event for event in stored if event["stream"] == f"demand:{demand_id}"}
-    invited, proposed, ended = "towow.demand.broadcast", "towow.proposal.distributed", "towow.proposal.finalized"
-    expected = {
-        "ann": [invited, proposed, ended],
-        "ben": [invited, proposed, ended],
-        "dan": [invited, ended],
-        "eve": [invited],
-    }
-    by_agent = {agent_id: [e for e in stored if e["stream"] == f"agent:{agent_id}"] for agent_id in expected}
-    assert {key: [event["event_type"] for event in events] for key, events in by_agent.items()} == expected
-    for agent_id, events in by_agent.items():
-        for event in events:
-            copied = own[event["event_type"]]
-            assert event["timestamp"] == copied["timestamp"]
-            assert 0 < event["seq"] - copied["seq"] <= len(expected)
-            payload = dict(event["payload"])
-            assert payload.pop("agent_id") == agent_id
-            if event["event_type"] == invited:
-                continue
-            if event["event_type"] == proposed:
-                assignments = copied["payload"]["assignments"]
-                assert [payload.pop("assignment")] == [each for each in assignments if each["agent_id"] == agent_id]
-            assert payload == copied["payload"]
-    understood = own["towow.demand.understood"]["payload"]
-    assert by_agent["ann"][0]["payload"] == {
-        "demand_id": demand_id,
-        "channel_id": understood["channel_id"],
-        "agent_id": "ann",
-        "name": "Ann",
-        "surface_demand": understood["surface_demand"],
-        "raw_input": EVENING,
-        "capabilities": understood["capabilities"],
-        "requirements": {},
-        "language": "en",
-        "reason": "venue: venue",
-        "parent_demand_id": None,
-        "depth": 0,
-        "offers_within_seconds": 60.0,
-    }
-
-
-async def test_an_agents_stream_starts_live(client):
-    """
-    What was before comes only when it is asked for; the agent's registration does not come at all.
-    """
-    await register(client, VENUE)
-    first = (await submit(client, "We need a venue, one"))["demand_id"]
-    await until_phase(client, first, "collecting_offers")
-    async with client.get("/api/agents/ann/events") as response:
-        [ready] = await read_frames(response, 1)
-        assert (ready.event, ready.data["replayed"]) == ("ready", 0)
-        second = (await submit(client, "We need a venue, two"))["demand_id"]
-        [frame] = await read_frames(response, 1)
-    assert frame.data["payload"]["demand_id"] == second
-    assert list(frame.data) == ["seq", "stream", "revision", "event_id", "event_type", "timestamp", "source", "payload"]
-    everything = await agent_frames(client, "ann", 2, "start=beginning")
-    assert [each.data["payload"]["demand_id"] for each in everything] == [first, second]
-    assert {each.data["event_type"] for each in everything} == {"towow.demand.broadcast"}
-    [rest] = await agent_frames(client, "ann", 1, **{"Last-Event-ID": everything[0].id})
-    assert rest.data == everything[1].data
-    [rest] = await agent_frames(client, "ann", 1, f"since_seq={everything[0].id}")
-    assert rest.data == everything[1].data
-
-
-async def test_an_agents_stream_speaks_every_transport(client):
-    """
-    The same events as lines and as messages.
-    """
-    demand_id = await finalized(client)
-    expected = [frame.data for frame in await agent_frames(client, "ann", 3, "start=beginning")]
-    assert [event["payload"]["demand_id"] for event in expected] == [demand_id] * 3
-    accepted = {"Accept": "application/x-ndjson"}
-    async with client.get("/api/agents/ann/events?start=beginning", headers=accepted) as response:
-        assert response.headers["Content-Type"] == "application/x-ndjson"
-        async with asyncio.timeout(3):
-            lines = [json.loads(await response.content.readline()) for _ in range(3)]
-    assert lines == expected
-    async with client.ws_connect("/api/agents/ann/events?start=beginning") as socket:
-        assert [await socket.receive_json(timeout=3) for _ in range(3)] == expected
-
-
-async def test_an_agents_stream_is_its_own(client):
-    """
-    Ids that begin alike, and agents of one demand, do not see each other's.
-    """
-    await register(client, VENUE, VENUE | {"agent_id": "anna"}, VENUE | {"agent_id": "an"})
-    await submit(client, "We need a venue")
-    for agent_id in ("ann", "anna", "an"):
-        [frame] = await agent_frames(client, agent_id, 1, "start=beginning")
-        assert (frame.data["stream"], frame.data["payload"]["agent_id"]) == (f"agent:{agent_id}", agent_id)
-
-
-async def test_an_unknown_agent_has_no_stream(client):
-    """
-    404 before any header of a stream; `allow_pending=1` waits for its registration; a malformed id is 400.
-    """
-    await assert_error(await client.get("/api/agents/ann/events"), "not_found", status=404)
-    for agent_id in ("%20", "a%0Ab", "x" * 129, "x" * 128, "%E6%9E%97"):
-        await assert_error(await client.get(f"/api/agents/{agent_id}/events"), "invalid_request", status=400)
-    async with client.get("/api/agents/ann/events?allow_pending=1") as response:
-        await read_frames(response, 1)
-        await register(client, VENUE)
-        demand_id = (await submit(client, "We need a venue"))["demand_id"]
-        [frame] = await read_frames(response, 1)
-    assert frame.data["payload"]["demand_id"] == demand_id
-
-
-async def test_an_agent_that_is_removed_keeps_its_history_and_its_part(client):
-    """
-    It can still be followed and may answer what it was asked; it is not found for the next demand.
-    """
-    demand_id = await asked(client)
-    assert (await client.delete("/api/agents/ann")).status == 200
-    types = [frame.data["event_type"] for frame in await agent_frames(client, "ann", 2, "start=beginning")]
-    assert types == ["towow.demand.broadcast", "towow.proposal.distributed"]
-    assert (await feedback(client, demand_id, 1, "accept", agent_id="ann")).status == 201
-    assert (await feedback(client, demand_id, 1, "accept", agent_id="ben")).status == 201
-    await until_phase(client, demand_id, "finalized")
-    later = (await submit(client, EVENING))["demand_id"]
-    detail = await until_phase(client, later, "collecting_offers")
-    assert "ann" not in [each["agent_id"] for each in detail["candidates"]]
 
 
 # To the end

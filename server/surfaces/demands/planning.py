@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from server.surfaces.demands import lexicon
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.requirements import Requirements, read_requirements
 from server.surfaces.demands.state import Assignment, DemandState, Offer, Proposal, Subnet
-from server.surfaces.demands.words import fold, normalise
+from server.surfaces.demands.words import find_words, fold, normalise
 
 # What a proposal carries of earlier rounds, so that it stays a small event however much was said.
 _KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
@@ -367,17 +368,29 @@ def requirements_of(state: DemandState) -> Requirements:
 
 def covers(offer: Offer, capability: str) -> bool:
     """
-    Whether an offer names a capability, in whatever language the lexicon knows.
+    Whether an offer names a capability: in whatever language the lexicon knows, else in the same words.
     """
-    return any(capability in names_of(text) for text in offer.capabilities)
+    return any(_spellings(capability) & names_of(text) for text in offer.capabilities)
 
 
 @lru_cache(maxsize=4096)
 def names_of(text: str) -> frozenset[str]:
     """
-    The names a capability text goes by: its concepts in the lexicon, and itself, folded.
+    The names a capability text goes by: its concepts in the lexicon, and its own spellings.
     """
-    return concepts_of(text) | {text.strip(), fold(normalise(text)).strip()}
+    return concepts_of(text) | _spellings(text)
+
+
+@lru_cache(maxsize=4096)
+def _spellings(text: str) -> frozenset[str]:
+    """
+    A capability as it is written, folded, and as the stems of its words, so that a beekeeper does beekeeping.
+    """
+    if text in lexicon.CONCEPTS:
+        return frozenset({text})
+    folded = fold(normalise(text)).strip()
+    stems = " ".join(word.token for word in find_words(folded, ()))
+    return frozenset({text.strip(), folded, stems} - {""})
 
 
 def name_of_need(text: str) -> str:
@@ -440,7 +453,7 @@ class _Plan:
         if not capability or capability in self._covered:
             return
         self._covered.add(capability)
-        wanted = {capability, fold(normalise(capability)).strip()}
+        wanted = _spellings(capability)
         able = [offer for offer in self._offers if wanted & self._names[offer.agent_id] and offer.agent_id != needed_by]
         chosen = next((offer for offer in able if offer.agent_id in self._parts), able[0] if able else None)
         if chosen is not None:

@@ -70,8 +70,9 @@ export function timelineView(retry) {
     const isGrowing = renderedEvents > 0 && timeline.history === "ready";
     const hidden = Math.max(0, events.length - shownEvents);
     const isLoading = timeline.history === "loading";
-    list.setAttribute("aria-busy", String(isLoading));
-    list.setAttribute("aria-live", isLive ? "polite" : "off");
+    const region = byId("timeline-log");
+    region.setAttribute("aria-busy", String(isLoading));
+    region.setAttribute("aria-live", isLive ? "polite" : "off");
     // Of a long history the first page is shown at once, the others together: each would push the one before it out.
     if (!isLoading || hidden === 0) {
       reconcile(list, rowsOf(state, events, hidden), {
