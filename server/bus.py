@@ -19,6 +19,7 @@ from server.selection import select
 
 EventHandler = Callable[[Event], Awaitable[None] | None]
 
+_RETRY_SECONDS = 0.5  # after the log could not be read
 _log = structlog.get_logger("towow.bus")
 
 
@@ -63,10 +64,23 @@ class EventBus:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, types: tuple[str, ...], handler: EventHandler, cursor: int) -> None:
-        async for event in events_after(self._log, select(("*",), types), cursor):
+        selection = select(("*",), types)
+        while True:
             try:
-                result = handler(event)
-                if inspect.isawaitable(result):
-                    await result
+                async for event in events_after(self._log, selection, cursor):
+                    cursor = event.seq  # before the handler: one that raises must not get it again
+                    await self._hand(event, handler)
             except Exception:
-                _log.exception("handler_failed", seq=event.seq, event_type=event.event_type)
+                _log.exception("subscription_failed", after=cursor)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return  # the log is closed
+
+    @staticmethod
+    async def _hand(event: Event, handler: EventHandler) -> None:
+        try:
+            result = handler(event)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            _log.exception("handler_failed", seq=event.seq, event_type=event.event_type)

@@ -6,12 +6,19 @@ The agents are nobody's samples and every waiting is long, so a history stays wh
 
 from typing import Any
 
-LONG_SECONDS = 1e6
+LONG_SECONDS = 86_400.0  # the longest that counts
 USER = "maria"
 TEXT = "A venue for 40 people next Friday, with catering, a speaker and photos"
 CAPABILITIES = ("venue", "catering", "speaker", "photography")
 
 Batch = list[dict[str, Any]]
+
+
+def id_of(name: str) -> str:
+    """
+    The id of an agent with this name.
+    """
+    return name.lower() if name.isascii() else f"agent-{name.encode().hex()}"
 
 
 def event(demand_id: str, event_type: str, **payload: Any) -> dict[str, Any]:
@@ -51,10 +58,10 @@ def understood(demand_id: str, surface_demand: str, *capabilities: str, **payloa
 
 def found(demand_id: str, *agents: tuple[str, str]) -> dict[str, Any]:
     """
-    Candidates, as pairs of a name and what for; the id is the name in lower case.
+    Candidates, as pairs of a name and what for; the id is the name in lower case, where that can be one.
     """
     candidates = [
-        {"agent_id": name.lower(), "name": name, "reason": f"{reason}: {reason}", "score": 5 - place, "capabilities": [reason]}
+        {"agent_id": id_of(name), "name": name, "reason": f"{reason}: {reason}", "score": 5 - place, "capabilities": [reason]}
         for place, (name, reason) in enumerate(agents)
     ]
     return event(demand_id, "filter.completed", candidates=candidates)
@@ -64,7 +71,7 @@ def invited(demand_id: str, *names: str) -> dict[str, Any]:
     """
     The invitation.
     """
-    return event(demand_id, "demand.broadcast", agent_ids=[name.lower() for name in names], offers_within_seconds=LONG_SECONDS)
+    return event(demand_id, "demand.broadcast", agent_ids=[id_of(name) for name in names], offers_within_seconds=LONG_SECONDS)
 
 
 def offer(demand_id: str, name: str, price: float, content: str, **fields: Any) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def offer(demand_id: str, name: str, price: float, content: str, **fields: Any) 
     """
     written_by = {"written_by": fields.pop("written_by")} if "written_by" in fields else {}
     said = {"content": content, "capabilities": ["it"], "terms": {"price": price, "currency": "EUR"}, "needs": [], **fields}
-    return event(demand_id, "offer.submitted", agent_id=name.lower(), name=name, offer=said, **written_by)
+    return event(demand_id, "offer.submitted", agent_id=id_of(name), name=name, offer=said, **written_by)
 
 
 def part(name: str, what: str, price: float, *, asked: float | None = None, **fields: Any) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def part(name: str, what: str, price: float, *, asked: float | None = None, **fi
     An assignment in a proposal.
     """
     return {
-        "agent_id": name.lower(),
+        "agent_id": id_of(name),
         "name": name,
         "capabilities": [what],
         "offer_seq": 1,
@@ -117,7 +124,7 @@ def feedback(demand_id: str, number: int, name: str, decision: str, comment: str
     """
     An answer of an agent, or of the user for the user's name.
     """
-    who = {"user_id": USER} if name == USER else {"agent_id": name.lower()}
+    who = {"user_id": USER} if name == USER else {"agent_id": id_of(name)}
     said = {"decision": decision, "comment": comment, "terms": {}}
     return event(demand_id, "proposal.feedback", **who, name=name, proposal_id=f"{demand_id}-p{number}", round=number, **said)
 
@@ -329,9 +336,9 @@ def meetup(demand_id: str) -> list[Batch]:
 
 def hostile(demand_id: str, text: str) -> list[Batch]:
     """
-    A history in which every text is the given one and every number is absurd.
+    A history in which every text but ids is the given one and every number is absurd.
     """
-    names = [f"{text}{n}" for n in range(3)]
+    names = [f"agent-{n}" for n in range(3)]
     terms = {"price": 1e12, "currency": text, text: text, "date": text, "nested": {"a": [text]}}
     parts = [
         {
@@ -341,12 +348,12 @@ def hostile(demand_id: str, text: str) -> list[Batch]:
             "terms": terms,
             "offered_price": 2e12,
             "conditions": [text],
-            "subnet_id": place and text,
+            "subnet_id": text if place else None,
         }
         for place, name in enumerate(names[:2])
     ]
     said = {"by": text, "is_user": False, "decision": text, "comment": text}
-    late = {"offers_within_seconds": 1e8, "within_seconds": 1e8, "feedback_within_seconds": 1e8}
+    late = {"offers_within_seconds": LONG_SECONDS, "within_seconds": LONG_SECONDS, "feedback_within_seconds": LONG_SECONDS}
     candidates = [{"agent_id": name, "name": text, "reason": text, "score": -1e9 * place} for place, name in enumerate(names)]
     offered = {"content": text, "capabilities": [text, f"{text}b"], "terms": terms, "needs": [text, f"{text}c"]}
     return [

@@ -17,24 +17,12 @@ from server.surfaces.demands.planning import price_of
 from server.surfaces.demands.state import initial
 
 STATIC = Path(__file__).resolve().parents[2] / "server" / "static"
-AGENTS = ("bob", "ann", "cy", "maria", "eve", "__proto__")
+AGENTS = ("bob", "ann", "cy", "maria", "eve", "__proto__", "no id", "x" * 123)
+INVITED = ("bob", "ann", "cy", "__proto__", "no id", "x" * 123)
+DEEP: dict[str, Any] = {"a": [[[[[[[[1]]]]]]]]}
 GARBAGE: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    -1,
-    0,
-    2,
-    3.5,
-    10**12,
-    "",
-    "bob",
-    "x",
-    [],
-    ["bob", "bob", 7, None],
-    [{}],
-    {},
-    {"price": "3"},
+    *(None, True, False, -1, 0, 2, 3.5, 86_401, 10**12, "", "  ", "bob", "x", "长" * 1001, [], ["bob", "bob", 7, None, " "]),
+    *([{}], {}, {"price": "3"}, {"price": 3, "note": "x" * 5000}, DEEP, ["x" * 1001, "y"], [str(n) for n in range(150)]),
 )
 ENDS = ("towow.proposal.finalized", "towow.negotiation.failed", "towow.negotiation.cancelled")
 TYPES = tuple(dict.fromkeys(event_type for _, event_type in model.TRANSITIONS))
@@ -90,10 +78,23 @@ class History:
             for each in self._random.sample(AGENTS, 3)
         ]
         payloads: dict[str, dict[str, Any]] = {
-            "towow.demand.understood": {"surface_demand": "x", "user_id": "maria", "confirm": self._random.random() < 0.5},
-            "towow.filter.completed": {"candidates": [{"agent_id": each} for each in ("bob", "ann", "cy", "__proto__")]},
-            "towow.demand.broadcast": {"agent_ids": ["bob", "ann", "cy", "__proto__"], "offers_within_seconds": 9},
-            "towow.offer.submitted": {"agent_id": agent, "offer": {"content": "c"}},
+            "towow.demand.understood": {
+                "surface_demand": "x",
+                "user_id": "maria",
+                "confirm": self._random.random() < 0.5,
+                "capabilities": [{"capability": self._maybe_wrong("c"), "term": self._maybe_wrong("t")}] * 2,
+            },
+            "towow.filter.completed": {"candidates": [{"agent_id": each} for each in INVITED]},
+            "towow.demand.broadcast": {"agent_ids": list(INVITED), "offers_within_seconds": 9},
+            "towow.offer.submitted": {
+                "agent_id": agent,
+                "offer": {
+                    "content": self._maybe_wrong("c"),
+                    "capabilities": self._maybe_wrong(["a", "b"]),
+                    "terms": self._maybe_wrong({"price": 1}),
+                    "needs": self._maybe_wrong([]),
+                },
+            },
             "towow.offer.declined": {"agent_id": agent, "reason": "r"},
             "towow.gap.identified": {"capability": "c", "reason": "needed_by", "needed_by": agent, "round": 1},
             "towow.subnet.triggered": {"subnet_id": f"d-1.{self._random.randrange(3)}", "capability": "c", "within_seconds": 7},
@@ -140,7 +141,18 @@ def told_by_server(events: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         **{key: detail[key] for key in same},
         "candidates": list(dict.fromkeys(each["agent_id"] for each in detail["candidates"])),
-        "offers": [[each["agent_id"], each["content"], each["seq"]] for each in detail["offers"]],
+        "capabilities": [[each["capability"], each["term"]] for each in detail["understanding"]["capabilities"]],
+        "offers": [
+            [
+                each["agent_id"],
+                each["content"],
+                list(dict.fromkeys(each["capabilities"])),
+                list(each["terms"]),
+                list(dict.fromkeys(each["needs"])),
+                each["seq"],
+            ]
+            for each in detail["offers"]
+        ],
         "declined": [[each["agent_id"], each["reason"], each["seq"]] for each in detail["declined"]],
         "waiting_for": list(dict.fromkeys(detail["waiting_for"])),
         "deadline_at": detail["deadline_at"],

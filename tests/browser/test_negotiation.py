@@ -252,7 +252,7 @@ def test_whatever_people_write_stays_text_and_inside(page: Page, server: DemandS
     server.play(*histories.hostile(DEMAND, text))
     open_demand(page, server.url, DEMAND)
     expect(page.locator("#stages > .stage")).to_have_count(6)
-    expect(page.locator(".subnet")).to_have_count(2)
+    expect(page.locator(".subnet")).to_have_count(1)
     expect(page.locator(f'[data-subnet="{DEMAND}.7"] > .subnet-state')).to_have_text("Nothing has happened in it yet.")
     assert_fits(page)
     for button in page.locator("#stages button.link:visible").all()[:4]:

@@ -74,7 +74,7 @@ describe("a negotiation step by step", () => {
     assert.deepEqual([folded(stream, 2).awaited, folded(stream, 2).deadline], [[], null]);
   });
 
-  for (const seconds of [undefined, null, "9", -1, NaN, 1e10, true, []]) {
+  for (const seconds of [undefined, null, "9", -1, NaN, 86_401, true, []]) {
     test(`a time of ${JSON.stringify(seconds)} seconds counts as 30`, () => {
       const stream = new Stream().add("demand.understood", understood).add("filter.completed", { candidates }).add("demand.broadcast", { agent_ids: ["bob"], offers_within_seconds: seconds });
       const { deadline } = folded(stream);
@@ -265,6 +265,30 @@ describe("garbage", () => {
         assert.equal(fold("d-1", events).eventCount, whole.length);
       }
     }
+  });
+
+  test("what cannot be the id of an agent is nobody", () => {
+    const ids = ["no id", "x".repeat(123), "<b>", "", " ", 7, null, "bob"];
+    const stream = new Stream().add("demand.understood", understood).add("filter.completed", { candidates: ids.map((agent_id) => ({ agent_id })) }).add("demand.broadcast", { agent_ids: ids });
+    const { candidates: all, invitation } = folded(stream);
+    assert.deepEqual([all.map(({ id }) => id), invitation.ids], [["bob"], ["bob"]]);
+  });
+
+  test("terms that are too large or too deep are none, and lists are cut", () => {
+    const terms = (value) => {
+      const stream = new Stream().add("demand.understood", understood).add("filter.completed", { candidates }).add("demand.broadcast", { agent_ids: ["bob"] });
+      const many = [...Array(150).keys()].map(String);
+      return folded(stream.add("offer.submitted", { agent_id: "bob", offer: { terms: value, capabilities: ["x".repeat(1001), ...many] } })).offers[0];
+    };
+    assert.deepEqual(terms({ price: 1, note: "x".repeat(5000) }).terms, {});
+    assert.deepEqual(terms({ a: [[[[[[[[1]]]]]]]] }).terms, {});
+    assert.deepEqual(terms({ price: 1, a: [[1]] }).terms, { price: 1, a: [[1]] });
+    assert.deepEqual([terms({}).capabilities.length, terms({}).capabilities[0]], [100, "0"]);
+  });
+
+  test("blank texts say nothing", () => {
+    const { wanted } = folded(new Stream().add("demand.understood", { surface_demand: "  ", raw_input: "x", user_id: "\n", capabilities: [{ capability: " " }] }));
+    assert.deepEqual([wanted.surface, wanted.user, wanted.capabilities], ["x", "anonymous", []]);
   });
 
   test("agents with the names of object properties are ordinary ones", () => {

@@ -377,15 +377,20 @@ async def test_cancelling_a_sub_negotiation_leaves_its_gap(start):
 
 async def test_a_sub_negotiation_whose_time_is_up_is_cancelled_and_its_gap_stays(start):
     """
-    The parent says timed_out, the child is told so, and the plan has something missing.
+    The parent says timed_out and goes on, the child is told so at once, and the plan has something missing.
     """
     client = await start(subnet_timeout_seconds=0.4, max_depth=1)
-    scripts = {"ann": NEEDY["ann"], "gus": Script(is_silent=True)}
-    detail = await negotiate(client, "We need a venue", scripts, VENUE, GUARD)
-    assert detail["status"] == "finalized"
-    assert (detail["subnets"][0]["outcome"], detail["outcome"]["proposal"]["missing"]) == ("timed_out", ["security"])
-    child = await demand(client, f"{detail['demand_id']}.1")
+    await register(client, VENUE, GUARD)
+    players = {"ann": Script("venue", needs=["security guards"], says=(None,)), "gus": Script(is_silent=True)}
+    Players(client, players)
+    demand_id = (await submit(client, "We need a venue"))["demand_id"]
+    child = await until_ended(client, f"{demand_id}.1")
     assert (child["status"], child["outcome"]["reason"]) == ("cancelled", "timed_out")
+    detail = await until_phase(client, demand_id, "proposing")  # ann has not answered
+    assert detail["subnets"][0]["outcome"] == "timed_out"
+    assert (await feedback(client, demand_id, 1, "accept", agent_id="ann")).status == 201
+    detail = await until_ended(client, demand_id)
+    assert (detail["status"], detail["outcome"]["proposal"]["missing"]) == ("finalized", ["security"])
 
 
 @pytest.mark.parametrize("last", [("note", {}), ("towow.negotiation.failed", {}), ("towow.demand.understood", {})])

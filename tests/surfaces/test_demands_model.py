@@ -877,7 +877,7 @@ class TestFold:
         assert negotiation.state.subnets[0].outcome is None
         negotiation.post(SUBNET_COMPLETED, {"subnet_id": SUBNET})
         assert (negotiation.state.subnets[0].outcome, negotiation.state.subnets[0].assignments) == ("failed", ())
-        negotiation.do(COMPLETED)
+        negotiation.post(SUBNET_COMPLETED, {"subnet_id": SUBNET, "outcome": "finalized"})
         assert negotiation.state.subnets[0].outcome == "failed"
 
     @pytest.mark.parametrize(

@@ -427,6 +427,8 @@ class TestMoney:
         assert prices(negotiation.state.proposal) == {"bob": 400, "eve": 200}
         assert negotiation.state.proposal.total_price == 600.0
         assert [each.offered_price for each in negotiation.state.proposal.assignments] == [400.0, 600.0]
+        negotiation.answer("bob", "revise", "by train").answer("eve").propose()
+        assert prices(negotiation.state.proposal) == {"bob": 400, "eve": 200}
 
     @pytest.mark.parametrize(
         ("firm", "budget", "is_over"),
@@ -566,6 +568,7 @@ class TestWhatWasSaid:
         """
         negotiation = asked("venue").offer("bob", "venue").propose().user("revise", "tomorrow")
         negotiation.now += 10 * 86_400.0
+        negotiation.post("note", {})
         assert requirements_of(negotiation.state).date == "2026-01-02"
 
     def test_wishes_are_said_once_and_leave_room_for_the_newest(self):
@@ -687,6 +690,16 @@ class TestWhoIsLeftOut:
         with_subnet(negotiation, "photography", assignment("zoe", "photography")).propose().answer("bob").user("reject")
         assert withdrawn(negotiation.state) == {"bob"}
         assert parts(negotiation.draft()) == {"eve": ("venue",), "zoe": ("photography",)}
+
+    def test_who_was_agreed_on_below_is_not_replaced_by_an_offer(self):
+        """
+        Not even in a proposal that somebody else wrote past the offer.
+        """
+        negotiation = offered(["venue", "photography"], [("bob", ["venue"], 5), ("eve", ["photography"], 9)])
+        below = {"agent_id": "zoe", "capabilities": ["photography"], "subnet_id": SUBNET}
+        own = {"agent_id": "bob", "capabilities": ["venue"]}
+        negotiation.post(PROPOSED, {"proposal_id": "p", "assignments": [own, below]}).answer("bob").user("reject")
+        assert withdrawn(negotiation.state) == frozenset()
 
     def test_a_sub_negotiation_need_not_ask_who_was_asked(self):
         """

@@ -245,4 +245,5 @@ async def test_a_demand_whose_beginning_was_trimmed_does_not_stay_open_for_ever(
     async with asyncio.timeout(5):
         while (await get(client, "/api/demand"))["demands"][0]["status"] == "processing":
             await asyncio.sleep(0.002)
-    assert (await history(client, demand_id))[-1]["payload"]["reason"]
+    last = (await get(client, f"/api/events?stream=demand:{demand_id}&limit=1"))["events"][0]
+    assert (last["event_type"], last["payload"]["reason"]) == ("towow.negotiation.failed", "internal_error")

@@ -208,6 +208,15 @@ async def test_who_asks_is_stored(client, fields, expected):
     assert (await get(client, f"/api/demand/{demand_id}"))["user_id"] == expected
 
 
+@pytest.mark.parametrize(("fields", "expected"), [({}, False), ({"confirm": False}, False), ({"confirm": True}, True)])
+async def test_whether_the_user_wants_to_be_asked_is_stored(client, fields, expected):
+    """
+    Unsaid, nobody asks.
+    """
+    demand_id = (await submit(client, **fields))["demand_id"]
+    assert (await get(client, f"/api/demand/{demand_id}"))["confirm"] is expected
+
+
 @pytest.mark.parametrize(
     ("raw_input", "kept"),
     [
@@ -249,6 +258,8 @@ BAD_SUBMISSIONS = [
     pytest.param({"raw_input": DEMAND, "user_id": 7}, "invalid_body", "user_id", id="a number for a user"),
     pytest.param({"raw_input": DEMAND, "user_id": "a\nb"}, "invalid_body", "user_id", id="a newline in the user"),
     pytest.param({"raw_input": DEMAND, "user_id": "x" * 201}, "invalid_body", "user_id", id="a user that is too long"),
+    pytest.param({"raw_input": DEMAND, "confirm": "yes"}, "invalid_body", "confirm", id="a text for a truth"),
+    pytest.param({"raw_input": DEMAND, "confirm": None}, "invalid_body", "confirm", id="null for a truth"),
     pytest.param({"raw_input": DEMAND, "demand_id": "d-1"}, "invalid_body", "demand_id", id="an unknown field"),
     pytest.param([DEMAND], "invalid_body", "body", id="a list for a body"),
 ]
@@ -404,8 +415,43 @@ async def test_demands_are_listed_newest_first_in_pages(client):
     assert got == ids[::-1]
 
 
+async def test_sub_negotiations_are_listed_with_their_parent_alone(client):
+    """
+    In pages like the others; a parent without any, or that is not there, has an empty list.
+    """
+    root = (await submit(client))["demand_id"]
+    await until_filtered(client, root)
+    for n in (1, 2, 3):
+        payload = {"raw_input": "场地", "parent_demand_id": root, "depth": 1}
+        child = body(f"demand:{root}.{n}", event_type="towow.demand.understood", payload=payload)
+        assert (await client.post("/api/events", json=child)).status == 201
+    listed = await get(client, f"/api/demand?parent={root}&limit=2")
+    assert [each["demand_id"] for each in listed["demands"]] == [f"{root}.3", f"{root}.2"]
+    assert {(each["parent_demand_id"], each["depth"]) for each in listed["demands"]} == {(root, 1)}
+    assert listed["has_more"] is True
+    rest = await get(client, f"/api/demand?parent={root}&before={listed['demands'][-1]['created_seq']}")
+    assert ([each["demand_id"] for each in rest["demands"]], rest["has_more"]) == ([f"{root}.1"], False)
+    [shown] = (await get(client, "/api/demand"))["demands"]
+    assert (shown["demand_id"], shown["parent_demand_id"], shown["depth"]) == (root, None, 0)
+    for parent in (f"{root}.1", "d-ffffffff"):
+        assert (await get(client, f"/api/demand?parent={parent}"))["demands"] == []
+
+
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "limit=%D9%A3", "before=-1", "before=x", "before=1_0", "limit=1&limit=2"]
+    "query",
+    [
+        "parent=a%20b",
+        "parent=",
+        "parent=x&parent=y",
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=%D9%A3",
+        "before=-1",
+        "before=x",
+        "before=1_0",
+        "limit=1&limit=2",
+    ],
 )
 async def test_a_malformed_list_is_400(client, query):
     """

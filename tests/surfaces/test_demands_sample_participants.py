@@ -35,6 +35,21 @@ async def test_the_sample_agents_negotiate_by_themselves(start):
     await until(lambda: not working_tasks())
 
 
+async def test_a_sample_agent_names_the_least_that_it_takes(start):
+    """
+    Asked for less, it revises with a price, and the next round has that price.
+    """
+    client = await start(sample_agents=True, sample_delay_seconds=0.0)
+    demand_id = (await submit(client, "We need a venue and a technical talk for 50 people, budget $465"))["demand_id"]
+    detail = await until_ended(client, demand_id)
+    assert detail["status"] == "finalized"
+    said = [answer for answer in detail["proposals"][0]["feedback"] if answer["by"] == "user_agent_bob"]
+    assert [(answer["decision"], answer["terms"]) for answer in said] == [("revise", {"price": 340})]
+    prices = {each["agent_id"]: each["terms"]["price"] for each in detail["outcome"]["proposal"]["assignments"]}
+    assert prices["user_agent_bob"] == 340
+    assert sum(prices.values()) <= 465
+
+
 async def test_sample_agents_go_on_after_a_restart(start):
     """
     What was due while nobody was there comes at the next start, once.

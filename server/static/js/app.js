@@ -12,7 +12,6 @@
 import { readDemands, submitDemand } from "./api.js";
 import { loadCursor, selectionKey } from "./cursor.js";
 import { readStorage } from "./environment.js";
-import { isDemandId } from "./fields.js";
 import { historyReader } from "./history.js";
 import { element, fill, icon } from "./html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
@@ -36,6 +35,7 @@ import { timelineView } from "./views/timeline.js";
 const STREAMS = ["demand:*"];
 const BEGIN_AGAIN_MS = 2000; // after a failed first snapshot, at least
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
+const DEMAND_LINK = /^#(d-[A-Za-z0-9._:-]{1,119})$/;
 
 const storage = readStorage();
 let t = new Translator(chooseLanguage(rememberedLanguage(storage), navigator.languages));
@@ -198,7 +198,7 @@ async function submit(rawInput, mustConfirm) {
  * The address says which demand is chosen: `#d-1a2b3c4d`, or none.
  */
 function followAddress() {
-  const id = isDemandId(location.hash.slice(1)) ? location.hash.slice(1) : null;
+  const id = DEMAND_LINK.exec(location.hash)?.[1] ?? null;
   if (id === (state.timeline?.id ?? null)) return;
   dispatch({ type: "choose", id });
   const isNarrow = !matchMedia("(min-width: 960px)").matches;

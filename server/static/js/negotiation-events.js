@@ -9,7 +9,7 @@
  * @typedef {Record<string, any>} Payload
  */
 
-import { count, deadline, number, object, objects, text, texts, writer } from "./fields.js";
+import { agentId, capabilities, count, deadline, isDemandId, number, object, objects, shortTexts, terms, text, texts, writer } from "./fields.js";
 
 const MAX_ROUND = 1000;
 const DECISIONS = new Set(["accept", "revise", "reject"]);
@@ -37,9 +37,7 @@ function understood(negotiation, payload, { seq, timestamp }) {
     surface: text(payload.surface_demand) || text(payload.raw_input),
     raw: text(payload.raw_input),
     confidence: text(payload.confidence),
-    capabilities: objects(payload.capabilities)
-      .map((item) => ({ name: text(item.capability), term: text(item.term) }))
-      .filter(({ name }) => name),
+    capabilities: capabilities(payload.capabilities),
     language: text(payload.language),
     user: text(payload.user_id) || "anonymous",
     requirements: requirementsOf(payload.requirements),
@@ -56,7 +54,7 @@ function understood(negotiation, payload, { seq, timestamp }) {
 function filtered(negotiation, payload, { seq, timestamp }) {
   const found = new Map();
   for (const item of objects(payload.candidates)) {
-    const id = text(item.agent_id);
+    const id = agentId(item.agent_id);
     if (!id || found.has(id)) continue;
     const name = text(item.name) || id;
     negotiation.names.set(id, name);
@@ -70,7 +68,7 @@ function filtered(negotiation, payload, { seq, timestamp }) {
 /** @param {Negotiation} negotiation @param {Payload} payload @param {StoredEvent} event */
 function invited(negotiation, payload, { seq, timestamp }) {
   const end = deadline(timestamp, payload.offers_within_seconds);
-  negotiation.invitation = { ids: texts(payload.agent_ids), deadline: end, seq, at: timestamp };
+  negotiation.invitation = { ids: texts(payload.agent_ids).filter(agentId), deadline: end, seq, at: timestamp };
 }
 
 /** @param {Negotiation} negotiation @param {Payload} payload @param {StoredEvent} event */
@@ -82,9 +80,9 @@ function offered(negotiation, payload, { seq, timestamp }) {
     id,
     name: nameOf(negotiation, id, text(payload.name)),
     content: text(offer.content),
-    capabilities: texts(offer.capabilities),
-    terms: object(offer.terms),
-    needs: texts(offer.needs),
+    capabilities: shortTexts(offer.capabilities),
+    terms: terms(offer.terms),
+    needs: shortTexts(offer.needs),
     writtenBy: writer(payload.written_by),
     seq,
     at: timestamp,
@@ -117,7 +115,7 @@ function gapIdentified(negotiation, payload, { seq, timestamp }) {
 function subnetTriggered(negotiation, payload, { seq, timestamp }) {
   const id = text(payload.subnet_id);
   // An id below its parent's: whoever appends what, nesting has an end.
-  if (!id.startsWith(`${negotiation.id}.`) || negotiation.subnets.some((subnet) => subnet.id === id)) return;
+  if (!id.startsWith(`${negotiation.id}.`) || !isDemandId(id) || negotiation.subnets.some((subnet) => subnet.id === id)) return;
   negotiation.subnets.push({
     id,
     capability: text(payload.capability),
@@ -183,7 +181,7 @@ function answered(negotiation, payload, { seq, timestamp }) {
     name: isUser ? by : nameOf(negotiation, by, text(payload.name)),
     decision: payload.decision,
     comment: text(payload.comment),
-    terms: object(payload.terms),
+    terms: terms(payload.terms),
     writtenBy: writer(payload.written_by),
     seq,
     at: timestamp,
@@ -261,13 +259,13 @@ function nameOf({ names }, id, given) {
  */
 function assignmentsOf(negotiation, value) {
   return objects(value)
-    .filter((item) => text(item.agent_id))
+    .filter((item) => agentId(item.agent_id))
     .map((item) => ({
       id: item.agent_id,
       name: nameOf(negotiation, item.agent_id, text(item.name)),
       capabilities: texts(item.capabilities),
-      terms: object(item.terms),
-      price: number(object(item.terms).price),
+      terms: terms(item.terms),
+      price: number(terms(item.terms).price),
       offeredPrice: number(item.offered_price),
       conditions: texts(item.conditions),
       subnetId: text(item.subnet_id),

@@ -97,7 +97,7 @@ export function chronicler() {
     const wanted = timeline ? [timeline.events, ...Object.values(branches).map(({ events }) => events)] : [];
     if (wanted.length !== sources.length || wanted.some((events, i) => events !== sources[i])) {
       sources = wanted;
-      all = wanted.reduce(merge, []);
+      all = wanted.length ? wanted.reduce(merge) : [];
     }
     return all;
   };

@@ -19,7 +19,7 @@ from server.config import NegotiationSection
 from server.decider import decide_and_append, fold, place
 from server.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from server.eventlog import EventLog
-from server.events import Event
+from server.events import Event, new_event
 from server.leadership import Leadership
 from server.surfaces.demands import commands, matching, model, planning, texts
 from server.surfaces.demands.projections import open_demands
@@ -27,7 +27,9 @@ from server.surfaces.demands.rendering import understanding_of
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
 from server.surfaces.demands.sample_participants import SampleParticipants
 from server.surfaces.demands.state import (
+    FAILED,
     KIND,
+    SOURCE,
     SUBNET_COMPLETED,
     TERMINAL_EVENTS,
     DemandState,
@@ -117,10 +119,19 @@ class Coordinator:
         """
         Stop; what is open is taken up at the next start, or by the next process.
         """
+        if self._turn is not None:
+            self._turn.cancel()
+            await asyncio.gather(self._turn, return_exceptions=True)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """
+        Let go of everything that only the acting process does, and of the lock.
+        """
         if self._unsubscribe is not None:
             self._unsubscribe()
+            self._unsubscribe = None
         tasks = [work.task for work in self._work.values() if work.task is not None]
-        tasks += [self._turn] if self._turn is not None else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,7 +151,7 @@ class Coordinator:
                     return
             except Exception:
                 _log.exception("not_taken_over")
-                self._leadership.release()
+                await self._stop()
             await asyncio.sleep(_TURN_SECONDS)  # a lock of the kernel's tells nobody that it is free
 
     async def _begin(self) -> None:
@@ -152,7 +163,27 @@ class Coordinator:
         if self._unsubscribe is None:
             self._unsubscribe = self._bus.subscribe("towow.*", self._on_event)
         for demand_id in await self._log.query(open_demands):
+            await self._end_if_trimmed(demand_id)
             self._take_up(demand_id)
+
+    async def _end_if_trimmed(self, demand_id: str) -> None:
+        """
+        End a demand whose beginning retention has trimmed: nobody knows any more what was asked for.
+        """
+        stream = stream_of(demand_id)
+        state = await self._fold(demand_id)
+        info = await self._log.stream(stream)
+        if state.exists or info is None:
+            return
+        payload = {
+            "demand_id": demand_id,
+            "channel_id": state.channel_id,
+            "reason": "internal_error",
+            "message": texts.failure_message(state.language, "internal_error"),
+            "round": state.current_round,
+        }
+        with contextlib.suppress(RevisionMismatch, Conflict):  # somebody else has appended
+            await self._log.append(place([new_event(stream, FAILED, payload, source=SOURCE)], stream, info.revision))
 
     async def _register_samples(self) -> None:
         if await self._log.streams(kind=matching.KIND, limit=1):
@@ -235,10 +266,11 @@ class Coordinator:
                     await self._sleep(work, step.until)
                     continue
                 command = await self._command(state, step, texts_by_draft)
-            stored += 1
-            if stored > _MAX_STEPS:
-                raise Conflict(f"{demand_id} goes round in circles")
-            if not await self._append(state, command):
+            if await self._append(state, command):
+                stored += 1
+                if stored > _MAX_STEPS:
+                    raise Conflict(f"{demand_id} goes round in circles")
+            else:
                 lost, lost_at = (lost + 1 if lost_at == state.revision else 1), state.revision
                 if lost >= _MAX_ATTEMPTS:  # not a race: another stream of this step is in the way
                     raise Conflict(f"the next step of {demand_id} cannot be stored")
