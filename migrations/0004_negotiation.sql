@@ -62,7 +62,7 @@ SELECT d.demand_id        AS demand_id,
            SELECT json_group_array(a.value) FROM json_each(o.payload, '$.accepted_by') AS a WHERE a.type = 'text'
        ) END              AS accepted_by        -- JSON list of the ids that said yes to the end; NULL unless agreed
 FROM demands AS d
-LEFT JOIN events AS o ON o.seq = d.last_seq AND d.status <> 'processing';
+LEFT JOIN events AS o ON o.seq = d.last_seq;
 
 -- Every offer that an agent made.
 CREATE VIEW offers AS

@@ -571,6 +571,42 @@ async def test_lists_of_names_hold_names_only(history):
     ]
 
 
+@pytest.mark.parametrize("odd", ["bob", {"0": "bob"}, 5, None], ids=["text", "object", "number", "null"])
+async def test_what_should_be_a_list_and_is_none_is_as_good_as_missing(history, odd):
+    """
+    A single name is no list of one.
+    """
+    await history.say("d-1", words.UNDERSTOOD, {"surface_demand": "x"})
+    await history.say("d-1", words.PROPOSED, {"proposal_id": "p", "assignments": odd, "missing": odd})
+    await history.say("d-1", words.FINALIZED, {"proposal_id": "p", "accepted_by": odd, "proposal": {"missing": odd}})
+    assert history.rows("SELECT agents, missing FROM proposals") == [{"agents": None, "missing": None}]
+    assert history.rows("SELECT outcome, accepted_by FROM negotiations") == [{"outcome": "agreed", "accepted_by": None}]
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"),
+    [(words.FAILED, "failed: no reason given"), (words.CANCELLED, "cancelled: no reason given"), (words.FINALIZED, "agreed")],
+)
+async def test_an_end_says_only_what_belongs_to_it(history, ending, outcome):
+    """
+    Without a reason it says so; who failed accepted nothing and finished no proposal, who agreed has no reason.
+    """
+    other = {"proposal_id": "p", "agent_ids": ["a"], "accepted_by": ["bob"], "reason": "why not"}
+    if ending != words.FINALIZED:
+        del other["reason"]
+    await history.say("d-1", words.UNDERSTOOD, {"surface_demand": "x", "agent_ids": ["a"]})
+    await history.say("d-1", words.PROPOSED, {"proposal_id": "p", "decision": "accept"})
+    await history.say("d-1", words.DECLINED, agent("carl", reason=""))
+    await history.say("d-1", ending, other)
+    sql = "SELECT outcome, outcome_reason, accepted_by, participants FROM negotiations"
+    accepted_by = '["bob"]' if ending == words.FINALIZED else None
+    assert [tuple(row.values()) for row in history.rows(sql)] == [(outcome, None, accepted_by, 0)]
+    rows = history.rows("SELECT accepts, is_final FROM proposals")
+    assert rows == [{"accepts": 0, "is_final": int(ending == words.FINALIZED)}]
+    whats = [row["what"] for row in history.rows("SELECT what FROM negotiation_timeline ORDER BY seq")]
+    assert whats[2:] == ["Carl declined", outcome]
+
+
 # The shape of the work
 
 
@@ -607,6 +643,8 @@ async def test_the_lists_of_demands_are_index_walks(history):
         plan = " ".join(row["detail"] for row in history.rows(f"EXPLAIN QUERY PLAN {query}"))
         assert index in plan
         assert "TEMP B-TREE" not in plan
+    is_partial = {row["name"]: row["partial"] for row in history.rows("PRAGMA index_list(demands)")}
+    assert [is_partial[index] for index in queries.values()] == [1, 1, 1]
 
 
 def test_a_database_of_the_release_before_keeps_its_demands(tmp_path, monkeypatch):

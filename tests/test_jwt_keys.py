@@ -702,6 +702,24 @@ async def test_tokens_that_come_while_the_keys_are_on_their_way_wait_for_them(pr
     assert provider.asked == 2
 
 
+async def test_a_client_that_leaves_does_not_take_the_keys_from_the_others(provider, fetched, ed_key, clock):
+    """
+    Or whoever asks with a made-up key and hangs up, twice a minute, would keep new keys away for ever.
+    """
+    provider.entries.append(ed_key.jwk())
+    provider.gate = asyncio.Event()
+    clock.now += 30
+    first = asyncio.create_task(fetched.recognise(ed_key.sign(kid="made-up")))
+    while provider.asked < 2:
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(fetched.recognise(ed_key.sign()))
+    provider.gate.set()
+    assert (await second).name == "alice"
+    assert provider.asked == 2
+
+
 async def test_a_clock_that_was_set_back_does_not_stop_questions(provider, fetched, ed_key, clock):
     """
     The pause is half a minute, not until the old time comes again.
