@@ -39,6 +39,10 @@ from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.sample_participants import SampleParticipants
 from server.surfaces.demands.writing import Author
+from server.surfaces.sessions import state as sessions
+from server.surfaces.sessions.channel_routes import ChannelRoutes
+from server.surfaces.sessions.projections import clear_sessions, project_session
+from server.surfaces.sessions.routes import SessionRoutes
 from server.transports import Streaming
 from server.writer import Projection
 
@@ -50,9 +54,16 @@ FOLLOWERS = web.AppKey("followers", Followers)
 _RESERVED_CONNECTIONS = 64
 
 # Which event types end a stream of a kind, and which projections are written with its events.
-TERMINAL_EVENTS: dict[str, frozenset[str]] = {demands.KIND: demands.TERMINAL_EVENTS}
-PROJECTIONS: dict[str, tuple[Projection, ...]] = {demands.KIND: (project_demand,), matching.KIND: (project_agent,)}
-CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents)
+TERMINAL_EVENTS: dict[str, frozenset[str]] = {
+    demands.KIND: demands.TERMINAL_EVENTS,
+    sessions.KIND: sessions.TERMINAL_EVENTS,
+}
+PROJECTIONS: dict[str, tuple[Projection, ...]] = {
+    demands.KIND: (project_demand,),
+    matching.KIND: (project_agent,),
+    sessions.KIND: (project_session,),
+}
+CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_sessions)
 
 
 @lru_cache(maxsize=8192)
@@ -102,6 +113,8 @@ def make_app(
         AgentRoutes(log, streaming, config).table(),
         EventRoutes(log, followers, streaming, limits, config).table(),
         AuthRoutes(authenticator, limits, clients, config).table(),
+        SessionRoutes(log, config).table(),
+        ChannelRoutes(log, streaming, config).table(),
         PageRoutes().table(),
     ):
         app.router.add_routes(table)

@@ -42,16 +42,19 @@ async def decide_and_append(
     evolve: Callable[[S, Event], S],
     decide: Callable[[S], Sequence[NewEvent]],
     revision_of: Callable[[S], int],
+    *,
+    after: int = 0,
 ) -> tuple[S, list[Receipt]]:
     """
     Append what `decide(state)` returns, all or none, and return the state after it with the receipts.
 
     `decide` raises what the rules say (`Conflict`, …); an empty list appends nothing. When the stream has moved since it was
     read, everything is read and decided again. Events for other streams go with them, as they are. Raises
-    `RevisionMismatch` after two hundred lost races.
+    `RevisionMismatch` after two hundred lost races. Where the state is kept elsewhere, `initial` is that state and `after` its
+    seq: only what came later is read.
     """
     for attempt in range(_MAX_ATTEMPTS):
-        state = await fold(log, stream, initial, evolve)
+        state = await fold(log, stream, initial, evolve, after=after)
         new = list(decide(state))
         if not new:
             return state, []

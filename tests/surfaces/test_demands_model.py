@@ -437,6 +437,7 @@ class TestDecided:
             "surface_demand": f"摄影师 ← {TEXT}",
             "within_seconds": 120.0,
         }
+        assert [event.expected_revision for event in negotiation.appended if event.stream == f"demand:{SUBNET}"] == [0]
         child = negotiation.child()
         (begun,) = child.stored
         assert begun.payload == {
@@ -593,6 +594,17 @@ class TestDecided:
         sent = [copy for copy in negotiation.copies if copy[1] == FINALIZED]
         assert sent == [(each, FINALIZED, {**payload, "agent_id": each}) for each in TO_ALL_WHO_COUNT_ON_IT]
         assert negotiation.state.outcome.proposal == plan
+
+    def test_only_those_who_said_yes_are_named_as_such(self):
+        """
+        And there is nothing to agree on while gaps are filled, although there was a proposal.
+        """
+        negotiation = at("proposing").answer("bob", "revise", "more").user()
+        negotiation.do(commands.NameMissing((planning.Missing("x", "no_offer"),), 0, 2, 1.0))
+        assert result_of(negotiation.state, commands.Finalize()) is Conflict
+        negotiation = at("proposing").answer("bob", "revise", "more").user()
+        negotiation.do(commands.Finalize())
+        assert negotiation.stored[-1].payload["accepted_by"] == ["ann"]
 
     def test_the_end_says_why(self):
         """
@@ -917,6 +929,23 @@ class TestFold:
             at("filling_gaps").post(SUBNET_TRIGGERED, {"subnet_id": f"{DEMAND}.2", "within_seconds": given}).state.subnets[1]
         )
         assert subnet.within_seconds == seconds
+
+    def test_of_long_lists_and_texts_what_is_within_reason_counts(self):
+        """
+        A hundred capabilities and needs of up to a thousand characters, without blank ones.
+        """
+        texts = [f"{n}" for n in range(101)]
+        long = ["x" * 1_000, "y" * 1_001, " ", "\n"]
+        asked = [{"capability": text} for text in texts]
+        negotiation = Negotiation().post(UNDERSTOOD, {"capabilities": asked})
+        assert [capability for capability, _ in negotiation.state.capabilities] == texts[:100]
+        short = Negotiation().post(UNDERSTOOD, {"capabilities": [{"capability": text} for text in long]})
+        assert short.state.capabilities == (("x" * 1_000, ""),)
+        negotiation.invite("bob", "eve")
+        negotiation.post(OFFERED, {"agent_id": "bob", "offer": {"capabilities": [*long, *texts], "needs": [*texts, *long]}})
+        (offer,) = negotiation.state.offers
+        assert offer.capabilities == ("x" * 1_000, *texts[:99])
+        assert offer.needs == tuple(texts[:100])
 
     def test_the_stream_says_which_demand_it_is(self):
         """

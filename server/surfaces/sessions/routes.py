@@ -216,11 +216,13 @@ class SessionRoutes:
         """
         Decide and append; the state after it, and what was appended.
         """
+        before = await self._state(session_name)
         return await decide_and_append(
             self._log,
             stream_of(session_name),
-            await self._state(session_name),
+            before,
             model.evolve,
             lambda state: model.decide(state, command),
             lambda state: state.revision,
+            after=before.last_seq,
         )
