@@ -5,8 +5,9 @@ Everything is counted in this process, in memory; what a client has not used for
 """
 
 import ipaddress
+import math
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -34,7 +35,8 @@ class Clients:
         """
         address = request.remote or ""
         if address in self._proxies:
-            for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+            # Some proxies add a header of their own behind the one that the client may have made up.
+            for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", ())).split(",")):
                 address = hop.strip() or address
                 if address not in self._proxies:
                     break
@@ -107,7 +109,7 @@ class Limits:
             if wait:
                 limit = self._config.publishes_per_second
                 raise TooManyRequests(
-                    f"this client may send {limit} events in a second", limit=limit, retry_after_seconds=max(1, round(wait))
+                    f"this client may send {limit} events in a second", limit=limit, retry_after_seconds=math.ceil(wait)
                 )
 
     def check_login(self, request: web.Request) -> None:
@@ -121,30 +123,35 @@ class Limits:
         """
         Count a failed login.
         """
-        self._logins.take(self._clients.address_of(request), 1)
+        if self._config.logins_per_minute:
+            self._logins.take(self._clients.address_of(request), 1)
 
 
 class _Buckets:
     """
-    Token buckets: so many in a second, and what `burst_seconds` hold at once. More than a whole bucket drains it into debt.
+    Token buckets: so many in a second, and what `burst_seconds` hold at once. The names that came last are remembered.
+
+    More than a whole bucket drains it into debt, when all but one are there: that one was taken with the request.
     """
 
     def __init__(self, per_second: float, burst_seconds: float, clock: Callable[[], float]) -> None:
         self._per_second = per_second
         self._size = per_second * burst_seconds
         self._clock = clock
-        self._left: dict[str, tuple[float, float]] = {}
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, count: int) -> float:
         """
         Take, or return the seconds after which it can be tried again.
         """
         left, now = self._level(name)
-        if left < min(count, self._size):
-            return (min(count, self._size) - left) / self._per_second
+        needed = min(count, max(1.0, self._size - 1))
+        if left < needed:
+            return (needed - left) / self._per_second
         self._left[name] = (left - count, now)
+        self._left.move_to_end(name)
         if len(self._left) > _MAX_REMEMBERED:
-            self._left = {each: kept for each, kept in self._left.items() if self._level(each)[0] < self._size}
+            self._left.popitem(last=False)
         return 0.0
 
     def has_any(self, name: str) -> bool:

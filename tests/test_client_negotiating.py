@@ -254,8 +254,9 @@ async def test_refusals_say_where_the_negotiation_is(towow: Client, network: Net
         if kind in (Forbidden, Conflict):
             assert {key: details[key] for key in position} == position
     assert len(network.requests) == sent + len(refused)
-    ended = await towow.cancel_demand(demand_id)
+    ended = await towow.cancel_demand(demand_id, "found one")
     assert (ended["status"], ended["phase"]) == ("cancelled", "cancelled")
+    assert (await towow.demand(demand_id))["outcome"]["reason"] == "found one"
     with pytest.raises((Conflict, StreamEnded)) as caught:
         await towow.feedback(demand_id, proposal_id, "accept", agent_id="ben")
     assert caught.value.details["phase"] == "cancelled"

@@ -569,6 +569,8 @@ async def test_lists_of_names_hold_names_only(history):
     assert history.rows("SELECT outcome, accepted_by FROM negotiations") == [
         {"outcome": "agreed, still missing: bob, carl", "accepted_by": '["bob","carl"]'}
     ]
+    (row,) = history.rows("SELECT what FROM negotiation_timeline ORDER BY seq DESC LIMIT 1")
+    assert row["what"] == "agreed, still missing: bob, carl"
 
 
 @pytest.mark.parametrize("odd", ["bob", {"0": "bob"}, 5, None], ids=["text", "object", "number", "null"])
@@ -581,6 +583,7 @@ async def test_what_should_be_a_list_and_is_none_is_as_good_as_missing(history, 
     await history.say("d-1", words.FINALIZED, {"proposal_id": "p", "accepted_by": odd, "proposal": {"missing": odd}})
     assert history.rows("SELECT agents, missing FROM proposals") == [{"agents": None, "missing": None}]
     assert history.rows("SELECT outcome, accepted_by FROM negotiations") == [{"outcome": "agreed", "accepted_by": None}]
+    assert history.rows("SELECT what FROM negotiation_timeline ORDER BY seq DESC LIMIT 1") == [{"what": "agreed"}]
 
 
 @pytest.mark.parametrize(
@@ -591,12 +594,13 @@ async def test_an_end_says_only_what_belongs_to_it(history, ending, outcome):
     """
     Without a reason it says so; who failed accepted nothing and finished no proposal, who agreed has no reason.
     """
-    other = {"proposal_id": "p", "agent_ids": ["a"], "accepted_by": ["bob"], "reason": "why not"}
+    other = {"proposal_id": "p", "agent_ids": ["a"], "accepted_by": ["bob"], "reason": "why not", "message": ""}
     if ending != words.FINALIZED:
         del other["reason"]
     await history.say("d-1", words.UNDERSTOOD, {"surface_demand": "x", "agent_ids": ["a"]})
     await history.say("d-1", words.PROPOSED, {"proposal_id": "p", "decision": "accept"})
     await history.say("d-1", words.DECLINED, agent("carl", reason=""))
+    await history.say("d-1", words.FEEDBACK, agent("bob", user_id="anna", decision="accept"))
     await history.say("d-1", ending, other)
     sql = "SELECT outcome, outcome_reason, accepted_by, participants FROM negotiations"
     accepted_by = '["bob"]' if ending == words.FINALIZED else None
@@ -604,7 +608,7 @@ async def test_an_end_says_only_what_belongs_to_it(history, ending, outcome):
     rows = history.rows("SELECT accepts, is_final FROM proposals")
     assert rows == [{"accepts": 0, "is_final": int(ending == words.FINALIZED)}]
     whats = [row["what"] for row in history.rows("SELECT what FROM negotiation_timeline ORDER BY seq")]
-    assert whats[2:] == ["Carl declined", outcome]
+    assert whats[2:] == ["Carl declined", "Bob answered: accept", outcome]
 
 
 # The shape of the work

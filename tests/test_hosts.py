@@ -30,7 +30,9 @@ def test_loopback_addresses_are_known(host):
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "towow.example", "localhost.evil.example", "127.0.0.1.evil"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "192.0.2.1", "towow.example", "localhost.evil.example", "127.0.0.1.evil"]
+)
 def test_other_addresses_are_no_loopback(host):
     """
     In doubt an address is one that others reach.

@@ -219,9 +219,8 @@ def test_the_wait_is_long_enough(clock):
     for per_second in (1, 3, 7, 10):
         for count in (1, 2, 5, 50):
             limits = limits_with(clock, publishes_per_second=per_second)
-            take(limits, count)
-            take(limits, count)
-            wait = take(limits, count)
+            while not (wait := take(limits, count)):
+                pass
             clock.now += wait
             assert take(limits, count) == 0, (per_second, count, wait)
 
@@ -244,8 +243,9 @@ def test_zero_is_no_limit(clock):
     """
     limits = limits_with(clock, publishes_per_second=0, streams_per_client=0, logins_per_minute=0)
     assert take(limits, 10**9) == 0
+    request = request_from()
     for _ in range(10_000):
-        limits.open_stream(request_from())
+        limits.open_stream(request)
     for _ in range(100):
         limits.fail_login(request_from())
     limits.check_login(request_from())
@@ -299,8 +299,8 @@ def test_what_is_remembered_of_clients_is_bounded(clock, monkeypatch, per_minute
     """
     monkeypatch.setattr(module, "_MAX_REMEMBERED", 100)
     limits = limits_with(clock, publishes_per_second=1, logins_per_minute=per_minute)
-    for number in range(2000):
-        request = request_from(f"10.{number // 65536}.{number // 256 % 256}.{number % 256}")
+    for number in range(400):
+        request = request_from(f"10.0.{number // 256}.{number % 256}")
         limits.fail_login(request)
         limits.take_events(request, 2)
         assert len(limits._logins._left) <= 101
@@ -376,7 +376,7 @@ async def test_the_count_returns_however_a_stream_ends(aiohttp_client, quiet_con
             await until(lambda: len(app[FOLLOWERS]) == 1)
         await until(lambda: not app[FOLLOWERS])
     rotating = await aiohttp_client(make_app(changed(client_config(quiet_config), "stream", max_events_per_stream=1)))
-    await publish(rotating, 1)
+    await publish(rotating, 3)
     for _ in range(3):
         assert "event: rotate" in await read_to_end(await rotating.get(STREAM))
     await open_streams(client, 1)

@@ -390,6 +390,34 @@ def test_asking_to_be_asked_is_sent_with_the_demand(page: Page, server: DemandSe
     assert server.get(f"/api/demand/{demand_id}")["confirm"] is True
 
 
+def test_whoever_has_just_asked_is_taken_along(page: Page) -> None:
+    """
+    Offers, the proposal and at last the plan come before the eyes by themselves.
+    """
+    page.fill("#raw-input", REAL)
+    page.click("#submit-button")
+    expect(stage(page, "offers").locator(".offer").first).to_be_in_viewport()
+    expect(stage(page, "proposal").locator("h3").first).to_be_in_viewport()
+    expect(page.locator("#outcome h3")).to_be_in_viewport(timeout=60_000)
+
+
+def test_whoever_reads_further_up_stays_there(page: Page, server: DemandServer) -> None:
+    """
+    New steps below do not move the page of somebody who looks at something else.
+    """
+    batches = histories.workshop(DEMAND)
+    server.play(*batches[:2])
+    open_demand(page, server.url, DEMAND)
+    place = "document.getElementById('detail').scrollTop"
+    page.locator("#stages .offer").last.scroll_into_view_if_needed()
+    page.locator("#detail").hover()
+    page.mouse.wheel(0, -5000)
+    page.wait_for_function("() => document.getElementById('detail').scrollTop === 0")
+    server.play(*batches[2:4])
+    expect(page.locator(f'[data-subnet="{DEMAND}.1"] .candidate')).to_have_count(2)
+    assert page.evaluate(place) == 0
+
+
 def test_sql_and_raw_events_are_a_click_away(page: Page, context: BrowserContext, server: DemandServer) -> None:
     """
     The query is for this demand and can be copied; the link opens the stream's events.

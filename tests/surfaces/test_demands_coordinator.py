@@ -302,7 +302,7 @@ async def test_what_a_chosen_agent_needs_is_negotiated_and_folded_in(start):
 @pytest.mark.parametrize(("max_depth", "streams"), [(0, [""]), (1, ["", ".1"]), (2, ["", ".1", ".1.1"])])
 async def test_sub_negotiations_go_no_deeper_than_the_setting(start, max_depth, streams):
     """
-    Below that a gap is named and stays missing.
+    Below that a gap is named and stays missing, also in the plan above.
     """
     client = await start(max_depth=max_depth)
     detail = await negotiate(client, "We need a venue", NEEDY, VENUE, GUARD, COOK)
@@ -310,7 +310,7 @@ async def test_sub_negotiations_go_no_deeper_than_the_setting(start, max_depth, 
     assert [each["name"].removeprefix(f"demand:{detail['demand_id']}") for each in stored] == streams
     assert detail["status"] == "finalized"
     assert [each["capability"] for each in detail["gaps"]] == ["security"]
-    assert detail["outcome"]["proposal"]["missing"] == ([] if max_depth else ["security"])
+    assert detail["outcome"]["proposal"]["missing"] == [["security"], ["catering"], []][max_depth]
 
 
 @pytest.mark.parametrize("max_subnets", [0, 1, 2])

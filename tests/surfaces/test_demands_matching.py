@@ -8,6 +8,7 @@ from server.database import migrate, sqlite3
 from server.errors import InvalidBody
 from server.events import Event, payload_json
 from server.surfaces.demands import lexicon, model
+from server.surfaces.demands.commands import RecordCandidates, Submit
 from server.surfaces.demands.matching import (
     agent_registered,
     agent_removed,
@@ -19,7 +20,9 @@ from server.surfaces.demands.matching import (
     validate_agent,
 )
 from server.surfaces.demands.projections import clear_demands, list_demands, open_demands, project_demand
+from server.surfaces.demands.rendering import summary
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
+from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding import Understanding, understand
 
 
@@ -229,7 +232,8 @@ class TestSearch:
         text = "a venue with catering"
         rows = search_candidates(log.db, understand(text), text, 10)
         assert [row["agent_id"] for row in rows] == ["both", "a", "b", "c"]
-        assert all(set(row) == {"agent_id", "name", "reason", "score"} and row["score"] > 0 for row in rows)
+        assert all(set(row) == {"agent_id", "name", "reason", "score", "capabilities"} and row["score"] > 0 for row in rows)
+        assert rows[0]["capabilities"] == ["catering", "venue"]
         assert rows[0]["reason"] == "venue: venue; catering: catering"
         assert rows == search_candidates(log.db, understand(text), text, 10)
         scores = [row["score"] for row in rows]
@@ -468,8 +472,7 @@ def submit(log, demand_id, text="需要场地"):
     """
     A demand, understood.
     """
-    command = model.Submit(demand_id, text, "ann", understand(text))
-    for new in model.decide(model.initial(demand_id), command):
+    for new in model.decide(initial(demand_id), Submit(text, "ann", understand(text))):
         log.take(new)
 
 
@@ -477,11 +480,11 @@ def record(log, demand_id, *candidates):
     """
     The outcome of the search for a demand.
     """
-    state = model.initial(demand_id)
+    state = initial(demand_id)
     for event in log.events:
         if event.stream == f"demand:{demand_id}":
             state = model.evolve(state, event)
-    for new in model.decide(state, model.RecordCandidates(candidates)):
+    for new in model.decide(state, RecordCandidates(candidates, 30.0)):
         log.take(new)
 
 
@@ -501,12 +504,12 @@ class TestDemandProjection:
         log.append("demand:d-1", "note", {"text": "hello"})
         record(log, "d-1", BOB)
         log.append("demand:d-1", "towow.offer.submitted", {"agent_id": "user_agent_bob"})
-        state = model.initial("d-1")
+        state = initial("d-1")
         for event in log.events:
             state = model.evolve(state, event)
-        assert list_demands(log.db, 10) == ([model.summary(state)], False)
+        assert list_demands(log.db, 10) == ([summary(state)], False)
         (row,) = log.db.execute("SELECT status, phase FROM demands").fetchall()
-        assert row == ("processing", "filtered")
+        assert row == ("processing", "collecting_offers")
 
     def test_demands_are_listed_newest_first_in_pages(self, log):
         """
@@ -522,7 +525,7 @@ class TestDemandProjection:
         assert not has_more
         assert list_demands(log.db, 2, 1) == ([], False)
 
-    def test_open_demands_are_those_that_wait_for_candidates(self, log):
+    def test_open_demands_are_those_that_have_not_ended(self, log):
         """
         What a restarted coordinator goes on with, oldest first.
         """
@@ -530,7 +533,7 @@ class TestDemandProjection:
             submit(log, f"d-{n}")
         record(log, "d-0", BOB)
         record(log, "d-2")
-        assert open_demands(log.db) == ["d-1", "d-3"]
+        assert open_demands(log.db) == ["d-0", "d-1", "d-3"]
         assert {row["demand_id"]: row["status"] for row in list_demands(log.db, 9)[0]} == {
             "d-0": "processing",
             "d-1": "processing",
@@ -580,92 +583,11 @@ class TestDemandProjection:
         """
         Neither the newest page nor the coordinator's start sorts or scans ended demands.
         """
-        newest = "SELECT * FROM demands WHERE created_seq < 9 ORDER BY created_seq DESC LIMIT 2"
-        waiting = "SELECT 1 FROM demands WHERE status = 'processing' AND phase = 'understood' ORDER BY created_seq"
+        newest = "SELECT * FROM demands WHERE parent_demand_id IS NULL AND created_seq < 9 ORDER BY created_seq DESC LIMIT 2"
+        waiting = "SELECT demand_id FROM demands WHERE status = 'processing' ORDER BY created_seq"
         timeline = "SELECT * FROM events WHERE stream GLOB 'demand:*'"
         plans = [str(db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in (newest, waiting, timeline)]
-        assert "demands_by_creation" in plans[0]
+        assert "demands_roots" in plans[0]
         assert "demands_open" in plans[1]
         assert "events_by_stream" in plans[2] or "sqlite_autoindex_events" in plans[2]
         assert not any("TEMP B-TREE" in plan for plan in plans)
-
-
-class TestViews:
-    """
-    The log as people read it with SQL.
-    """
-
-    def test_a_negotiation_reads_plainly(self, log):
-        """
-        One row per demand with its outcome.
-        """
-        submit(log, "d-1")
-        submit(log, "d-2")
-        record(log, "d-2")
-        rows = log.db.execute("SELECT demand_id, demand, status, phase, rounds, outcome_reason FROM negotiations").fetchall()
-        assert rows == [
-            ("d-1", "需要场地", "processing", "understood", 1, None),
-            ("d-2", "需要场地", "failed", "failed", 1, "no_candidates"),
-        ]
-
-    def test_a_timeline_says_what_happened(self, log):
-        """
-        A sentence for every event, in order.
-        """
-        submit(log, "d-1")
-        record(log, "d-1", BOB, {**BOB, "name": "Alice"})
-        log.append("demand:d-1", "towow.offer.submitted", {"agent_id": "user_agent_bob", "offer": {"price": 5}})
-        log.append("demand:d-1", "towow.proposal.distributed", {"round": 2})
-        log.append("demand:d-1", "towow.proposal.feedback", {"agent_id": "user_agent_bob", "decision": "accept"})
-        log.append("demand:d-1", "towow.gap.identified", {"gap": "catering"})
-        log.append("demand:d-1", "note", {"text": "x"})
-        log.append("demand:d-1", "towow.proposal.finalized", {})
-        rows = log.db.execute("SELECT demand_id, what FROM negotiation_timeline ORDER BY seq").fetchall()
-        assert {demand_id for demand_id, _ in rows} == {"d-1"}
-        assert [what for _, what in rows] == [
-            "asked for: 需要场地",
-            "2 found: Bob, Alice",
-            "user_agent_bob made an offer",
-            "a proposal was distributed in round 2",
-            "user_agent_bob answered: accept",
-            "missing: catering",
-            "note",
-            "agreed",
-        ]
-        assert log.db.execute("SELECT demand_id, agent_id, offer FROM offers").fetchall() == [
-            ("d-1", "user_agent_bob", '{"price":5}')
-        ]
-
-    @pytest.mark.parametrize(
-        "payload",
-        [
-            pytest.param({}, id="empty"),
-            pytest.param({"candidates": "x"}, id="text for a list"),
-            pytest.param({"candidates": ["a", 1, None, [], {"x": 1}]}, id="odd members"),
-            pytest.param({"candidates": {"name": "x"}}, id="object for a list"),
-            pytest.param(
-                {"agent_id": [1], "offer": "text", "round": {}, "decision": [], "reason": {"a": 1}},
-                id="containers",
-            ),
-        ],
-    )
-    def test_views_read_whatever_was_posted(self, log, payload):
-        """
-        A malformed payload never makes a view fail.
-        """
-        submit(log, "d-1")
-        for event_type in (
-            "towow.filter.completed",
-            "towow.offer.submitted",
-            "towow.proposal.distributed",
-            "towow.proposal.feedback",
-            "towow.subnet.triggered",
-            "towow.gap.identified",
-            "towow.negotiation.failed",
-        ):
-            log.append("demand:d-1", event_type, payload)
-        whats = log.db.execute("SELECT what FROM negotiation_timeline").fetchall()
-        assert len(whats) == 8
-        assert all(isinstance(what, str) and what for (what,) in whats)
-        assert len(log.db.execute("SELECT * FROM offers").fetchall()) == 1
-        assert len(log.db.execute("SELECT * FROM negotiations").fetchall()) == 1

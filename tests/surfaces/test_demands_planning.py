@@ -201,6 +201,18 @@ class TestWhoGetsWhat:
             Missing("bee smoke", "needed_by", "bob"),
         )
 
+    def test_one_need_in_two_spellings_is_one_gap(self):
+        """
+        In one round and in later ones; what was agreed below for the one covers the other.
+        """
+        offers = [("bob", ["venue"], 5, "Bee Smokers"), ("eve", ["photography"], 5, "bee smoker")]
+        negotiation = offered(["venue", "photography"], offers)
+        assert negotiation.draft().missing == (Missing("Bee Smokers", "needed_by", "bob"),)
+        negotiation.propose().answer("bob", "reject").answer("eve")
+        assert negotiation.step() == NameGaps((Missing("venue", "withdrawn"),), 1, 2)
+        with_subnet(negotiation, "BEE SMOKER", assignment("zoe", "bee smoker"))
+        assert [each.capability for each in negotiation.draft().missing] == ["venue"]
+
     def test_the_only_agent_that_could_cannot_meet_its_own_need(self):
         """
         It asked for somebody else.
@@ -775,14 +787,12 @@ class TestNextStep:
         negotiation.take(NameGaps((Missing("venue", "no_offer"),), 0, 1))
         assert negotiation.step() == GiveUp(reason, {"missing": ["venue"]})
 
-    def test_an_invitation_to_nobody_ends_without_offers(self):
+    def test_nobody_is_not_invited(self):
         """
         Candidates that somebody else recorded may be none.
         """
         negotiation = at("understood").post("towow.filter.completed", {"candidates": []})
-        negotiation.take()
-        negotiation.take(NameGaps(negotiation.step().gaps, 0, 1))
-        assert negotiation.step().reason == "no_offers"
+        assert negotiation.step() == GiveUp("no_candidates", {})
 
     @pytest.mark.parametrize(("seconds", "is_over"), [(-0.001, False), (0.0, True), (0.001, True)])
     def test_sub_negotiations_are_waited_for_until_their_deadline(self, seconds, is_over):

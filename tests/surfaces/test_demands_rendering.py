@@ -243,6 +243,7 @@ DETAIL = {
                     "subnet_id": None,
                 }
             ],
+            "missing": [],
             "seq": 80,
         }
     ],

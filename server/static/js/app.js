@@ -146,7 +146,8 @@ async function begin() {
     },
     onState: ({ name }) => {
       renderConnection();
-      if (name === "connected" && state.timeline?.history === "failed") loadHistory();
+      const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
+      if (name === "connected" && hasFailed) loadHistory();
     },
     onHandlerError: (error) => console.warn(error),
   });

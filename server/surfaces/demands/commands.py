@@ -82,13 +82,14 @@ class NameMissing(msgspec.Struct, frozen=True):
 
 class CompleteSubnet(msgspec.Struct, frozen=True):
     """
-    Record how a sub-negotiation ended: finalized, failed, cancelled or timed_out.
+    Record how a sub-negotiation ended: finalized, failed, cancelled or timed_out; `missing` is what its plan lacks.
     """
 
     subnet_id: str
     outcome: str
     reason: str = ""
     assignments: tuple[Assignment, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class Distribute(msgspec.Struct, frozen=True):

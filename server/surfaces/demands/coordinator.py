@@ -358,8 +358,14 @@ class Coordinator:
             if subnet.outcome is None:
                 child = await self._fold(subnet.subnet_id)
                 if child.outcome is not None:
-                    agreed = child.proposal.assignments if child.status == "finalized" and child.proposal else ()
-                    return commands.CompleteSubnet(subnet.subnet_id, child.status, child.outcome.reason, agreed)
+                    plan = child.proposal if child.status == "finalized" else None
+                    return commands.CompleteSubnet(
+                        subnet.subnet_id,
+                        child.status,
+                        child.outcome.reason,
+                        plan.assignments if plan is not None else (),
+                        plan.missing if plan is not None else (),
+                    )
         return None
 
     async def _cancelled_by_parent(self, state: DemandState, work: _Work) -> commands.Command | None:

@@ -155,6 +155,7 @@ def _subnet_completed(state: DemandState, event: Event) -> Changes:
         "outcome": _text(payload, "outcome") or "failed",
         "reason": _text(payload, "reason"),
         "assignments": read_assignments(payload, "assignments"),
+        "missing": _texts(payload, "missing"),
     }
     return {
         "subnets": tuple(

@@ -315,6 +315,7 @@ def _complete_subnet(state: DemandState, command: CompleteSubnet) -> list[NewEve
             outcome=command.outcome,
             reason=command.reason,
             assignments=[assignment_object(each) for each in command.assignments],
+            missing=list(command.missing),
         )
     ]
 

@@ -155,7 +155,7 @@ def next_step(state: DemandState, now: float, limits: Limits) -> Step:
         case "understood":
             return Search()
         case "filtered":
-            return Invite()
+            return Invite() if state.candidates else GiveUp("no_candidates", {})
         case "collecting_offers":
             if waiting_for(state) and now < (until := deadline(state) or 0.0):
                 return Wait(until)
@@ -224,11 +224,11 @@ def _judge(state: DemandState, now: float, limits: Limits) -> Step:
     if waiting_for(state) and now < until:
         return Wait(until)
     user = proposal.answer_of(state.user_id, is_user=True)
-    if user is None and state.confirm:
-        return GiveUp("not_confirmed", {"user_id": state.user_id})
     answers = [proposal.answer_of(agent_id) for agent_id in proposal.asked]
-    is_accepted = all(answer is not None and answer.decision == "accept" for answer in answers)
-    if is_accepted and proposal.assignments and (user is None or user.decision == "accept"):
+    is_accepted = all(answer is not None and answer.decision == "accept" for answer in answers) and bool(proposal.assignments)
+    if is_accepted and user is None and state.confirm:
+        return GiveUp("not_confirmed", {"user_id": state.user_id})
+    if is_accepted and (user is None or user.decision == "accept"):
         return Agree()
     return _after_round(state, limits)
 
@@ -238,9 +238,14 @@ def _after_round(state: DemandState, limits: Limits) -> Step:
     What follows when nobody is waited for: gaps to fill, a proposal, or the end.
     """
     draft = compile_draft(state)
-    # A sub-negotiation that finds nobody does not ask the same question again.
-    known = {gap.capability for gap in state.gaps} | {state.for_capability}
-    gaps = tuple(item for item in draft.missing if item.capability not in known)
+    # A sub-negotiation that finds nobody does not ask the same question again, nor is what it lacks asked for above.
+    named = (
+        *(gap.capability for gap in state.gaps),
+        *(capability for subnet in state.subnets for capability in subnet.missing),
+        *([state.for_capability] if state.for_capability else ()),
+    )
+    known = frozenset[str]().union(*map(_spellings, named))
+    gaps = tuple(item for item in draft.missing if not _spellings(item.capability) & known)
     is_last = len(state.proposals) >= limits.max_rounds
     if gaps and not is_last:
         room = limits.max_subnets - len(state.subnets) if state.depth < limits.max_depth else 0
@@ -284,6 +289,9 @@ def compile_draft(state: DemandState) -> Draft:
         item._replace(reason="withdrawn") if item.reason == "no_offer" and _was_offered(state, item.capability) else item
         for item in plan.missing
     )
+    named = {item.capability for item in missing}
+    below = dict.fromkeys(capability for subnet in plan.subnets for capability in subnet.missing)
+    missing += tuple(Missing(capability, "no_offer") for capability in below if capability not in named)
     return Draft(
         round=len(state.proposals) + 1,
         assignments=tuple(assignments),
@@ -450,16 +458,16 @@ class _Plan:
         """
         Find somebody for a capability: who has a part, who offers, who was found in a sub-negotiation; or note it as missing.
         """
-        if not capability or capability in self._covered:
-            return
-        self._covered.add(capability)
         wanted = _spellings(capability)
+        if not wanted or wanted & self._covered:
+            return
+        self._covered |= wanted
         able = [offer for offer in self._offers if wanted & self._names[offer.agent_id] and offer.agent_id != needed_by]
         chosen = next((offer for offer in able if offer.agent_id in self._parts), able[0] if able else None)
         if chosen is not None:
             self._parts.setdefault(chosen.agent_id, []).append(capability)
             return
-        subnet = next((each for each in self._available if each.capability == capability), None)
+        subnet = next((each for each in self._available if wanted & _spellings(each.capability)), None)
         if subnet is not None:
             self.subnets.append(subnet)
             return

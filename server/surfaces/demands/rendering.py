@@ -108,6 +108,7 @@ def detail(state: DemandState) -> dict[str, Any]:
                 "outcome": subnet.outcome,
                 "reason": subnet.reason,
                 "assignments": [assignment_object(each) for each in subnet.assignments],
+                "missing": list(subnet.missing),
                 "seq": subnet.seq,
             }
             for subnet in state.subnets

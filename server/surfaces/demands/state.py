@@ -161,7 +161,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 class Subnet(msgspec.Struct, frozen=True):
     """
-    A sub-negotiation for one gap; `outcome` is None while it runs.
+    A sub-negotiation for one gap; `outcome` is None while it runs, `missing` is what its plan lacks.
     """
 
     subnet_id: str
@@ -172,6 +172,7 @@ class Subnet(msgspec.Struct, frozen=True):
     outcome: str | None = None
     reason: str = ""
     assignments: tuple[Assignment, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

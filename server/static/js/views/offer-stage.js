@@ -117,5 +117,5 @@ function refusal({ id, name, reason, seq, at }, t) {
  * @param {Translator} t
  */
 function silence(name, t) {
-  return element("li", { class: "decline" }, avatar(name), who(name, name), element("span", { class: "fate", dataset: { fate: "silent" } }, t.text("fate.silent")));
+  return element("li", { class: "decline silent" }, avatar(name), who(name, name), element("span", { class: "fate", dataset: { fate: "silent" } }, t.text("fate.silent")));
 }

@@ -1,0 +1,66 @@
+"""
+What may be asked of a tool session: the commands that `model.decide` turns into events.
+
+Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """
+    Ask for a permission; asked again in the same words it is the same request. `fields` is what else the runner says.
+    """
+
+    permission_id: str
+    tool_name: str
+    parameters: dict[str, Any]
+    risk_level: str
+    within_seconds: float
+    fields: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """
+    Approve or reject; without a `permission_id` the one that is pending.
+    """
+
+    permission_id: str | None
+    approved: bool
+    reason: str
+    actor: str
+    now: float
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """
+    Take a request back; without a `permission_id` the one that is pending.
+    """
+
+    permission_id: str | None
+    reason: str = ""
+    fields: dict[str, Any] = {}
+
+
+class Expire(msgspec.Struct, frozen=True):
+    """
+    Deny a permission that nobody has answered in time.
+    """
+
+    permission_id: str
+    now: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """
+    What a tool says that decides nothing: a status, a result, an error. An `event_id` makes it repeatable.
+    """
+
+    event_type: str
+    data: dict[str, Any]
+    event_id: str | None = None
+
+
+Command = Ask | Answer | Clear | Expire | Report

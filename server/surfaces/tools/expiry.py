@@ -1,0 +1,112 @@
+"""
+The expiry of permissions: whoever does not answer in time has said no, whether or not the server ran all the while.
+
+It keeps nothing in memory: the table says which deadline is next. Every server process on a file watches; which one's word is
+stored is decided by the revision, and the others find it done.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+import stamina
+import structlog
+
+from server.bus import EventBus
+from server.errors import RevisionMismatch, StorageFull, TowowError, Unavailable
+from server.eventlog import EventLog
+from server.events import Event, kind_of, timestamp_of
+from server.surfaces.tools import commands
+from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.projections import due_permissions
+from server.surfaces.tools.state import KIND, PERMISSION_REQUEST, seconds_of
+
+_AT_ONCE = 100
+_RETRY_SECONDS = (0.5, 30.0)  # first and longest wait while the file cannot be written
+_CUT_SECONDS = 0.002
+_LONGEST_SLEEP_SECONDS = 3_600.0  # a clock that is set is noticed at the latest then
+_log = structlog.get_logger("towow.tools")
+
+
+class PermissionExpiry:
+    """
+    Denies permissions at their deadlines. Use as an async context manager, after the log has been opened.
+    """
+
+    def __init__(self, log: EventLog, bus: EventBus, decisions: Decisions) -> None:
+        self._log = log
+        self._decisions = decisions
+        self._bus = bus
+        self._wake = asyncio.Event()
+        self._failed: set[tuple[str, str]] = set()  # what could not be ended is not tried for ever
+        self._task: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    async def __aenter__(self) -> "PermissionExpiry":
+        self._unsubscribe = self._bus.subscribe(PERMISSION_REQUEST, self._on_request)
+        self._task = asyncio.create_task(self._run(), name="permission expiry")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """
+        Stop; what waits is taken up at the next start.
+        """
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _on_request(self, event: Event) -> None:
+        if kind_of(event.stream) == KIND:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        first, longest = _RETRY_SECONDS
+        while True:
+            async for attempt in stamina.retry_context(
+                on=Exception, attempts=None, timeout=None, wait_initial=first, wait_max=longest
+            ):
+                with attempt:
+                    until = await self._expire_due()
+            await self._sleep(until)
+
+    async def _expire_due(self) -> str | None:
+        """
+        Deny everything whose time has run out; the next deadline.
+        """
+        while True:
+            self._wake.clear()
+            now = self._log.clock()
+            due = await self._log.query(partial(due_permissions, now=timestamp_of(now), limit=_AT_ONCE + len(self._failed)))
+            waiting = [each for each in due.permissions if each not in self._failed]
+            if not waiting:
+                return due.next_at
+            for session_id, permission_id in waiting:
+                await self._expire(session_id, permission_id)
+
+    async def _expire(self, session_id: str, permission_id: str) -> None:
+        """
+        Deny one permission. Raises what may pass: the file cannot be written, or the stream does not rest.
+        """
+        # The row's deadline is cut to milliseconds; the state's may be a part of one later.
+        command = commands.Expire(permission_id, self._log.clock() + _CUT_SECONDS)
+        try:
+            decided = await self._decisions.decide(session_id, command)
+        except (Unavailable, StorageFull, RevisionMismatch):
+            raise
+        except TowowError as error:
+            self._failed.add((session_id, permission_id))
+            _log.warning("expiry_failed", session_id=session_id, permission_id=permission_id, error=error.message)
+            return
+        if decided.is_new:  # otherwise another process was faster
+            _log.info(
+                "permission_expired", session_id=session_id, permission_id=permission_id, seq=decided.permission.ended_seq
+            )
+
+    async def _sleep(self, until: str | None) -> None:
+        seconds = _LONGEST_SLEEP_SECONDS if until is None else seconds_of(until) - self._log.clock()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(max(seconds, 0.0), _LONGEST_SLEEP_SECONDS)):
+                await self._wake.wait()

@@ -1,0 +1,84 @@
+"""
+What the events of a tool session say about permissions, read from payloads that anybody may have written.
+
+Of a payload only what has the right type counts. `model.py` says which of it changes anything.
+"""
+
+import math
+from typing import Any
+
+from server.events import Event, is_id
+from server.surfaces.tools.state import (
+    PERMISSION_CLEARED,
+    PERMISSION_REQUEST,
+    PERMISSION_RESPONSE,
+    RISK_LEVELS,
+    TIMED_OUT,
+    TIMEOUT,
+    Permission,
+    Status,
+)
+
+DEFAULT_WITHIN_SECONDS = 120.0  # for a request that names no time
+MAX_WITHIN_SECONDS = 86_400.0
+_EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED})
+
+
+def permission_of(event: Event) -> str | None:
+    """
+    The id of the permission that an event is about, or None.
+
+    A request that names none (anybody may append to the stream) is known by its event_id.
+    """
+    if event.event_type not in _EVENTS:
+        return None
+    payload = event.payload
+    if "permission_id" not in payload and event.event_type == PERMISSION_REQUEST:
+        return event.event_id
+    permission_id = payload.get("permission_id")
+    return permission_id if isinstance(permission_id, str) and is_id(permission_id) else None
+
+
+def status_of(event: Event) -> Status | None:
+    """
+    What an event makes of its permission; None when it cannot be read.
+    """
+    if event.event_type == PERMISSION_REQUEST:
+        return "pending"
+    if event.event_type == PERMISSION_CLEARED:
+        return "cleared"
+    payload = event.payload
+    if payload.get("approved") is True:
+        return "approved"
+    if payload.get("approved") is not False:
+        return None
+    is_expiry = payload.get("actor") == TIMEOUT and payload.get("reason") == TIMED_OUT
+    return "expired" if is_expiry else "rejected"
+
+
+def requested(event: Event) -> Permission:
+    """
+    The permission that a request asks for, read from a payload that anybody may have written.
+    """
+    payload = event.payload
+    parameters, risk_level = payload.get("parameters"), payload.get("risk_level")
+    within = payload.get("expires_within_seconds")
+    is_time = isinstance(within, int | float) and not isinstance(within, bool) and math.isfinite(within) and within > 0
+    return Permission(
+        permission_id=permission_of(event) or event.event_id,
+        tool_name=text_of(payload, "tool_name"),
+        parameters=parameters if isinstance(parameters, dict) else {},
+        risk_level=risk_level if risk_level in RISK_LEVELS else "high",
+        expires_within_seconds=min(float(within), MAX_WITHIN_SECONDS) if is_time else DEFAULT_WITHIN_SECONDS,  # type: ignore[arg-type]
+        requested_at=event.timestamp,
+        requested_seq=event.seq,
+        last_seq=event.seq,
+    )
+
+
+def text_of(payload: dict[str, Any], key: str) -> str:
+    """
+    A text in a payload, empty when it is none.
+    """
+    value = payload.get(key)
+    return value if isinstance(value, str) else ""

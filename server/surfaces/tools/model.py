@@ -1,0 +1,197 @@
+"""
+A permission's life as a table and pure functions: what may follow what, what events change, what commands become.
+
+A permission is asked for, then approved, rejected, expired or taken back, once and for good. What tools report besides
+(statuses, results, errors) changes no state and is always allowed. `state.py` has the values, `commands.py` what may be asked,
+`folding.py` what events say.
+An event that says what `TRANSITIONS` does not allow only moves the position, so of two answers the log keeps the first.
+"""
+
+from typing import Any, assert_never
+
+import msgspec
+
+from server.errors import Conflict, Gone, NotFound
+from server.events import Event, NewEvent, new_event
+from server.surfaces.tools.commands import Answer, Ask, Clear, Command, Expire, Report
+from server.surfaces.tools.folding import permission_of, requested, status_of, text_of
+from server.surfaces.tools.state import (
+    PERMISSION_CLEARED,
+    PERMISSION_REQUEST,
+    PERMISSION_RESPONSE,
+    SOURCE,
+    TIMED_OUT,
+    TIMEOUT,
+    Permission,
+    Status,
+    ToolState,
+    stream_of,
+)
+
+# What a permission is, and what an event may make of it; None is one that was never asked for.
+TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
+    {(None, "pending"), ("pending", "approved"), ("pending", "rejected"), ("pending", "expired"), ("pending", "cleared")}
+)
+
+
+def evolve(state: ToolState, event: Event) -> ToolState:
+    """
+    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
+    """
+    if event.seq <= state.last_seq:
+        return state
+    permissions = state.permissions
+    permission_id = permission_of(event)
+    if permission_id is not None:
+        before = permissions.get(permission_id)
+        after = evolve_permission(before, event)
+        if after is not None and after is not before:
+            permissions = {**permissions, permission_id: after}
+    return msgspec.structs.replace(state, permissions=permissions, last_seq=event.seq, revision=event.revision)
+
+
+def evolve_permission(permission: Permission | None, event: Event) -> Permission | None:
+    """
+    A permission after an event that is about it; the same object when the event changes nothing.
+    """
+    status = status_of(event)
+    before = permission.status if permission is not None else None
+    if status is None or (before, status) not in TRANSITIONS:
+        return permission
+    if permission is None:
+        return requested(event)
+    payload = event.payload
+    return msgspec.structs.replace(
+        permission,
+        status=status,
+        reason=text_of(payload, "reason"),
+        actor=text_of(payload, "actor"),
+        ended_at=event.timestamp,
+        ended_seq=event.seq,
+        last_seq=event.seq,
+    )
+
+
+def decide(state: ToolState, command: Command) -> list[NewEvent]:
+    """
+    The events that a command becomes, in order; an empty list says that this was done before.
+
+    Raises `NotFound` (no such permission), `Conflict` (answered otherwise, asked in other words, or nobody knows which is
+    meant) or `Gone` (too late), with what is known of the permission.
+    """
+    match command:
+        case Ask():
+            return _ask(state, command)
+        case Answer():
+            return _answer(state, command)
+        case Clear():
+            return _clear(state, command)
+        case Expire():
+            return _expire(state, command)
+        case Report():
+            stream = stream_of(state.session_id)
+            return [new_event(stream, command.event_type, command.data, event_id=command.event_id, source=SOURCE)]
+        case _:
+            assert_never(command)
+
+
+def meant(state: ToolState, permission_id: str | None) -> Permission:
+    """
+    The permission with an id, or without one the only one that is pending. Raises `NotFound`, `Conflict`.
+    """
+    if permission_id is not None:
+        permission = state.permissions.get(permission_id)
+        if permission is None:
+            raise NotFound(f"{state.session_id} has no permission {permission_id}", field="permission_id")
+        return permission
+    pending = state.pending
+    if len(pending) != 1:
+        found = "no permission is" if not pending else f"{len(pending)} permissions are"
+        ids = [each.permission_id for each in pending]
+        raise Conflict(f"{found} pending: say which with permission_id", field="permission_id", pending=ids)
+    return pending[0]
+
+
+def _ask(state: ToolState, command: Ask) -> list[NewEvent]:
+    earlier = state.permissions.get(command.permission_id)
+    if earlier is not None:
+        if _words(command) == _words(earlier):
+            return []
+        raise Conflict(
+            f"permission {command.permission_id} was asked for in other words", field="permission_id", **position_of(earlier)
+        )
+    return [
+        _event(
+            state,
+            PERMISSION_REQUEST,
+            **command.fields,
+            permission_id=command.permission_id,
+            tool_name=command.tool_name,
+            parameters=command.parameters,
+            risk_level=command.risk_level,
+            status="pending",
+            expires_within_seconds=command.within_seconds,
+        )
+    ]
+
+
+def _words(asked: Ask | Permission) -> bytes:
+    """
+    What makes two requests the same: as JSON, because to Python 1 is true.
+    """
+    return msgspec.json.encode((asked.tool_name, asked.parameters, asked.risk_level), order="sorted")
+
+
+def _answer(state: ToolState, command: Answer) -> list[NewEvent]:
+    permission = meant(state, command.permission_id)
+    if permission.status == "pending" and command.now < permission.deadline:
+        return _end(state, permission.permission_id, command.approved, command.reason, command.actor)
+    if permission.status in ("approved", "rejected"):
+        if command.approved == (permission.status == "approved"):
+            return []
+        raise Conflict(f"permission {permission.permission_id} was {permission.status}", **position_of(permission))
+    is_cleared = permission.status == "cleared"
+    happened = "was taken back" if is_cleared else "has expired, which denied it"
+    known = {**position_of(permission), "permission_status": "cleared" if is_cleared else "expired"}
+    raise Gone(f"permission {permission.permission_id} {happened}", field="permission_id", **known)
+
+
+def _clear(state: ToolState, command: Clear) -> list[NewEvent]:
+    permission = meant(state, command.permission_id)
+    if permission.status != "pending":
+        return []
+    fields = {**command.fields, "permission_id": permission.permission_id, "reason": command.reason}
+    return [_event(state, PERMISSION_CLEARED, **fields)]
+
+
+def _expire(state: ToolState, command: Expire) -> list[NewEvent]:
+    permission = meant(state, command.permission_id)
+    if permission.status != "pending" or command.now < permission.deadline:
+        return []
+    return _end(state, command.permission_id, False, TIMED_OUT, TIMEOUT)
+
+
+def _end(state: ToolState, permission_id: str, approved: bool, reason: str, actor: str) -> list[NewEvent]:
+    """
+    The answer, and the word that the prompt can be closed.
+    """
+    said = {"permission_id": permission_id, "approved": approved, "reason": reason, "success": True, "actor": actor}
+    return [
+        _event(state, PERMISSION_RESPONSE, **said),
+        _event(state, PERMISSION_CLEARED, permission_id=permission_id, reason=reason),
+    ]
+
+
+def position_of(permission: Permission) -> dict[str, Any]:
+    """
+    What became of a permission, for whoever is refused.
+    """
+    return {
+        "permission_id": permission.permission_id,
+        "permission_status": permission.status,
+        "actor": permission.actor,
+    }
+
+
+def _event(state: ToolState, event_type: str, **payload: Any) -> NewEvent:
+    return new_event(stream_of(state.session_id), event_type, payload, source=SOURCE)

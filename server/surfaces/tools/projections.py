@@ -1,0 +1,107 @@
+"""
+The permissions as a table: one row each, written with the events, for the answers that must not read a whole session.
+
+A row follows the same `TRANSITIONS` as the state in `model.py`. The table is also what the expiry goes on with after a restart.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from server.events import Event, timestamp_of
+from server.surfaces.tools.folding import permission_of
+from server.surfaces.tools.model import evolve_permission
+from server.surfaces.tools.state import Permission, ToolState, stream_of
+
+Connection = Any  # of SQLite; only `database.py` knows which engine
+
+_COLUMNS = (
+    "permission_id, tool_name, parameters, risk_level, expires_within_seconds, requested_at, requested_seq,"
+    " status, reason, actor, ended_at, ended_seq, last_seq"
+)
+
+
+class Due(NamedTuple):
+    """
+    Permissions whose time has run out, oldest first, and when the next one's does, None when nothing else waits.
+    """
+
+    permissions: list[tuple[str, str]]  # session_id, permission_id
+    next_at: str | None
+
+
+def project_permission(connection: Connection, event: Event) -> None:
+    """
+    Fold one event of a session into the row of its permission; no change with an event that was there, because a permission
+    never becomes again what it was.
+    """
+    permission_id = permission_of(event)
+    if permission_id is None:
+        return
+    session_id = event.stream.partition(":")[2]
+    before = get_permission(connection, session_id, permission_id)
+    after = evolve_permission(before, event)
+    if after is None or after is before:
+        return
+    columns = {
+        "session_id": session_id,
+        **msgspec.structs.asdict(after),
+        "parameters": msgspec.json.encode(after.parameters).decode(),
+        "expires_at": timestamp_of(after.deadline),
+    }
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    connection.execute(f"REPLACE INTO tool_permissions ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
+
+
+def clear_permissions(connection: Connection) -> None:
+    """
+    Empty the projection, before `project_permission` is run over the whole log again.
+    """
+    connection.execute("DELETE FROM tool_permissions")
+
+
+def get_permission(connection: Connection, session_id: str, permission_id: str) -> Permission | None:
+    """
+    One permission, or None when it was never asked for.
+    """
+    sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608
+    row = connection.execute(sql, (session_id, permission_id)).fetchone()
+    return None if row is None else _permission_of(row)
+
+
+def load_session(connection: Connection, session_id: str, permission_id: str | None = None) -> ToolState:
+    """
+    A session with the permissions that wait, and the one that is asked about; its revision is read first, so it is never newer.
+    """
+    place = connection.execute(
+        "SELECT seq, revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream_of(session_id),)
+    ).fetchone()
+    permissions = {each.permission_id: each for each in pending_permissions(connection, session_id)}
+    if permission_id is not None and (found := get_permission(connection, session_id, permission_id)) is not None:
+        permissions[permission_id] = found
+    return ToolState(session_id, permissions, *(place or (0, 0)))
+
+
+def pending_permissions(connection: Connection, session_id: str) -> list[Permission]:
+    """
+    What waits for an answer in a session, oldest first.
+    """
+    sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND status = 'pending' ORDER BY requested_seq"  # noqa: S608
+    return [_permission_of(row) for row in connection.execute(sql, (session_id,)).fetchall()]
+
+
+def due_permissions(connection: Connection, now: str, limit: int) -> Due:
+    """
+    At most `limit` pending permissions whose deadline is `now` or earlier, and the first deadline after it.
+    """
+    waiting = "FROM tool_permissions WHERE status = 'pending' AND expires_at"
+    sql = f"SELECT session_id, permission_id {waiting} <= ? ORDER BY expires_at LIMIT ?"
+    due = [(session_id, permission_id) for session_id, permission_id in connection.execute(sql, (now, limit)).fetchall()]
+    (next_at,) = connection.execute(f"SELECT min(expires_at) {waiting} > ?", (now,)).fetchone()
+    return Due(due, next_at)
+
+
+def _permission_of(row: Any) -> Permission:
+    columns = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    columns["parameters"] = msgspec.json.decode(columns["parameters"])
+    return msgspec.convert(columns, Permission)
