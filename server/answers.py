@@ -51,7 +51,9 @@ _PREFLIGHT_SECONDS = "600"
 _DRAIN_BYTES = 65_536
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_STATIC = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+# What one client may read, the next one at the same browser or proxy may not.
+_ANSWER_HEADERS = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
+_STATIC = "".join(f"{name}: {value}\r\n" for name, value in _ANSWER_HEADERS.items())
 _JSON = msgspec.json.Encoder()
 
 
@@ -87,12 +89,14 @@ class Cors:
             found[hdrs.ACCESS_CONTROL_MAX_AGE] = _PREFLIGHT_SECONDS
         return found
 
-    def allows_websocket(self, request: BaseRequest) -> bool:
+    def allows_websocket(self, request: BaseRequest, *, is_by_cookie: bool = False) -> bool:
         """
         Whether the page may open a WebSocket. A browser lets every page try and shows it everything, so the server decides.
+
+        `"*"` is without credentials here, too: a cookie counts only for our own pages and those that are named.
         """
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or self._allows_any or origin in self._allowed:
+        if origin is None or origin in self._allowed or (self._allows_any and not is_by_cookie):
             return True
         return origin.partition("://")[2].lower() == request.headers.get(hdrs.HOST, "").lower()
 
@@ -178,7 +182,7 @@ class JsonAnswer(web.StreamResponse):
         common = _STATIC
         cors = request.app[CORS].headers(request)
         if cors:
-            common = "".join(f"{name}: {value}\r\n" for name, value in {**SECURITY_HEADERS, **cors}.items())
+            common = "".join(f"{name}: {value}\r\n" for name, value in {**_ANSWER_HEADERS, **cors}.items())
         if not request.keep_alive:
             extra += "Connection: close\r\n"
         elif request.version < (1, 1):

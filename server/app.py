@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 
+import msgspec
 from aiohttp import web
 
 from server import middleware
@@ -93,6 +94,8 @@ def make_app(
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
     jwt_keys = JwtKeys(config.jwt, clock) if config.auth.mode == "jwt" else None
     authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys)
+    # Nobody else needs the secrets.
+    config = msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, tokens=()))
     clients = Clients(config.server.trusted_proxies)
     limits = Limits(config.limits, clients)
     hosts = Hosts(config.server.host, config.server.allowed_hosts)

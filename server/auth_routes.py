@@ -17,8 +17,6 @@ from server.limits import Clients, Limits
 from server.principal import Principal
 from server.selection import select
 
-_NO_STORE = {"Cache-Control": "no-store"}
-
 
 class _LoginInput(msgspec.Struct, forbid_unknown_fields=True):
     token: str
@@ -60,7 +58,7 @@ class AuthRoutes:
 
         `{token}`. 200 `{name, read, append, expires_at, csrf, auth}` and an HttpOnly cookie of this site; a page sends `csrf`
         as `X-CSRF-Token` with everything that changes something. Errors: invalid_request, invalid_body, unauthorized,
-        too_many_requests, unsupported_media_type, request_timeout.
+        too_many_requests, too_large, unsupported_media_type, request_timeout.
         """
         given = await params.read_json(request, _LOGIN, timeout_seconds=self._config.server.body_timeout_seconds)
         if not self._authenticator.is_on:
@@ -78,9 +76,10 @@ class AuthRoutes:
         """
         POST /api/logout
 
-        200 `{success: true}`; the browser forgets the cookie.
+        200 `{success: true}`; the browser forgets the cookie. Errors: unsupported_media_type.
         """
-        return json_answer({"success": True}, headers={**_NO_STORE, **self._cookie(request, "", 0)})
+        params.require_type(request, params.JSON_TYPES)  # a form of another page must not log anybody out
+        return json_answer({"success": True}, headers=self._cookie(request, "", 0))
 
     async def session(self, request: web.Request) -> web.StreamResponse:
         """
@@ -100,7 +99,7 @@ class AuthRoutes:
 
         `{streams: [name or pattern]}`, 1 to 64. 201 `{ticket, expires_at}`: `?ticket=` opens one stream of these, once, for an
         `EventSource` that cannot send headers. Errors: invalid_request, invalid_body, forbidden, unsupported_media_type,
-        request_timeout.
+        request_timeout, too_many_requests.
         """
         given = await params.read_json(request, _TICKET, timeout_seconds=self._config.server.body_timeout_seconds)
         most = self._config.stream.max_streams_per_request
@@ -109,7 +108,7 @@ class AuthRoutes:
         selection = select(tuple(given.streams))
         streams = (*sorted(selection.names), *selection.patterns)
         ticket, expires_at = self._authenticator.issue_ticket(principal_of(request), streams)
-        return json_answer({"ticket": ticket, "expires_at": timestamp_of(expires_at)}, 201, _NO_STORE)
+        return json_answer({"ticket": ticket, "expires_at": timestamp_of(expires_at)}, 201)
 
     def _told(self, principal: Principal | None, headers: dict[str, str] | None = None) -> JsonAnswer:
         expires_at = principal.expires_at if principal is not None else None
@@ -121,7 +120,7 @@ class AuthRoutes:
             "csrf": principal.csrf if principal is not None else "",
             "auth": self._config.auth.mode,
         }
-        return json_answer(told, headers={**_NO_STORE, **(headers or {})})
+        return json_answer(told, headers=headers)
 
     def _cookie(self, request: web.Request, value: str, seconds: int) -> dict[str, str]:
         secure = "; Secure" if self._clients.is_secure(request) else ""

@@ -32,7 +32,12 @@ def configure_logging(config: LoggingSection) -> None:
     is_console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
     if is_console:
         structlog.configure(
-            processors=[structlog.processors.add_log_level, _stamp, structlog.dev.ConsoleRenderer()],
+            # No local variables with tracebacks: tokens are among them.
+            processors=[
+                structlog.processors.add_log_level,
+                _stamp,
+                structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+            ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,

@@ -155,7 +155,7 @@ class Streaming:
         principal = principal_of(request)
         principal.require_read((*selection.names, *selection.patterns))
         is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()
-        if is_websocket and not request.app[CORS].allows_websocket(request):
+        if is_websocket and not request.app[CORS].allows_websocket(request, is_by_cookie=principal.via == "cookie"):
             raise Forbidden("pages of this origin may not open a WebSocket; allow it in [cors] origins", field="Origin")
         start = await resolve(self._log, selection, asked)
         timing = self._timing(keepalive_seconds or self._config.keepalive_seconds)

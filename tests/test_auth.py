@@ -67,6 +67,7 @@ BODIES = {
     "POST /api/demand/submit": {"raw_input": "a venue"},
     "POST /api/events": {"stream": "task:a", "event_type": "note", "payload": {}},
     "POST /api/login": {"token": secret_of("all")},
+    "POST /api/logout": {},
     "POST /api/manual/escalate": {"session_name": "a"},
     "POST /api/manual/message": {"session_name": "a", "role": "user", "content": "x"},
     "POST /api/sessions/{session_name}/release": {"agent_id": "a"},

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, run
 from typing import Any, NamedTuple
+from urllib.request import Request, urlopen
 
 import click
 import pytest
@@ -738,6 +739,7 @@ def test_demo_that_nobody_can_serve_ends_with_the_failure(served: Served) -> Non
     result = served.run("demo", "zzyzx qwfp")
     assert (result.code, result.err) == (0, "")
     assert "nobody was found" in result.out
+    assert "limits" not in result.out
     assert re.search(r"^ *[0-9]+\.[0-9] s  failed after [0-9]+\.[0-9] s: \S", result.out, re.MULTILINE)
 
 
@@ -751,15 +753,47 @@ def test_demo_that_does_not_end_in_time_says_where_it_goes_on(served: Served) ->
     assert result.err == expected
 
 
-async def test_demo_is_left_with_ctrl_c(served: Served) -> None:
-    """No traceback, and the shell's code for it, while agents are waited for."""
-    registered = served.stream("agent")
-    silent = {"agent_id": registered.partition(":")[2], "name": "Silent", "capabilities": ["unicorn grooming"]}
-    event = {"description": "", "sample": False}
-    assert served.run("append", registered, "agent.registered", json.dumps({**silent, **event})).code == 0
-    async with running("demo", "I need unicorn grooming", TOWOW_SERVER=served.url) as process:
-        while "1 invited" not in await read_line(process.stdout):
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """The JSON that answers a GET, or a POST with a body."""
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url, data=data, headers={"Content-Type": "application/json"}), timeout=SECONDS) as answer:
+        return json.load(answer)
+
+
+async def started_demo(served: Served, process: asyncio.subprocess.Process) -> str:
+    """The id of the demand, when an agent is invited that will never answer."""
+    demand_id = ""
+    while "1 invited" not in (line := await read_line(process.stdout)):
+        assert line, "the demonstration ended"
+        if found := re.search(r"#(d-[0-9a-f]{8})", line):
+            demand_id = found[1]
+    return demand_id
+
+
+@pytest.fixture
+def silent(served: Served) -> str:
+    """A demand that only an agent offers which never answers."""
+    ask(f"{served.url}/api/agents", {"agent_id": "silent", "name": "Silent", "capabilities": ["unicorn grooming"]})
+    return "I need unicorn grooming"
+
+
+async def test_demo_tells_its_own_demand_to_any_end(served: Served, silent: str) -> None:
+    """What else goes on is not shown; a cancelled negotiation is an end like any other."""
+    async with running("demo", silent, TOWOW_SERVER=served.url) as process:
+        demand_id = await started_demo(served, process)
+        other = ask(f"{served.url}/api/demand/submit", {"raw_input": "zzyzx qwfp"})["demand_id"]
+        while ask(f"{served.url}/api/demand/{other}")["status"] == "processing":
             pass
+        ask(f"{served.url}/api/demand/{demand_id}/cancel", {"user_id": "demo", "reason": "found one"})
+        out, error = await process.communicate()
+    assert (process.returncode, error) == (0, b"")
+    assert re.fullmatch(r" *[0-9.]+ s  cancelled after [0-9.]+ s: found one *\n", out.decode())
+
+
+async def test_demo_is_left_with_ctrl_c(served: Served, silent: str) -> None:
+    """No traceback, and the shell's code for it, while agents are waited for."""
+    async with running("demo", silent, TOWOW_SERVER=served.url) as process:
+        await started_demo(served, process)
         process.send_signal(signal.SIGINT)
         _, error = await process.communicate()
     assert (process.returncode, error) == (130, b"\n")  # the shell's prompt begins on a line of its own
@@ -860,6 +894,17 @@ def test_a_negotiation_reads_well_at_80_columns() -> None:
 """
     )
     assert ends == [False] * 16 + [True]
+
+
+def test_a_story_is_cut_where_an_agent_never_stops() -> None:
+    """300 characters of what somebody says are shown; a failure is told in its own words, a price is a number."""
+    offer = {"content": "word " * 100, "terms": {"price": True}}
+    failed = {"reason": "no_offers", "message": "Nobody made an offer."}
+    text, ends = tell(("d-1", "offer.submitted", {**BOB, "offer": offer}), ("d-1", "negotiation.failed", failed))
+    said = " ".join(text.split())
+    assert f"Bob offers something {'word ' * 59}word…" in said
+    assert said.endswith("failed after 2.0 s: Nobody made an offer.")
+    assert ends == [False, True]
 
 
 def test_a_story_is_about_one_demand_and_what_is_below_it() -> None:

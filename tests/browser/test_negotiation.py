@@ -390,15 +390,26 @@ def test_asking_to_be_asked_is_sent_with_the_demand(page: Page, server: DemandSe
     assert server.get(f"/api/demand/{demand_id}")["confirm"] is True
 
 
-def test_whoever_has_just_asked_is_taken_along(page: Page) -> None:
+def test_whoever_has_just_asked_is_taken_along(page: Page, server: DemandServer) -> None:
     """
-    Offers, the proposal and at last the plan come before the eyes by themselves.
+    Each new step of a fresh demand comes before the eyes by itself: offers, what is missing, the proposal, at last the plan.
     """
-    page.fill("#raw-input", REAL)
-    page.click("#submit-button")
-    expect(stage(page, "offers").locator(".offer").first).to_be_in_viewport()
-    expect(stage(page, "proposal").locator("h3").first).to_be_in_viewport()
-    expect(page.locator("#outcome h3")).to_be_in_viewport(timeout=60_000)
+    first, *batches = histories.workshop(DEMAND)
+    server.play(first)
+    open_demand(page, server.url, DEMAND)
+    newest = [
+        "#stages .offer >> nth=1",
+        "#stages .decline >> nth=0",
+        f'[data-subnet="{DEMAND}.1"] [data-kind="offers"] > .top',
+        f'[data-subnet="{DEMAND}.1.1"] [data-kind="offers"] > .top',
+        '#stages > [data-kind="proposal"] h3 >> nth=0',
+        '#stages > [data-kind="proposal"] .by-user .decision',
+        '#stages > [data-kind="proposal"] >> nth=1 >> .decision >> nth=0',
+        "#outcome h3",
+    ]
+    for batch, place in zip(batches, newest, strict=True):
+        server.play(batch)
+        expect(page.locator(place)).to_be_in_viewport()
 
 
 def test_whoever_reads_further_up_stays_there(page: Page, server: DemandServer) -> None:

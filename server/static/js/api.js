@@ -1,31 +1,14 @@
 /**
- * Requests to the server's JSON API, with errors that people can read.
+ * What the first page asks of the server's JSON API.
  *
- * Paths and shapes are the server's; nothing here retries, callers say what a failure means.
+ * Paths and shapes are the server's; callers say what a failure, a `RequestError` of `http.js`, means.
  *
  * @import { Demand, DemandPage, EventPage } from "./types.js"
  */
 
-import { heardServerTime } from "./server-clock.js";
+import { get, post } from "./http.js";
 
-/**
- * A request that brought no result. `status` is 0 when the server did not answer.
- */
-export class RequestError extends Error {
-  /**
-   * @param {string} message the server's own words, or empty
-   * @param {number} status
-   * @param {any} [details] the `error` object of the answer
-   */
-  constructor(message, status, details = null) {
-    super(message);
-    this.name = "RequestError";
-    this.status = status;
-    this.details = details;
-  }
-}
-
-const TIMEOUT_MS = 20_000;
+export { RequestError } from "./http.js";
 
 /**
  * The snapshot of the list, or a page of older demands.
@@ -34,7 +17,7 @@ const TIMEOUT_MS = 20_000;
  * @returns {Promise<DemandPage>}
  */
 export function readDemands(before) {
-  return request(`/api/demand?limit=50${before === undefined ? "" : `&before=${before}`}`);
+  return get(`/api/demand?limit=50${before === undefined ? "" : `&before=${before}`}`);
 }
 
 /**
@@ -42,7 +25,7 @@ export function readDemands(before) {
  * @returns {Promise<Demand>}
  */
 export function readDemand(id) {
-  return request(`/api/demand/${encodeURIComponent(id)}`);
+  return get(`/api/demand/${encodeURIComponent(id)}`);
 }
 
 /**
@@ -87,7 +70,7 @@ export function cancelDemand(id, userId, reason) {
  * @returns {Promise<EventPage>}
  */
 export function readHistory(id, sinceSeq) {
-  return request(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000&allow_pending=1`);
+  return get(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000&allow_pending=1`);
 }
 
 /**
@@ -104,32 +87,5 @@ export function historyPath(id) {
  * @returns {Promise<{agents: Agent[], head_seq: number}>}
  */
 export function readAgents() {
-  return request("/api/agents");
-}
-
-/**
- * @param {string} path
- * @param {Record<string, any>} body
- * @returns {Promise<any>}
- */
-function post(path, body) {
-  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-}
-
-/**
- * @param {string} path
- * @param {RequestInit} [init]
- * @returns {Promise<any>}
- */
-async function request(path, init = {}) {
-  let response;
-  try {
-    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init });
-    heardServerTime(response.headers.get("Date"), Date.now());
-    if (response.ok) return await response.json();
-  } catch {
-    throw new RequestError("", 0);
-  }
-  const body = await response.json().catch(() => null);
-  throw new RequestError(String(body?.error?.message ?? ""), response.status, body?.error ?? null);
+  return get("/api/agents");
 }

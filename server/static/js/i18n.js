@@ -1,15 +1,16 @@
 /**
  * Which language the page speaks, its texts, and how it writes times and numbers.
  *
- * The texts are in `strings.js`. A key that is missing shows itself, so that it is seen; a test keeps both lists equal.
+ * The texts are in `strings.js` and, for each page, in its own file. A key that is missing shows itself, so that it is seen; a test keeps both lists equal.
  *
  * @typedef {"en" | "zh"} Language
  */
 
+import * as shell from "./shell-strings.js";
 import { en, zh } from "./strings.js";
 
-/** The texts by language. */
-export const STRINGS = { en, zh };
+/** The texts by language that every page has; a page may bring its own besides. */
+export const STRINGS = { en: { ...en, ...shell.en }, zh: { ...zh, ...shell.zh } };
 const LOCALES = { en: "en-GB", zh: "zh-CN" };
 const STORAGE_KEY = "towow.language";
 const LONGEST_CURRENCY = 12; // characters
@@ -67,10 +68,11 @@ export class Translator {
 
   /**
    * @param {Language} language
+   * @param {Partial<Record<Language, Record<string, string>>>} [own] texts of one page
    */
-  constructor(language) {
+  constructor(language, own = {}) {
     this.language = language;
-    this.#strings = STRINGS[language];
+    this.#strings = /** @type {Record<string, string>} */ ({ ...STRINGS[language], ...own[language] });
     const locale = LOCALES[language];
     this.#number = new Intl.NumberFormat(locale);
     this.#clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });

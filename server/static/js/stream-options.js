@@ -14,7 +14,7 @@
  * @property {number} attempt failures in a row; 0 when all is well
  * @property {number | null} nextTryAt when the stream is tried next, ms since 1970; null: right now, or not planned
  * @property {string | null} reason why it is closed or interrupted: `network`, `silence`, `handler`, `capacity`,
- *   `shutdown`, `throttled`, `ended`, `closed`, or the server's error code
+ *   `shutdown`, `throttled`, `ended`, `token_expired`, `closed`, or the server's error code
  *
  * @typedef {object} StreamOptions
  * @property {string[]} streams names or patterns, as in `stream=`

@@ -240,14 +240,15 @@ export class EventStream {
    * @returns {void | Promise<void>}
    */
   #frame(name, frame) {
-    if (name === "event") return this.#deliver(frame, true);
+    if (name === "event") return Number.isSafeInteger(frame?.seq) ? this.#deliver(frame, true) : undefined; // or a heartbeat
     if (name === "ready") return this.#ready(frame);
     if (name === "reset") return this.#reset(frame, false);
     if (name === "rotate") return this.#rotate(frame.next_since_seq);
     if (frame.reason === "capacity") return this.#fail("capacity");
     // All pages of a server that restarts come back at once: spread them over one more retry time.
     const retryMs = (frame.retry_milliseconds ?? this.#options.baseMs) * (1 + this.#env.random());
-    return frame.reason === "shutdown" ? this.#fail("shutdown", retryMs) : this.#finish("ended");
+    if (frame.reason === "shutdown") return this.#fail("shutdown", retryMs);
+    return this.#finish(frame.reason === "token_expired" ? "token_expired" : "ended");
   }
 
   /**
