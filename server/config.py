@@ -165,10 +165,10 @@ class TokenSection(Section, frozen=True):
     `[[auth.tokens]]`: a client that is known by a secret of its own; exactly one of the three says which.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._@-]{1,64}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@-]{1,64}\Z")]
     scopes: tuple[str, ...]
     token: str | None = None
-    token_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    token_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     token_env: str | None = None
 
 

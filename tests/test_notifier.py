@@ -54,6 +54,15 @@ def requests(server):
     return [payload["permission_id"] for name, payload in stored(server) if name == "permission_request"]
 
 
+def has_been_asked(server, path, times=1):
+    """
+    Whether the server has answered requests of a path with 200, so many.
+    """
+    log = server.database.with_name(server.database.name + ".log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return sum(path in line.get("path", "") and line.get("status") == 200 for line in lines) >= times
+
+
 async def answer(server, approved, **fields):
     """
     Answer as a person would; the status.
@@ -148,6 +157,20 @@ async def test_a_server_that_is_killed_and_restarted_meanwhile_changes_nothing(s
     assert len(requests(server)) == 1
 
 
+async def test_a_server_that_is_stopped_and_started_meanwhile_changes_nothing(server, notifier, monkeypatch):
+    """
+    A clean stop answers what waits with what it knows, and so does a wait that is over: still pending is no decision.
+    """
+    monkeypatch.setattr("server.client.notifier._WAIT_SECONDS", 0.05)
+    waiting = asyncio.create_task(notifier.request_permission("rm", {}, "high"))
+    await until(lambda: requests(server))
+    server.stop()
+    server.start()
+    await until(lambda: has_been_asked(server, "/permissions/", times=3))
+    assert await answer(server, True) == 200
+    assert await waiting
+
+
 async def test_an_answer_that_is_given_before_the_runner_is_back_is_not_lost(server, notifier):
     """
     Killed right after the decision was stored.
@@ -226,7 +249,7 @@ async def test_a_runner_that_is_restarted_asks_the_same_request(server):
     with runner(server):
         await until(lambda: requests(server), timeout=20)
     with runner(server) as second:
-        await until(lambda: has_asked_again(server), timeout=20)
+        await until(lambda: has_been_asked(server, "/notify/"), timeout=20)
         assert await answer(server, True, reason="go on") == 200
         assert await asyncio.to_thread(second.stdout.readline) == "True go on anonymous\n"
     server.kill()
@@ -234,15 +257,6 @@ async def test_a_runner_that_is_restarted_asks_the_same_request(server):
     with runner(server) as third:
         assert await asyncio.to_thread(third.stdout.readline) == "True go on anonymous\n"
     assert requests(server) == ["p-1"]
-
-
-def has_asked_again(server):
-    """
-    Whether a second runner was answered that its request is known.
-    """
-    log = server.database.with_name(server.database.name + ".log").read_text()
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    return any("/notify/" in line.get("path", "") and line.get("status") == 200 for line in lines)
 
 
 async def test_the_same_id_in_other_words_is_refused(server, notifier):

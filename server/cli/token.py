@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 import jwt
+import msgspec
 
 from server.auth import Authenticator
 from server.cli.output import console
-from server.config import Config, load_config
+from server.config import Config, TokenSection, load_config
 from server.errors import StartupError, Unauthorized
 from server.events import timestamp_of
 from server.jwt_keys import JwtKeys, secret_of
@@ -63,6 +64,10 @@ def new(name: str, scopes: tuple[str, ...]) -> None:
     Example: python run.py token new --name bob --scope read:agent:bob --scope append:agent:bob
     """
     _check_scopes(scopes)
+    try:
+        msgspec.convert({"name": name, "scopes": scopes}, TokenSection)
+    except msgspec.ValidationError:
+        raise click.BadParameter("1 to 64 characters from A-Z a-z 0-9 . _ @ -", param_hint="--name") from None
     secret = secrets.token_urlsafe(_TOKEN_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     quoted = ", ".join(f'"{scope}"' for scope in scopes)
@@ -74,9 +79,9 @@ def new(name: str, scopes: tuple[str, ...]) -> None:
 @token.command("sign")
 @_name
 @_scopes
-@click.option("--seconds", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Good for so long.")
+@click.option("--seconds", type=click.IntRange(1, 1_000_000_000), default=3600, show_default=True, help="Good for so long.")
 @_settings
-def sign(name: str, scopes: tuple[str, ...], seconds: float, file: Path | None) -> None:
+def sign(name: str, scopes: tuple[str, ...], seconds: int, file: Path | None) -> None:
     """
     Sign a JWT with the HS256 secret of [jwt] secret_env. RS256 and EdDSA tokens come from the identity provider.
 
@@ -86,6 +91,10 @@ def sign(name: str, scopes: tuple[str, ...], seconds: float, file: Path | None) 
     config = _load(file)
     if "HS256" not in config.jwt.algorithms:
         raise StartupError("[jwt] algorithms has no HS256: this server does not sign, it only verifies")
+    if not config.jwt.audience:
+        raise StartupError("[jwt] audience is required", field="jwt.audience")
+    if not 1 <= len(name) <= 128 or not name.isprintable():
+        raise click.BadParameter("1 to 128 printable characters", param_hint="--name")
     claims = {"sub": name, "aud": config.jwt.audience, "exp": int(time.time() + seconds), "scope": " ".join(scopes)}
     if config.jwt.issuer:
         claims["iss"] = config.jwt.issuer

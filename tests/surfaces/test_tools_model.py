@@ -319,6 +319,15 @@ def test_what_cannot_be_read_only_moves_the_position(event_type, payload):
     assert (state.permissions, state.last_seq) == ({}, 1)
 
 
+@pytest.mark.parametrize(("actor", "reason"), [("alice", "timed_out"), ("timeout", "no")])
+def test_who_says_no_with_the_words_of_an_expiry_has_said_no(actor, reason):
+    """
+    It takes both, the actor and the reason, to have expired.
+    """
+    payload = {"permission_id": "p-1", "approved": False, "reason": reason, "actor": actor}
+    assert evolve(after(ASK), posted("permission_response_result", payload, 2)).permissions["p-1"].status == "rejected"
+
+
 @pytest.mark.parametrize("approved", ["yes", 1, None, []])
 def test_an_answer_that_is_neither_yes_nor_no_is_none(approved):
     """

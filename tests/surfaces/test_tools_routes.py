@@ -616,6 +616,37 @@ async def test_waiting_for_an_answer_ends_with_it(client):
     assert (await get(client, f"permissions/{SESSION}/p-1?wait=30"))["status"] == "rejected"
 
 
+async def test_waiting_for_an_answer_ends_when_the_request_is_taken_back(client):
+    """
+    At once, with what became of it.
+    """
+    await ask(client)
+    waiting = asyncio.create_task(get(client, f"permissions/{SESSION}/p-1?wait=30"))
+    await until(lambda: has_watchers(client.app))
+    await notify(client, "permission_cleared", {}, permission_id="p-1")
+    async with asyncio.timeout(5):
+        assert (await waiting)["status"] == "cleared"
+
+
+async def test_an_answer_between_the_look_and_the_wait_is_not_missed(client, monkeypatch):
+    """
+    Stored after the row was read and before anybody waits.
+    """
+    await ask(client)
+    log, query, looks = client.app[LOG], client.app[LOG].query, []
+
+    async def look_and_answer(function):
+        row = await query(function)
+        looks.append(row)
+        if len(looks) == 1:
+            assert (await answer(client, True)).status == 200
+        return row
+
+    monkeypatch.setattr(log, "query", look_and_answer)
+    async with asyncio.timeout(5):
+        assert (await get(client, f"permissions/{SESSION}/p-1?wait=30"))["status"] == "approved"
+
+
 @pytest.mark.parametrize("wait", ["x", "-1", "61", "1e1"])
 async def test_a_wait_out_of_bounds_is_refused(client, wait):
     """

@@ -37,6 +37,8 @@ export class Access {
   #session = null;
   /** @type {Set<() => void>} */
   #listeners = new Set();
+  /** The question that is under way. @type {Promise<void> | null} */
+  #asking = null;
 
   /**
    * @param {(url: string, init?: RequestInit) => Promise<Response>} [fetch]
@@ -71,8 +73,17 @@ export class Access {
 
   /**
    * Ask the server; what was known stays when it does not answer.
+   *
+   * @returns {Promise<void>}
    */
-  async load() {
+  load() {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = null;
+    });
+    return this.#asking;
+  }
+
+  async #ask() {
     try {
       const response = await this.#fetch("/api/session", { cache: "no-store" });
       if (response.ok) this.#set(await response.json());

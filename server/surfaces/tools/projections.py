@@ -32,8 +32,9 @@ class Due(NamedTuple):
 
 def project_permission(connection: Connection, event: Event) -> None:
     """
-    Fold one event of a session into the row of its permission; no change with an event that was there, because a permission
-    never becomes again what it was.
+    Fold one event of a session into the row of its permission.
+
+    Again with the same or an older event, no change: a permission never becomes again what it was.
     """
     permission_id = permission_of(event)
     if permission_id is None:

@@ -10,14 +10,15 @@ const TICK_MS = 500;
 
 /**
  * @param {() => Translator} translator the present one
+ * @param {{left: string, over: string}} [keys] of its texts
  * @returns {() => void} writes all of them now, for elements that were just built
  */
-export function countdowns(translator) {
+export function countdowns(translator, { left: leftKey, over } = { left: "until.left", over: "until.over" }) {
   const write = () => {
     const now = serverNow();
     for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-deadline]"))) {
       const left = Math.ceil((Number(node.dataset.deadline) - now) / 1000);
-      const text = left > 0 ? translator().text("until.left", { time: timeLeft(left, translator()) }) : translator().text("until.over");
+      const text = left > 0 ? translator().text(leftKey, { time: timeLeft(left, translator()) }) : translator().text(over);
       if (node.textContent !== text) node.textContent = text;
       node.classList.toggle("over", left <= 0);
     }

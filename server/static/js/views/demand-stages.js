@@ -83,7 +83,7 @@ export function requirementList({ people, budget, currency, date }, t) {
  * @param {Context} context
  * @returns {Stage}
  */
-export function candidatesStage({ candidatesSeq, candidatesAt, wanted }, candidates, { t, level }) {
+export function candidatesStage({ candidatesSeq, candidatesAt }, candidates, { t, level }) {
   const best = Math.max(...candidates.map(({ score }) => Math.abs(score ?? 0)), 0);
   const rest = candidates.length - SHOWN_CANDIDATES;
   const build = () =>
@@ -97,7 +97,7 @@ export function candidatesStage({ candidatesSeq, candidatesAt, wanted }, candida
         when: clock(candidatesAt, t),
       },
       candidates.length
-        ? element("ul", { class: "candidates" }, candidates.slice(0, SHOWN_CANDIDATES).map((candidate) => row(candidate, best, wanted, t)))
+        ? element("ul", { class: "candidates" }, candidates.slice(0, SHOWN_CANDIDATES).map((candidate) => row(candidate, best, t)))
         : element("p", { class: "muted" }, t.text("payload.candidates.none")),
       rest > 0 && element("p", { class: "muted" }, t.text("list.more", { count: rest })),
     );
@@ -107,17 +107,16 @@ export function candidatesStage({ candidatesSeq, candidatesAt, wanted }, candida
 /**
  * @param {Candidate} candidate
  * @param {number} best score of all
- * @param {Wanted | null} wanted
  * @param {Translator} t
  * @returns {HTMLElement}
  */
-function row({ id, name, reason, score, fate }, best, wanted, t) {
+function row({ id, name, reason, score, fate }, best, t) {
   return element(
     "li",
     { class: "candidate", dataset: { fate } },
     avatar(name),
     who(name, id),
-    element("span", { class: "why", dir: "auto" }, reasonOf(reason, wanted)),
+    element("span", { class: "why", dir: "auto" }, reasonOf(reason)),
     score === null ? element("span") : scoreOf(score, best, t),
     element("span", { class: "fate", dataset: { fate } }, t.text(`fate.${fate}`)),
   );
@@ -125,12 +124,11 @@ function row({ id, name, reason, score, fate }, best, wanted, t) {
 
 /**
  * @param {string} reason "capability: term" as the server writes it, or any text
- * @param {Wanted | null} wanted
- * @returns {string}
+ * @returns {string} said once where both are the same
  */
-function reasonOf(reason, wanted) {
-  const known = wanted?.capabilities.find(({ name, term }) => reason === `${name}: ${term}` && name === term);
-  return inWords(textOf(known ? known.name : reason, 300));
+function reasonOf(reason) {
+  const text = textOf(reason, 300);
+  return inWords(/^(.+): \1$/.exec(text)?.[1] ?? text);
 }
 
 /**
