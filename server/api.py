@@ -4,7 +4,7 @@ The generic API over the log: append, read, follow, list. Every surface stands o
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -15,9 +15,9 @@ from server.auth import principal_of, require_append, require_read
 from server.config import Config
 from server.cursor import resolve
 from server.database import engine_fault, sqlite3
-from server.errors import Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
+from server.errors import Forbidden, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
-from server.events import Event, EventInput, NewEvent, is_id, new_event, parse_json
+from server.events import Event, EventInput, NewEvent, is_id, kind_of, new_event, parse_json
 from server.follower import Followers, wait_for_event
 from server.limits import Limits
 from server.reading import Page
@@ -47,10 +47,19 @@ class EventRoutes:
     Handlers of `/api/events*`, `/api/streams` and `/health`.
     """
 
-    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, limits: Limits, config: Config) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        followers: Followers,
+        streaming: Streaming,
+        limits: Limits,
+        config: Config,
+        reserved: Mapping[str, frozenset[str]],
+    ) -> None:
         self._log = log
         self._followers = followers
         self._limits = limits
+        self._reserved = reserved  # event types by kind that only a surface appends
         self._streaming = streaming
         self._config = config
         self._started_at = time.monotonic()
@@ -75,9 +84,9 @@ class EventRoutes:
 
         One event `{stream, event_type, payload, event_id?, source?, expected_revision?}`, many as `{"events": […]}` or
         NDJSON, or CloudEvents (structured, batch, binary). All or none. 201 `{seq, revision, event_id, followers}`, for many
-        `{"events": [those]}`; 200 when every event was stored before. Errors: invalid_request, invalid_body, conflict,
-        stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, too_many_requests, storage_full,
-        unavailable.
+        `{"events": [those]}`; 200 when every event was stored before. Errors: invalid_request, invalid_body, forbidden,
+        conflict, stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, too_many_requests,
+        storage_full, unavailable.
         """
         media_type = params.require_type(request, _TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
@@ -102,6 +111,9 @@ class EventRoutes:
             limit = limits.max_events_per_request
             raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
         require_append(request, *{each.stream for each in inputs})
+        for each in inputs:
+            if each.event_type in self._reserved.get(kind_of(each.stream), ()):
+                raise Forbidden(f"{each.event_type} is not appended here; its own route does it", field="event_type")
         if len(inputs) > 1:  # one was taken with the request
             self._limits.take_events(request, len(inputs) - 1)
         receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])

@@ -44,6 +44,13 @@ from server.surfaces.sessions import state as sessions
 from server.surfaces.sessions.channel_routes import ChannelRoutes
 from server.surfaces.sessions.projections import clear_sessions, project_session
 from server.surfaces.sessions.routes import SessionRoutes
+from server.surfaces.tools import state as tools
+from server.surfaces.tools.coalescing import StatusCoalescer
+from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.expiry import PermissionExpiry
+from server.surfaces.tools.notice_routes import NoticeRoutes
+from server.surfaces.tools.projections import clear_permissions, project_permission
+from server.surfaces.tools.routes import ToolRoutes
 from server.transports import Streaming
 from server.writer import Projection
 
@@ -59,12 +66,15 @@ TERMINAL_EVENTS: dict[str, frozenset[str]] = {
     demands.KIND: demands.TERMINAL_EVENTS,
     sessions.KIND: sessions.TERMINAL_EVENTS,
 }
+# Which only their surface may append: they say who decided, so they must not come through POST /api/events.
+RESERVED_EVENTS: dict[str, frozenset[str]] = {tools.KIND: frozenset({tools.PERMISSION_RESPONSE})}
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {
     demands.KIND: (project_demand,),
     matching.KIND: (project_agent,),
     sessions.KIND: (project_session,),
+    tools.KIND: (project_permission,),
 }
-CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_sessions)
+CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_sessions, clear_permissions)
 
 
 @lru_cache(maxsize=8192)
@@ -105,6 +115,10 @@ def make_app(
     samples = SampleParticipants(log, config.negotiation, author)
     coordinator = Coordinator(log, bus, config.negotiation, author, samples, Leadership(config.database.path))
 
+    statuses = StatusCoalescer(log, config.tools.status_interval_seconds)
+    decisions = Decisions(log, statuses)
+    expiry = PermissionExpiry(log, bus, decisions)
+
     guard = middleware.guard(authenticator, limits, hosts)
     app = web.Application(middlewares=[middleware.around, guard], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
@@ -114,16 +128,18 @@ def make_app(
         DemandRoutes(log, followers, streaming, author, config).table(),
         ParticipantRoutes(log, config).table(),
         AgentRoutes(log, streaming, config).table(),
-        EventRoutes(log, followers, streaming, limits, config).table(),
+        EventRoutes(log, followers, streaming, limits, config, RESERVED_EVENTS).table(),
         AuthRoutes(authenticator, limits, clients, config).table(),
         SessionRoutes(log, config).table(),
         ChannelRoutes(log, streaming, config).table(),
+        ToolRoutes(log, streaming, decisions, config).table(),
+        NoticeRoutes(log, statuses, decisions, config).table(),
         PageRoutes().table(),
     ):
         app.router.add_routes(table)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with authenticator, language_model or contextlib.nullcontext(), database, log, coordinator:
+        async with authenticator, language_model or contextlib.nullcontext(), database, log, coordinator, statuses, expiry:
             trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield

@@ -25,7 +25,7 @@ _BUSY_SECONDS = 10.0
 )
 def rebuild(db: Path) -> None:
     """
-    Empty the projection tables (agents and their search, demands) and fold the whole log into them again.
+    Empty the projection tables (agents and their search, demands, sessions, permissions) and fold the log into them again.
 
     One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
 

@@ -11,6 +11,7 @@ from server.app import CLEAR_PROJECTIONS, FOLLOWERS, LOG, PROJECTIONS, make_app
 from server.config import TokenSection
 from server.database import Database
 from server.errors import StorageFull
+from server.events import new_event
 from server.maintenance import rebuild
 from server.surfaces.tools.projections import get_permission
 from tests.support import (
@@ -720,12 +721,12 @@ async def test_the_table_is_what_the_log_says(client, quiet_config):
     await notify(client, "permission_cleared", {"reason": "over"}, permission_id="p-3")
     assert (await get(client, f"permissions/{SESSION}/p-2?wait=5"))["status"] == "expired"
     junk = [
-        body(STREAM, event_type="permission_request", payload={"permission_id": "p-1", "tool_name": "again"}),
-        body(STREAM, event_type="permission_response_result", payload={"permission_id": "p-1", "approved": False}),
-        body(STREAM, event_type="permission_response_result", payload={"permission_id": "p-9", "approved": True}),
-        body(STREAM, event_type="permission_cleared", payload={"permission_id": ["p-4"]}),
+        new_event(STREAM, "permission_request", {"permission_id": "p-1", "tool_name": "again"}),
+        new_event(STREAM, "permission_response_result", {"permission_id": "p-1", "approved": False}),
+        new_event(STREAM, "permission_response_result", {"permission_id": "p-9", "approved": True}),
+        new_event(STREAM, "permission_cleared", {"permission_id": ["p-4"]}),
     ]
-    assert (await client.post("/api/events", json={"events": junk})).status == 201
+    await client.app[LOG].append(junk)
     await client.close()
     async with Database(quiet_config.database) as database:
         before = await database.read(lambda db: db.execute("SELECT * FROM tool_permissions ORDER BY 2").fetchall())
@@ -739,6 +740,16 @@ async def test_the_table_is_what_the_log_says(client, quiet_config):
         assert await database.read(lambda db: db.execute("SELECT * FROM tool_permissions ORDER BY 2").fetchall()) == before
         found = await database.read(lambda db: get_permission(db, SESSION, "p-1"))
         assert found.parameters == {"path": "a"}
+
+
+async def test_an_answer_is_not_appended_like_any_event(client):
+    """
+    It would say who decided without anybody having been asked who he is.
+    """
+    await ask(client, "p-1")
+    forged = body(STREAM, event_type="permission_response_result", payload={"permission_id": "p-1", "approved": True})
+    await assert_error(await client.post("/api/events", json=forged), "forbidden", status=403, field="event_type")
+    assert (await get(client, f"permissions/{SESSION}/p-1"))["status"] == "pending"
 
 
 # Who may

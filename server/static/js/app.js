@@ -9,12 +9,14 @@
  * @import { Cursor } from "./types.js"
  */
 
+import { access } from "./access.js";
 import { readDemands, submitDemand } from "./api.js";
 import { loadCursor, selectionKey } from "./cursor.js";
 import { readStorage } from "./environment.js";
 import { historyReader } from "./history.js";
 import { element, fill, icon } from "./html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
+import { needsLogin } from "./login-needed.js";
 import { EMPTY, reduce } from "./state.js";
 import { chronicler, indexAt, storyteller, unreadBranches } from "./story.js";
 import { EventStream } from "./stream.js";
@@ -25,6 +27,7 @@ import { connectionView } from "./views/connection.js";
 import { countdowns } from "./views/countdown.js";
 import { demandsView } from "./views/demands.js";
 import { detailView } from "./views/detail.js";
+import { loginView } from "./views/login.js";
 import { negotiationView } from "./views/negotiation.js";
 import { replayView } from "./views/replay.js";
 import { byId, renderStaticTexts } from "./views/static-texts.js";
@@ -55,6 +58,7 @@ const tellPast = storyteller();
 const chronicle = chronicler();
 const writeCountdowns = countdowns(() => t);
 const cancelDialog = cancelView();
+const login = loginView(access);
 const views = {
   agents: agentsView(),
   connection: connectionView(() => stream?.reconnectNow()),
@@ -118,7 +122,8 @@ function readBranches(story) {
 }
 
 function renderConnection() {
-  const connection = stream?.state ?? { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
+  // Where a login is needed its dialog says so, and better.
+  const connection = (access.state === "out" ? null : stream?.state) ?? { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
   views.connection.render(connection, stream?.cursor?.seq ?? state.headSeq, t);
 }
 
@@ -127,6 +132,7 @@ function renderConnection() {
  */
 async function begin() {
   clearTimeout(beginTimer);
+  await access.ready();
   const start = await readSnapshot({ lastVisit });
   if (stream) return;
   if (!start) {
@@ -144,10 +150,11 @@ async function begin() {
       loadHistory();
       return cursor;
     },
-    onState: ({ name }) => {
+    onState: (connection) => {
+      if (needsLogin(connection)) access.refused();
       renderConnection();
       const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
-      if (name === "connected" && hasFailed) loadHistory();
+      if (connection.name === "connected" && hasFailed) loadHistory();
     },
     onHandlerError: (error) => console.warn(error),
   });
@@ -180,7 +187,8 @@ async function loadOlder() {
 /**
  * Read the chosen demand's history, again if need be; its sub-negotiations follow when they come into sight.
  */
-function loadHistory() {
+async function loadHistory() {
+  await access.ready();
   if (!state.timeline) return;
   for (const id of Object.keys(state.branches)) void histories.readBranch(id);
   void histories.readChosen(state.timeline.id);
@@ -220,6 +228,7 @@ function showLanguage() {
   views.submit.render(t);
   views.agents.render(t);
   cancelDialog.render(t);
+  login.render(t);
   render();
 }
 
@@ -247,6 +256,11 @@ byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 window.addEventListener("hashchange", followAddress);
 window.setInterval(render, CLOCK_MS);
+let wasOut = false;
+access.onChange(() => {
+  if (wasOut && access.state !== "out") stream?.reconnectNow();
+  wasOut = access.state === "out";
+});
 
 showLanguage();
 followAddress();

@@ -9,6 +9,7 @@ import { access } from "./access.js";
 import { readStorage } from "./environment.js";
 import { element, fill, icon } from "./html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
+import { needsLogin } from "./login-needed.js";
 import { currentTheme, toggleTheme } from "./theme.js";
 import { connectionView } from "./views/connection.js";
 import { loginView } from "./views/login.js";
@@ -18,7 +19,6 @@ import { byId, renderStaticTexts } from "./views/static-texts.js";
 const CONNECTING = { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
 // From well to bad; the page is as well as the worst of its streams.
 const ORDER = ["connected", "connecting", "polling", "reconnecting", "offline", "closed"];
-const LOGGED_OUT = ["unauthorized", "token_expired"];
 
 /**
  * The state to show for several streams; one that ended because nothing will follow is well.
@@ -29,16 +29,6 @@ const LOGGED_OUT = ["unauthorized", "token_expired"];
 export function worst(states) {
   const counted = states.filter(({ name, reason }) => !(name === "closed" && reason === "ended"));
   return counted.reduce((found, state) => (ORDER.indexOf(state.name) > ORDER.indexOf(found.name) ? state : found), counted[0] ?? CONNECTING);
-}
-
-/**
- * Whether a stream ended because the server does not know us any more.
- *
- * @param {StreamState} state
- * @returns {boolean}
- */
-export function needsLogin(state) {
-  return state.name === "closed" && LOGGED_OUT.includes(state.reason ?? "");
 }
 
 /**

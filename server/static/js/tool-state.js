@@ -27,7 +27,7 @@
  * @property {Record<string, true>} settled ids of requests that have an end
  * @property {Result[]} results newest first
  * @property {ToolEvent[]} history newest first
- * @property {number} count of all events
+ * @property {number} count of all that happened
  */
 
 import { number, object, text } from "./fields.js";
@@ -70,10 +70,11 @@ export function riskOf(value) {
  * @returns {Room}
  */
 export function foldRoom(room, event) {
-  const next = { ...room, history: [event, ...room.history].slice(0, MOST_HISTORY), count: room.count + 1 };
   const { type, data, timestamp, seq } = event;
   const tool = text(data.tool_name);
   const id = text(data.permission_id);
+  if (type === "permission_cleared" && room.settled[id]) return room; // its answer has said so
+  const next = { ...room, history: [event, ...room.history].slice(0, MOST_HISTORY), count: room.count + 1 };
   switch (type) {
     case "tool_status":
       return tool && text(data.status) ? { ...next, tools: { ...room.tools, [tool]: toolOf(room.tools[tool], tool, event) } } : next;

@@ -9,7 +9,8 @@
 
 import { access } from "./access.js";
 import { serverNow } from "./server-clock.js";
-import { needsLogin, remembered, shellOf } from "./shell.js";
+import { needsLogin } from "./login-needed.js";
+import { remembered, shellOf } from "./shell.js";
 import { EventStream } from "./stream.js";
 import { EMPTY_ROOM, foldRoom, SESSION_ID, toolEventOf, withDeadlines } from "./tool-state.js";
 import { answerPermission, eventsPath, readHealth } from "./tools-api.js";

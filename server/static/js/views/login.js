@@ -22,11 +22,12 @@ export function loginView(access) {
   const title = element("h2", { id: "login-title" });
   const detail = element("p", { class: "muted", id: "login-detail" });
   const label = element("label", { for: "login-token", class: "term" });
-  // A password field hides the token from who looks on; its form has no name to go with it.
+  // A password field hides the token from who looks on. What keeps passwords wants a name to go with it.
+  const server = element("input", { type: "text", autocomplete: "username", value: location.host, hidden: true, tabindex: -1 });
   const field = element("input", { type: "password", id: "login-token", autocomplete: "current-password", spellcheck: "false", autocapitalize: "off", "aria-describedby": "login-message", maxlength: 8192 });
   const message = element("p", { class: "message", id: "login-message", role: "alert" });
   const button = element("button", { type: "submit", class: "primary", id: "login-button" });
-  const form = element("form", { class: "sheet", id: "login-form", method: "dialog", novalidate: true }, title, detail, label, field, message, element("div", { class: "buttons" }, button));
+  const form = element("form", { class: "sheet", id: "login-form", method: "dialog", novalidate: true }, title, detail, server, label, field, message, element("div", { class: "buttons" }, button));
   const dialog = element("dialog", { id: "login", class: "small-dialog", "aria-labelledby": "login-title", "aria-describedby": "login-detail" }, form);
   document.body.append(dialog);
   const account = accountView(access);

@@ -1,0 +1,17 @@
+/**
+ * What the end of a stream says about the login.
+ *
+ * @import { StreamState } from "./stream-options.js"
+ */
+
+const REASONS = ["unauthorized", "token_expired"];
+
+/**
+ * Whether a stream ended because the server does not know us any more.
+ *
+ * @param {StreamState} state
+ * @returns {boolean}
+ */
+export function needsLogin({ name, reason }) {
+  return name === "closed" && REASONS.includes(reason ?? "");
+}
