@@ -59,7 +59,7 @@ class EventRoutes:
         self._log = log
         self._followers = followers
         self._limits = limits
-        self._reserved = reserved  # event types by kind that only a surface appends
+        self._reserved = reserved
         self._streaming = streaming
         self._config = config
         self._started_at = time.monotonic()
@@ -110,15 +110,26 @@ class EventRoutes:
         if len(inputs) > limits.max_events_per_request:
             limit = limits.max_events_per_request
             raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
-        require_append(request, *{each.stream for each in inputs})
-        for each in inputs:
-            if each.event_type in self._reserved.get(kind_of(each.stream), ()):
-                raise Forbidden(f"{each.event_type} is not appended here; its own route does it", field="event_type")
+        self._check_may_append(request, inputs)
         if len(inputs) > 1:  # one was taken with the request
             self._limits.take_events(request, len(inputs) - 1)
         receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         return JsonAnswer(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
+
+    def _check_may_append(self, request: web.Request, inputs: Sequence[EventInput]) -> None:
+        """
+        Raise `Forbidden` for a stream out of reach, and for what only a surface's own routes append.
+
+        Where a surface keeps rules (who has a session, who answered), an event that comes past them could say anything: it
+        takes the scope over the whole kind, which is a backend's.
+        """
+        for stream, event_type in {(each.stream, each.event_type) for each in inputs}:
+            kind = kind_of(stream)
+            owned = self._reserved.get(kind)
+            require_append(request, stream if owned is None else f"{kind}:*")
+            if owned is not None and event_type in owned:
+                raise Forbidden(f"{event_type} is not appended here; its own route does it", field="event_type")
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """

@@ -66,8 +66,15 @@ TERMINAL_EVENTS: dict[str, frozenset[str]] = {
     demands.KIND: demands.TERMINAL_EVENTS,
     sessions.KIND: sessions.TERMINAL_EVENTS,
 }
-# Which only their surface may append: they say who decided, so they must not come through POST /api/events.
-RESERVED_EVENTS: dict[str, frozenset[str]] = {tools.KIND: frozenset({tools.PERMISSION_RESPONSE})}
+# The kinds whose rules a surface keeps, and event types that must not come through POST /api/events at all, because they say
+# who decided.
+RESERVED_EVENTS: dict[str, frozenset[str]] = {
+    demands.KIND: frozenset(),
+    matching.KIND: frozenset(),
+    sessions.KIND: frozenset(),
+    "operator": frozenset(),
+    tools.KIND: frozenset({tools.PERMISSION_RESPONSE}),
+}
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {
     demands.KIND: (project_demand,),
     matching.KIND: (project_agent,),
@@ -119,8 +126,8 @@ def make_app(
     decisions = Decisions(log, statuses)
     expiry = PermissionExpiry(log, bus, decisions)
 
-    guard = middleware.guard(authenticator, limits, hosts)
-    app = web.Application(middlewares=[middleware.around, guard], client_max_size=config.append.max_body_bytes)
+    around = middleware.around(authenticator, limits, hosts)
+    app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))

@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -40,15 +41,7 @@ class Clients:
                 address = hop.strip() or address
                 if address not in self._proxies:
                     break
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return address[:64]
-        if isinstance(parsed, ipaddress.IPv6Address):
-            if parsed.ipv4_mapped is not None:
-                return str(parsed.ipv4_mapped)
-            return str(ipaddress.ip_network((parsed, 64), strict=False))
-        return address
+        return _counted_as(address[:64])
 
     def name_of(self, request: web.Request) -> str:
         """
@@ -63,6 +56,19 @@ class Clients:
         """
         forwarded = request.headers.get("X-Forwarded-Proto", "") if request.remote in self._proxies else ""
         return request.secure or forwarded.strip().lower() == "https"
+
+
+@lru_cache(maxsize=1024)  # every request asks, and the same clients come again
+def _counted_as(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
 
 
 class Limits:

@@ -49,56 +49,53 @@ def _translated(error: Exception) -> TowowError | None:
     return None
 
 
-def guard(authenticator: Authenticator, limits: Limits, hosts: Hosts) -> Middleware:
+def around(authenticator: Authenticator, limits: Limits, hosts: Hosts) -> Middleware:
     """
-    Build the inner middleware: the Host header, who asks, and a client's share of changes. It raises what `around` translates.
+    Build the middleware: the Host header, who asks, a client's share of changes; errors translated, a line in the log.
+
+    It is one because an open stream keeps the frame of each.
     """
 
     @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        hosts.check(request)
-        if authenticator.is_on and not is_public(request):
-            request[PRINCIPAL] = await authenticator.authenticate(request)
-        if request.method in _CHANGES:
-            limits.take_events(request, 1)
-        return await handler(request)
-
-    return check
-
-
-@web.middleware
-async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """
-    Run the handler, translate its error, write its log line.
-    """
-    started = time.perf_counter()
-    given = request.headers.get("X-Request-Id")
-    request_id = given if given is not None and _REQUEST_ID.match(given) else f"{_PROCESS_ID}-{next(_numbers):x}"
-    request[REQUEST_ID] = request_id
-    status = 499  # the client left before there was an answer
-    response: web.StreamResponse | None = None
-    try:
-        # A preflight asks about a path, not for it: the CORS headers are the answer.
-        response = web.Response(status=204) if request.method == hdrs.METH_OPTIONS else await handler(request)
-        status = response.status
-    except asyncio.CancelledError:
-        status = 200 if SENT_EVENTS in request else 499
-        raise
-    except Exception as error:
-        known = _translated(error)
-        if known is None and isinstance(error, web.HTTPException):
-            status = error.status
+    async def run(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-Id")
+        request_id = given if given is not None and _REQUEST_ID.match(given) else f"{_PROCESS_ID}-{next(_numbers):x}"
+        request[REQUEST_ID] = request_id
+        status = 499  # the client left before there was an answer
+        response: web.StreamResponse | None = None
+        try:
+            if request.method == hdrs.METH_OPTIONS:
+                # A preflight asks about a path, not for it: the CORS headers are the answer.
+                response = web.Response(status=204)
+            else:
+                hosts.check(request)
+                if authenticator.is_on and not is_public(request):
+                    request[PRINCIPAL] = await authenticator.authenticate(request)
+                if request.method in _CHANGES:
+                    limits.take_events(request, 1)
+                response = await handler(request)
+            status = response.status
+        except asyncio.CancelledError:
+            status = 200 if SENT_EVENTS in request else 499
             raise
-        if known is None:
-            _log.exception("request_failed", error_id=request_id, method=request.method, path=raw_path(request))
-            known = TowowError("something went wrong here; the log has it under this error_id")
-        response = error_answer(known, request_id)
-        status = response.status
-        if IS_PREPARED in request:
-            raise  # the headers have left: all that remains is to close
-    finally:
-        _log_request(request, status, response, started)
-    return response
+        except Exception as error:
+            known = _translated(error)
+            if known is None and isinstance(error, web.HTTPException):
+                status = error.status
+                raise
+            if known is None:
+                _log.exception("request_failed", error_id=request_id, method=request.method, path=raw_path(request))
+                known = TowowError("something went wrong here; the log has it under this error_id")
+            response = error_answer(known, request_id)
+            status = response.status
+            if IS_PREPARED in request:
+                raise  # the headers have left: all that remains is to close
+        finally:
+            _log_request(request, status, response, started)
+        return response
+
+    return run
 
 
 def raw_path(request: web.Request) -> str:
@@ -121,6 +118,8 @@ def _log_request(request: web.Request, status: int, response: web.StreamResponse
         fields["bytes"] = len(response.body)
     elif isinstance(response, web.Response):
         fields["bytes"] = response.content_length or 0
+    if PRINCIPAL in request:
+        fields["client"] = request[PRINCIPAL].name
     if SENT_EVENTS in request:
         fields["events"] = request[SENT_EVENTS]
     if FOLLOWERS in request:

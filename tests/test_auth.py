@@ -62,6 +62,11 @@ BODIES = {
     "POST /api/demand/{demand_id}/cancel": {},
     "POST /api/demand/{demand_id}/feedback": {"agent_id": "a", "proposal_id": "a-p1", "decision": "accept"},
     "POST /api/demand/{demand_id}/offers": {"agent_id": "a", "content": "x", "capabilities": ["x"]},
+    "POST /agent_backend/api/sse/notify/{session_id}": {
+        "type": "tool_status",
+        "data": {"tool_name": "a", "status": "executing"},
+    },
+    "POST /agent_backend/api/sse/permission-response/{session_id}": {"approved": True},
     "POST /api/agents": {"agent_id": "a", "name": "a", "capabilities": ["x"]},
     "POST /api/broadcast": {"payload": {}},
     "POST /api/demand/submit": {"raw_input": "a venue"},
@@ -229,6 +234,16 @@ async def test_a_path_in_another_spelling_is_no_way_in(guarded_client, method, t
         text = b"" if method == "HEAD" else await reader.read(int(headers.get("content-length", 0)))
     assert status in (400, 401, 404, 405)
     assert b"task:a" not in text
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/demand/a.html", "/api/agents/favicon.ico", "/api/demand/index.html/status", "/api/events/health.html"]
+)
+async def test_an_id_that_looks_like_a_public_path_is_no_way_in(guarded_client, path):
+    """
+    The route decides.
+    """
+    assert (await guarded_client.get(path)).status == 401
 
 
 async def test_nobody_is_asked_where_authentication_is_off(client):
@@ -483,7 +498,7 @@ async def test_a_batch_with_one_forbidden_stream_stores_nothing(guarded_client, 
     """
     All or none, in every format, wherever it stands.
     """
-    streams = ["task:a", "agent:a", "task:b"]
+    streams = ["task:a", "note:a", "task:b"]
     if form == "many":
         sent = {"json": {"events": [body(stream) for stream in streams]}}
     elif form == "ndjson":
@@ -499,8 +514,25 @@ async def test_a_batch_with_one_forbidden_stream_stores_nothing(guarded_client, 
         sent = {"data": json.dumps(events), "headers": {"Content-Type": "application/cloudevents-batch+json"}}
     sent["headers"] = sent.get("headers", {}) | bearer("tasks")
     error = await assert_error(await guarded_client.post("/api/events", **sent), "forbidden", status=403)
-    assert error["scope"] == "append:agent:a"
+    assert error["scope"] == "append:note:a"
     assert guarded_client.app[LOG].head_seq == 0
+
+
+@pytest.mark.parametrize("stream", ["demand:d-1", "agent:a", "session:alice", "operator:o-1", "mcp:s-1"])
+async def test_events_past_the_rules_of_a_surface_take_the_scope_over_its_kind(aiohttp_client, quiet_config, stream):
+    """
+    Who may speak as a visitor or an agent must not be able to say who decided what.
+    """
+    kind = stream.partition(":")[0]
+    one = TokenSection(name="one", scopes=(f"append:{stream}",), token="one-0123456789abcdef")
+    all_of_it = TokenSection(name="all", scopes=(f"append:{kind}:*",), token="all-0123456789abcdef")
+    client = await aiohttp_client(make_app(changed(quiet_config, "auth", mode="token", tokens=(one, all_of_it))))
+    sent = {"json": body(stream)}
+    refused = await client.post("/api/events", **sent, headers={"Authorization": "Bearer one-0123456789abcdef"})
+    assert (await assert_error(refused, "forbidden", status=403))["scope"] == f"append:{kind}:*"
+    assert client.app[LOG].head_seq == 0
+    taken = await client.post("/api/events", **sent, headers={"Authorization": "Bearer all-0123456789abcdef"})
+    assert taken.status == 201
 
 
 async def test_a_single_event_needs_its_stream(guarded_client):
@@ -669,6 +701,13 @@ async def test_tickets_do_not_pile_up(monkeypatch):
         assert len(known._tickets) <= 100
     request = make_mocked_request("GET", f"/?ticket={bobs}")
     assert (await known.authenticate(request)).name == "b"
+    monkeypatch.setattr(module, "_MAX_TICKETS_EACH", 50)
+    clock.now += 61
+    for _ in range(50):
+        known.issue_ticket(alice, ("task:a",))
+    with pytest.raises(TooManyRequests):
+        known.issue_ticket(alice, ("task:a",))
+    known.issue_ticket(bob, ("task:b",))
     clock.now += 61
     ticket, _ = known.issue_ticket(alice, ("task:a",))
     assert (await known.authenticate(make_mocked_request("GET", f"/?ticket={ticket}"))).name == "a"
@@ -909,6 +948,9 @@ async def test_a_cookie_of_one_mode_is_worth_nothing_in_the_other(connect, guard
     client = await connect(with_jwt(guarded), clock=clock)
     cookie = await cookie_for(client, hs256(claims(sub="all", scope="")))
     client = await restarted(connect, client, guarded, clock=clock)
+    assert (await client.get("/api/events", headers={"Cookie": cookie})).status == 401
+    cookie, _ = await logged_in(client, "all")
+    client = await restarted(connect, client, with_jwt(guarded), clock=clock)
     assert (await client.get("/api/events", headers={"Cookie": cookie})).status == 401
 
 

@@ -549,6 +549,15 @@ class Provider:
         self.status = 200
         self.gate = None
         self.headers = {}
+        self.others = []
+        self.asked_elsewhere = 0
+
+    async def other(self, request):
+        """
+        Keys at another address.
+        """
+        self.asked_elsewhere += 1
+        return web.json_response({"keys": self.others})
 
     async def answer(self, request):
         """
@@ -570,6 +579,7 @@ async def provider(aiohttp_server, rsa_key):
     provider.entries = [rsa_key.jwk()]
     app = web.Application()
     app.router.add_get("/keys", provider.answer)
+    app.router.add_get("/other", provider.other)
     server = await aiohttp_server(app)
     provider.url = str(server.make_url("/keys"))
     provider.server = server
@@ -644,7 +654,8 @@ async def test_a_provider_that_fails_leaves_the_known_keys(provider, fetched, rs
     if break_it == "status":
         provider.status = 503
     elif break_it == "redirect":
-        provider.status, provider.headers = 302, {"Location": "http://127.0.0.1:1/"}
+        provider.status, provider.headers = 302, {"Location": "/other"}
+        provider.others = [RsaKey("new").jwk()]
     elif break_it == "empty":
         provider.entries = []
     else:
@@ -652,7 +663,7 @@ async def test_a_provider_that_fails_leaves_the_known_keys(provider, fetched, rs
     clock.now += 30
     with capture_logs() as lines:
         assert await is_refused(fetched, rsa_key.sign(kid="new"))
-    assert provider.asked == 2
+    assert (provider.asked, provider.asked_elsewhere) == (2, 0)
     assert (await fetched.recognise(rsa_key.sign())).name == "alice"
     assert break_it in ("empty", "garbage", "redirect") or [line["event"] for line in lines] == ["keys_not_read"]
     assert "127.0.0.1" not in repr(lines)

@@ -320,6 +320,21 @@ def test_who_has_used_up_his_share_is_not_forgotten_for_others_who_come(clock, m
     assert take(limits, 1, "192.0.2.1") > 0
 
 
+def test_who_comes_again_and_again_is_remembered(clock, monkeypatch):
+    """
+    Those who have not come for the longest time are forgotten first.
+    """
+    monkeypatch.setattr(module, "_MAX_REMEMBERED", 100)
+    limits = limits_with(clock, publishes_per_second=1)
+    assert take(limits, 1, "192.0.2.1") == 0
+    for number in range(60):
+        take(limits, 1, f"10.0.0.{number}")
+    assert take(limits, 1, "192.0.2.1") == 0
+    for number in range(60):
+        take(limits, 1, f"10.0.1.{number}")
+    assert take(limits, 1, "192.0.2.1") > 0
+
+
 # Over HTTP
 
 

@@ -45,6 +45,8 @@ def test_a_glob_covers_what_lies_within_it(glob, stream):
         pytest.param("*:", "*", id="an end is not everything"),
         pytest.param("demand:d-*", "demand:*", id="part of a kind is not the kind"),
         pytest.param("demand:*1", "demand:*", id="nor is another part"),
+        pytest.param("demand:", "demand:*", id="the name of a kind alone is not the kind"),
+        pytest.param("*:", "demand:*", id="nor any name that ends so"),
         pytest.param("demand:d-1", "demand:*", id="a stream is not its kind"),
         pytest.param("*:alice", "agent:*", id="one id is not all"),
         pytest.param("*1*", "demand:*", id="a part in the middle is not all"),

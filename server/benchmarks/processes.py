@@ -70,6 +70,8 @@ class Child:
         Start it on its core; threads that it makes later stay there.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWOW__")}
+        # All clients come from one address here: what is measured is the server, not its limits.
+        environment |= {"TOWOW__LIMITS__STREAMS_PER_CLIENT": "0", "TOWOW__LIMITS__PUBLISHES_PER_SECOND": "0"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program

@@ -135,6 +135,7 @@ class CappedSite(web.BaseSite):
         super().__init__(runner, backlog=_BACKLOG)
         self._listener = listener
         self._max_connections = max_connections
+        self._room = max_connections  # that many can be taken without counting
 
     @property
     def name(self) -> str:
@@ -153,8 +154,14 @@ class CappedSite(web.BaseSite):
         if server is None:
             raise RuntimeError("the runner must be set up first")
 
+        # `connections` copies the whole list: it is looked at only after as many accepts as there was room for.
         def accept() -> asyncio.BaseProtocol:
-            return server() if len(server.connections) < self._max_connections else _TooMany()
+            if self._room <= 0:
+                self._room = self._max_connections - len(server.connections)
+            if self._room <= 0:
+                return _TooMany()
+            self._room -= 1
+            return server()
 
         self._server = await asyncio.get_running_loop().create_server(accept, sock=self._listener, backlog=_BACKLOG)
 

@@ -42,16 +42,19 @@ def assert_fits(page: Page) -> None:
 
 class DemandServer(ServerProcess):
     """
-    A server process with the requests that these tests make beside the page.
+    A server process with the requests that these tests make beside the page, with a `token` where one is needed.
     """
+
+    token = ""
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """
         The JSON that answers a POST. Raises `OSError` (also `HTTPError`) when the request failed.
         """
-        request = urllib.request.Request(
-            self.url + path, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
                 return json.load(response)
@@ -114,6 +117,7 @@ class Complaints:
         self.expects_network_errors = False
         self.expects_missing = False
         self.expects_conflicts = False
+        self.expected_statuses: set[int] = set()
         self._texts: list[str] = []
 
     def watch(self, page: Page) -> None:
@@ -139,4 +143,5 @@ class Complaints:
             (self.expects_network_errors and NETWORK_ERROR.search(text))
             or (self.expects_missing and "status of 404" in text)
             or (self.expects_conflicts and "status of 409" in text)
+            or any(f"status of {status} " in text for status in self.expected_statuses)
         )

@@ -259,8 +259,10 @@ test("no file of the page parses text as markup or code", () => {
   }
 });
 
-test("index.html holds nothing that the content security policy forbids", () => {
-  const html = readFileSync(`${STATIC}index.html`, "utf8");
-  assert.doesNotMatch(html, /\sstyle=|\son[a-z]+=|javascript:|https?:\/\/(?!www\.w3\.org)/i);
-  assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)/i);
-});
+for (const page of readdirSync(STATIC).filter((name) => name.endsWith(".html"))) {
+  test(`${page} holds nothing that the content security policy forbids`, () => {
+    const html = readFileSync(`${STATIC}${page}`, "utf8");
+    assert.doesNotMatch(html, /\sstyle=|\son[a-z]+=|javascript:|https?:\/\/(?!www\.w3\.org)/i);
+    assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)/i);
+  });
+}

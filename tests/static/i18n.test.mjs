@@ -9,7 +9,9 @@ import { fileURLToPath } from "node:url";
 
 import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translator } from "../../server/static/js/i18n.js";
 import { EXAMPLES } from "../../server/static/js/strings.js";
+import * as tools from "../../server/static/js/tools-strings.js";
 import { timeLeft } from "../../server/static/js/views/countdown.js";
+import * as workbench from "../../server/static/js/workbench-strings.js";
 import { FakeStorage } from "./support.mjs";
 
 const STATIC = fileURLToPath(new URL("../../server/static/", import.meta.url));
@@ -28,20 +30,32 @@ const EVENT_TYPES = [
   "towow.subnet.completed",
   "towow.gap.identified",
 ];
+// Each page with the texts that it has: those of all pages, and its own.
+const PAGES = [
+  ["index.html", {}],
+  ["workbench.html", { en: workbench.en, zh: workbench.zh }],
+  ["tools.html", { en: tools.en, zh: tools.zh }],
+];
+const ALL = { en: { ...STRINGS.en, ...workbench.en, ...tools.en }, zh: { ...STRINGS.zh, ...workbench.zh, ...tools.zh } };
 const places = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
 
 describe("the texts", () => {
   test("both languages have the same keys, and no text is empty", () => {
-    assert.deepEqual(Object.keys(STRINGS.zh), Object.keys(STRINGS.en));
-    for (const texts of Object.values(STRINGS)) for (const text of Object.values(texts)) assert.ok(text.trim());
+    assert.deepEqual(Object.keys(ALL.zh), Object.keys(ALL.en));
+    for (const texts of Object.values(ALL)) for (const text of Object.values(texts)) assert.ok(text.trim());
+  });
+
+  test("a page's own texts take the place of none that all pages have", () => {
+    const own = [workbench, tools].flatMap(({ en }) => Object.keys(en));
+    assert.deepEqual(own.filter((key, i) => Object.hasOwn(STRINGS.en, key) || own.indexOf(key) !== i), []);
   });
 
   test("each text has the same places in both languages", () => {
-    for (const key of Object.keys(STRINGS.en)) assert.deepEqual(places(STRINGS.zh[key]), places(STRINGS.en[key]), key);
+    for (const key of Object.keys(ALL.en)) assert.deepEqual(places(ALL.zh[key]), places(ALL.en[key]), key);
   });
 
   test("plurals come in pairs", () => {
-    const keys = new Set(Object.keys(STRINGS.en));
+    const keys = new Set(Object.keys(ALL.en));
     for (const key of keys) {
       if (key.endsWith(".other")) assert.ok(keys.has(key.replace(/other$/, "one")), key);
     }
@@ -55,25 +69,36 @@ describe("the texts", () => {
     }
   });
 
-  test("every key that the page uses exists, and every key is used", () => {
+  test("every key that the pages use exists, and every key is used", () => {
     const sources = readdirSync(`${STATIC}js`, { recursive: true })
-      .filter((name) => name.endsWith(".js") && name !== "strings.js")
+      .filter((name) => name.endsWith(".js") && !name.endsWith("strings.js"))
       .map((name) => readFileSync(`${STATIC}js/${name}`, "utf8"));
-    const text = [...sources, readFileSync(`${STATIC}index.html`, "utf8")].join("\n");
+    const text = [...sources, ...PAGES.map(([name]) => readFileSync(`${STATIC}${name}`, "utf8"))].join("\n");
     const used = [...text.matchAll(/(?:t\.text\(|data-text=|data-placeholder=|data-label=)"([\w.]+)"/g)].map((match) => match[1]);
     assert.ok(used.length > 40);
-    for (const key of used) assert.ok(Object.hasOwn(STRINGS.en, key), key);
+    for (const key of used) assert.ok(Object.hasOwn(ALL.en, key), key);
     const computed =
-      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
-    for (const key of Object.keys(STRINGS.en)) {
+      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|change|chat\.locked|happened|refused|risk|role|session|tool\.status|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
+    for (const key of Object.keys(ALL.en)) {
       const base = key.replace(/\.(one|other)$/, "");
       assert.ok(computed.test(key) || text.includes(`"${base}"`), `${key} is not used`);
     }
   });
 
-  test("index.html holds the English texts", () => {
-    const html = readFileSync(`${STATIC}index.html`, "utf8");
-    for (const [, key, text] of html.matchAll(/data-text="([\w.]+)"[^>]*>([^<]+)</g)) assert.equal(text, STRINGS.en[key], key);
+  for (const [name, own] of PAGES) {
+    test(`${name} holds the English texts that it has`, () => {
+      const html = readFileSync(`${STATIC}${name}`, "utf8");
+      const texts = { ...STRINGS.en, ...own.en };
+      for (const [, key, text] of html.matchAll(/data-text="([\w.]+)"[^>]*>([^<]+)</g)) assert.equal(text, texts[key], key);
+      for (const [, key] of html.matchAll(/data-(?:label|placeholder)="([\w.]+)"/g)) assert.ok(Object.hasOwn(texts, key), key);
+    });
+  }
+
+  test("a page's own texts are there in its language, beside those of all pages", () => {
+    const t = new Translator("zh", { en: workbench.en, zh: workbench.zh });
+    assert.equal(t.text("chat.takeover"), "接管");
+    assert.equal(t.text("nav.tools"), "工具");
+    assert.equal(new Translator("zh").has("chat.takeover"), false);
   });
 
   test("there are examples in both languages", () => {

@@ -771,3 +771,27 @@ describe("close", () => {
     assert.equal(FakeEventSource.all.length, 1);
   });
 });
+
+describe("frames of other surfaces", () => {
+  test("a heartbeat without a seq is life and no event", async () => {
+    const source = open();
+    source.ready(10);
+    source.onmessage({ data: '{"type":"heartbeat","timestamp":1.5}' });
+    source.onmessage({ data: "null" });
+    source.event(11);
+    assert.deepEqual(handled, [11]);
+    assert.deepEqual(stored(), { epoch: "e1", seq: 11 });
+    assert.deepEqual(errors, []);
+  });
+
+  test("an expired login closes the stream, and it goes on where it was after the next one", async () => {
+    const source = open();
+    source.ready(10);
+    source.event(11);
+    source.control("end", { reason: "token_expired", last_seq: 11 });
+    assert.deepEqual([stream.state.name, stream.state.reason], ["closed", "token_expired"]);
+    assert.equal(browser.clock.pending, 0);
+    stream.reconnectNow();
+    assert.equal(FakeEventSource.last.query.since_seq, "11");
+  });
+});

@@ -40,7 +40,7 @@ export const zh = {
   "nav.tools": "工具",
 
   "login.title": "登录",
-  "login.detail": "此服务器需要确认你的身份。请向管理员索取令牌。",
+  "login.detail": "此服务器需要确认您的身份。请向管理员索取令牌。",
   "login.expired": "登录已失效。请重新登录，页面内容会保留。",
   "login.token": "令牌",
   "login.button": "登录",
@@ -51,7 +51,7 @@ export const zh = {
   "login.failed": "登录失败：{message}",
 
   "account.open": "已登录为 {name}",
-  "account.title": "你的登录",
+  "account.title": "您的登录",
   "account.name": "名称",
   "account.until": "有效期至",
   "account.read": "可读取",

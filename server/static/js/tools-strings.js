@@ -32,6 +32,7 @@ export const en = {
   "prompt.gone": "It came too late: the request has expired and is refused.",
   "prompt.missing": "There is no such request any more.",
   "prompt.failed": "The answer was not stored: {message}",
+  "prompt.late": "{tool}: {message}",
 
   "risk.low": "Low risk",
   "risk.medium": "Medium risk",
@@ -73,7 +74,7 @@ export const en = {
   "happened.tool_result.failure": "{tool} failed",
   "happened.result_cleared": "Results were cleared",
   "happened.error": "Error: {message}",
-  "happened.other": "Event {type}",
+  "happened.unknown": "Event {type}",
   "happened.somebody": "Somebody",
 };
 
@@ -86,13 +87,13 @@ export const zh = {
   "tools.placeholder": "session-1",
   "tools.watch": "查看",
   "tools.invalid": "1 到 120 个字母、数字、点、连字符或下划线。",
-  "tools.refused": "你的登录无权查看此会话。",
+  "tools.refused": "您的登录无权查看此会话。",
   "tools.none": "尚未查看任何会话",
   "tools.none.detail": "输入工具上报所用的编号。工具的请求会立即显示在这里，会话尚未开始时也可以先打开。",
 
   "prompts.title": "请求",
-  "prompts.count.one": "{count} 个请求等你答复",
-  "prompts.count.other": "{count} 个请求等你答复",
+  "prompts.count.one": "{count} 个请求等您答复",
+  "prompts.count.other": "{count} 个请求等您答复",
   "prompts.empty": "目前没有工具提出请求。",
   "prompt.asks": "{tool} 请求执行",
   "prompt.parameters": "参数",
@@ -107,6 +108,7 @@ export const zh = {
   "prompt.gone": "答复太迟：请求已过期，视为拒绝。",
   "prompt.missing": "该请求已不存在。",
   "prompt.failed": "答复未能保存：{message}",
+  "prompt.late": "{tool}：{message}",
 
   "risk.low": "低风险",
   "risk.medium": "中风险",
@@ -148,6 +150,6 @@ export const zh = {
   "happened.tool_result.failure": "{tool} 执行失败",
   "happened.result_cleared": "结果已清除",
   "happened.error": "错误：{message}",
-  "happened.other": "事件 {type}",
+  "happened.unknown": "事件 {type}",
   "happened.somebody": "有人",
 };

@@ -91,7 +91,7 @@ export const en = {
   "refused.closed": "The session is closed.",
   "refused.missing": "There is no such session.",
   "refused.forbidden": "Your login does not allow this: {message}",
-  "refused.other": "It did not work: {message}",
+  "refused.unknown": "It did not work: {message}",
 };
 
 /** @type {Record<string, string>} */
@@ -101,7 +101,7 @@ export const zh = {
   "workbench.skip": "跳到对话",
 
   "operator.title": "坐席",
-  "operator.id": "你的坐席编号",
+  "operator.id": "您的坐席编号",
   "operator.placeholder": "alice",
   "operator.use": "开始",
   "operator.change": "更换",
@@ -110,7 +110,7 @@ export const zh = {
   "operator.none": "请先在上方填写坐席编号，即可看到等待中的会话。",
 
   "queue.title": "等待中",
-  "queue.mine": "由你接待",
+  "queue.mine": "由您接待",
   "queue.empty": "没有人在等待",
   "queue.empty.detail": "在访客视图中请求转人工，会话就会出现在这里。",
   "queue.count.one": "{count} 个会话在等待",
@@ -131,7 +131,7 @@ export const zh = {
   "chat.takeover": "接管",
   "chat.release": "交还给机器人",
   "chat.close": "结束会话",
-  "chat.reply": "你的回复",
+  "chat.reply": "您的回复",
   "chat.placeholder": "以 {agent} 的身份回复",
   "chat.locked.waiting_agent": "接管会话后即可回复。",
   "chat.locked.with_operator": "此会话由 {agent} 接待。",
@@ -142,7 +142,7 @@ export const zh = {
   "chat.sending": "正在发送……",
   "chat.earlier": "显示更早的 {count} 条",
   "chat.empty": "还没有消息。",
-  "chat.refused": "你的登录无权查看此会话。",
+  "chat.refused": "您的登录无权查看此会话。",
   "chat.closing.title": "结束此会话？",
   "chat.closing.detail": "结束后谁也不能再发消息。如果只想让机器人继续，请交还给机器人。",
   "chat.closing.keep": "保持打开",
@@ -182,6 +182,6 @@ export const zh = {
   "refused.bot": "会话由机器人接待。",
   "refused.closed": "会话已结束。",
   "refused.missing": "没有这个会话。",
-  "refused.forbidden": "你的登录无权这样做：{message}",
-  "refused.other": "操作失败：{message}",
+  "refused.forbidden": "您的登录无权这样做：{message}",
+  "refused.unknown": "操作失败：{message}",
 };

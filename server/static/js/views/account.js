@@ -38,7 +38,7 @@ export function accountView(access) {
     logout.disabled = true;
     try {
       await access.logOut();
-      location.reload();
+      location.replace(location.pathname);
     } catch (error) {
       const status = error instanceof LoginFailed ? error.status : 0;
       const reason = status ? t?.text("error.status", { status: String(status) }) : t?.text("error.network");

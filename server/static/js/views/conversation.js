@@ -33,6 +33,7 @@ export function conversationView(actions) {
   /** @type {Translator} */
   let t;
   let isBusy = false;
+  let wantsFocus = false;
   let statusSeen = "";
 
   const explain = (/** @type {unknown} */ error) => explainRefusal(error, t);
@@ -48,20 +49,19 @@ export function conversationView(actions) {
   const act = async (run, thenWrite = false) => {
     if (!shown || isBusy) return;
     isBusy = true;
+    wantsFocus = thenWrite; // as soon as the stream brings the new status, before or after the answer
     writing.complain("");
     showActions();
     try {
       await run(shown.name);
-      isBusy = false;
-      // The stream brings the new status in a moment; the field is then open.
-      if (thenWrite) wantsFocus = true;
     } catch (error) {
-      isBusy = false;
+      wantsFocus = false;
       writing.complain(explain(error));
+    } finally {
+      isBusy = false;
+      showActions();
     }
-    showActions();
   };
-  let wantsFocus = false;
   const takeover = byId("takeover");
   const release = byId("release");
   const close = byId("close-session");

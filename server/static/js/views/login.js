@@ -63,7 +63,7 @@ export function loginView(access) {
       field.value = "";
       dialog.close();
     }
-    if (name !== null && lastName !== null && name !== lastName) location.reload();
+    if (name !== null && lastName !== null && name !== lastName) location.replace(location.pathname);
     lastName = name ?? lastName;
     account.render(t);
   };

@@ -77,10 +77,13 @@ function card(prompt, answer, written, t) {
     approve.disabled = reject.disabled = true;
     button.textContent = t.text("prompt.sending");
     fill(message);
+    fill(byId("prompts-message"));
     try {
       await answer(prompt, approved, reason.value.trim());
     } catch (error) {
-      fill(message, explain(error, t));
+      // Somebody else's answer, or the end of the time, may have taken the card away already.
+      if (message.isConnected) fill(message, explain(error, t));
+      else fill(byId("prompts-message"), t.text("prompt.late", { tool, message: explain(error, t) }));
       approve.disabled = reject.disabled = false;
     } finally {
       button.textContent = label;

@@ -18,7 +18,7 @@ export function explainRefusal(error, t) {
   if (status === 409 && t.has(`refused.${details?.status}`)) return t.text(`refused.${details.status}`);
   if (status === 404) return t.text("refused.missing");
   if (status === 403) return t.text("refused.forbidden", { message });
-  return t.text("refused.other", { message: failureText(error, t) });
+  return t.text("refused.unknown", { message: failureText(error, t) });
 }
 
 /**

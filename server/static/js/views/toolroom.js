@@ -117,6 +117,6 @@ function sentence({ type, data }, t) {
     case "error":
       return t.text("happened.error", { message: textOf(data.message, 300) });
     default:
-      return t.text("happened.other", { type: textOf(type, 120) });
+      return t.text("happened.unknown", { type: textOf(type, 120) });
   }
 }
