@@ -23,6 +23,8 @@ _TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".svg": "image/svg+xml",
+    ".ts": "text/plain",  # declarations and samples, to read
+    ".tsx": "text/plain",
 }
 _TEXT = ("text/", "image/svg")
 

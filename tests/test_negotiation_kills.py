@@ -112,10 +112,11 @@ def submit(server):
         json.load(answer)
 
 
-def answers(server, demand_id):
+def answers(server, watcher, demand_id):
     """
-    What both routes say.
+    What both routes say once the server has announced the end that is in the file.
     """
+    watcher.until(lambda: server.get(f"/api/demand/{demand_id}/status")["status"] != "processing")
     return server.get(f"/api/demand/{demand_id}"), server.get(f"/api/demand/{demand_id}/status")
 
 
@@ -150,7 +151,7 @@ def test_a_kill_after_every_event_changes_nothing_of_a_negotiation(scene, tmp_pa
     demand_id = watcher.demand(1)
     watcher.until(lambda: watcher.has_ended(demand_id))
     story = watcher.story(demand_id)
-    detail, status = (told(each, demand_id) for each in answers(server, demand_id))
+    detail, status = (told(each, demand_id) for each in answers(server, watcher, demand_id))
     types = [name for stream, name, _ in story if stream == "demand:DEMAND"]
     assert types[-1] == "towow.proposal.finalized"
     assert {"towow.gap.identified", "towow.subnet.completed", "towow.proposal.feedback"} <= set(types)
@@ -169,7 +170,7 @@ def test_a_kill_after_every_event_changes_nothing_of_a_negotiation(scene, tmp_pa
             server.start()
         watcher.until(lambda: watcher.has_ended(demand_id))
         assert watcher.story(demand_id) == story
-        said = answers(server, demand_id)
+        said = answers(server, watcher, demand_id)
         assert [told(each, demand_id) for each in said] == [detail, status]
         return demand_id, said, killed_at
 
@@ -184,7 +185,7 @@ def test_a_kill_after_every_event_changes_nothing_of_a_negotiation(scene, tmp_pa
     server.kill()
     server.start()
     for demand_id, said, _ in told_before:
-        assert answers(server, demand_id) == said
+        assert answers(server, watcher, demand_id) == said
         with urllib.request.urlopen(f"{server.url}/api/events/stream/{demand_id}?after={said[1]['last_seq']}") as ended:
             assert ended.status == 204
 

@@ -162,14 +162,15 @@ def test_a_tab_goes_on_after_another_tab_has_logged_in_anew(
     complaints.watch(other)
     other.goto(f"{server.url}/")
     is_live(other)
-    body = {"token": secret_of("alice")}
-    assert (
-        other.evaluate(
-            "async (body) => (await fetch('/api/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})).status",
-            body,
-        )
-        == 200
+    status = other.evaluate(
+        """async (token) => {
+            const headers = { "Content-Type": "application/json" };
+            const answer = await fetch("/api/login", { method: "POST", headers, body: JSON.stringify({ token }) });
+            return answer.status;
+        }""",
+        secret_of("alice"),
     )
+    assert status == 200
     page.fill("#visitor-text", "still me")
     page.press("#visitor-text", "Enter")
     expect(page.locator("#visitor-log .bubble")).to_have_text(["still me"])

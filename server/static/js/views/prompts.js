@@ -27,10 +27,13 @@ export function promptsView(answer) {
   let language = "";
   /** Reasons that are being written, kept over a change of the language. @type {Map<string, string>} */
   const reasons = new Map();
+  /** Whether the focus was here last: a button that is disabled loses it without a word. */
+  let wasHere = false;
+  document.addEventListener("focusin", ({ target }) => (wasHere = list.contains(/** @type {Node} */ (target))));
 
   return {
     render(prompts, t) {
-      const hadFocus = list.contains(document.activeElement);
+      const before = list.children.length;
       if (language !== t.language) for (const field of list.querySelectorAll("input")) reasons.set(field.id, field.value);
       language = t.language;
       reconcile(list, prompts, {
@@ -46,7 +49,7 @@ export function promptsView(answer) {
       if (byId("prompts-count").textContent !== text) byId("prompts-count").textContent = text;
       fill(byId("prompts-state"), prompts.length === 0 && element("p", { class: "muted nothing" }, t.text("prompts.empty")));
       // Whose card went away with the focus on it goes on at the next one, or at the heading.
-      if (hadFocus && !list.contains(document.activeElement)) (list.querySelector("input") ?? byId("prompts")).focus({ preventScroll: true });
+      if (wasHere && list.children.length < before && document.activeElement === document.body) (list.querySelector("input") ?? byId("prompts")).focus({ preventScroll: true });
     },
   };
 }
