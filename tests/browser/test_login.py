@@ -135,7 +135,7 @@ def test_the_first_page_works_and_every_change_carries_the_csrf_token(
     """
     page = open_page(context, server, complaints, "")
     requests: list[Request] = []
-    page.on("request", requests.append)
+    page.on("request", lambda request: requests.append(request))
     log_in(page)
     is_live(page)
     page.fill("#raw-input", "I need a venue for a 40-person workshop next Friday")

@@ -72,6 +72,18 @@ describe("tools", () => {
 });
 
 describe("results", () => {
+  test("end the tool that brought them, and no other", () => {
+    const room = folded(
+      at("tool_status", { tool_name: "a", status: "executing" }),
+      at("tool_status", { tool_name: "b", status: "executing" }),
+      at("tool_status", { tool_name: "c", status: "executing" }),
+      at("tool_result", { tool_name: "a", success: true }),
+      at("tool_result", { tool_name: "b", success: false }),
+      at("tool_result", { tool_name: "toString", success: true }),
+    );
+    assert.deepEqual(Object.entries(room.tools).map(([name, { status }]) => [name, status]), [["a", "completed"], ["b", "failed"], ["c", "executing"]]);
+  });
+
   test("are shown newest first, errors among them, until they are cleared", () => {
     const room = folded(
       at("tool_result", { tool_name: "a", success: true, result: 1 }),

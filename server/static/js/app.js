@@ -29,9 +29,10 @@ import { demandsView } from "./views/demands.js";
 import { detailView } from "./views/detail.js";
 import { loginView } from "./views/login.js";
 import { negotiationView } from "./views/negotiation.js";
+import { failureText } from "./views/refusal.js";
 import { replayView } from "./views/replay.js";
 import { byId, renderStaticTexts } from "./views/static-texts.js";
-import { describe, submitView } from "./views/submit.js";
+import { submitView } from "./views/submit.js";
 import { tabsView } from "./views/tabs.js";
 import { timelineView } from "./views/timeline.js";
 
@@ -52,7 +53,7 @@ let isRenderPlanned = false;
 /** @type {number | undefined} */
 let beginTimer;
 
-const histories = historyReader({ state: () => state, dispatch, describe: (error) => describe(error, t) });
+const histories = historyReader({ state: () => state, dispatch, describe: (error) => failureText(error, t) });
 const tellNow = storyteller();
 const tellPast = storyteller();
 const chronicle = chronicler();
@@ -171,7 +172,7 @@ async function readSnapshot(circumstances) {
     dispatch({ type: "snapshot", page, ...circumstances });
     return { epoch: page.epoch, seq: page.head_seq };
   } catch (error) {
-    if (!stream) dispatch({ type: "snapshot_failed", error: describe(error, t) });
+    if (!stream) dispatch({ type: "snapshot_failed", error: failureText(error, t) });
     return null;
   }
 }

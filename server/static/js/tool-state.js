@@ -84,7 +84,10 @@ export function foldRoom(room, event) {
     case "permission_cleared":
       return id ? { ...next, settled: { ...room.settled, [id]: true }, prompts: room.prompts.filter((prompt) => prompt.id !== id) } : next;
     case "tool_result":
-      return withResult(next, { seq, kind: "result", tool, isSuccess: data.success === true, value: data.result, timestamp });
+      return withResult(
+        { ...next, tools: endedTools(room.tools, tool, data.success === true, event) },
+        { seq, kind: "result", tool, isSuccess: data.success === true, value: data.result, timestamp },
+      );
     case "error":
       return withResult(next, { seq, kind: "error", tool, isSuccess: false, value: text(data.message), timestamp });
     case "result_cleared":
@@ -124,6 +127,21 @@ function toolOf(known, name, { data, timestamp, seq }) {
   const since = known?.status === status ? known.since : timestamp;
   const risk = details.risk_level === undefined ? "" : riskOf(details.risk_level);
   return { name, status, since, parameters: object(details.parameters), risk, seq };
+}
+
+/**
+ * The tools once one has brought its result: it does not run any more, whether or not its runner says so, too.
+ *
+ * @param {Room["tools"]} tools
+ * @param {string} name
+ * @param {boolean} isSuccess
+ * @param {ToolEvent} event
+ * @returns {Room["tools"]}
+ */
+function endedTools(tools, name, isSuccess, { timestamp, seq }) {
+  const known = Object.hasOwn(tools, name) ? tools[name] : undefined;
+  if (!known) return tools;
+  return { ...tools, [name]: { ...known, status: isSuccess ? "completed" : "failed", since: timestamp, seq } };
 }
 
 /**

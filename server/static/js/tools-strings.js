@@ -62,6 +62,7 @@ export const en = {
   "result.nothing": "nothing",
 
   "history.title": "History",
+  "history.empty": "Nothing has happened yet.",
   "history.count.one": "{count} event",
   "history.count.other": "{count} events",
   "happened.tool_status": "{tool}: {status}",
@@ -138,6 +139,7 @@ export const zh = {
   "result.nothing": "无",
 
   "history.title": "历史",
+  "history.empty": "还没有发生任何事。",
   "history.count.one": "{count} 个事件",
   "history.count.other": "{count} 个事件",
   "happened.tool_status": "{tool}：{status}",

@@ -8,16 +8,16 @@
  */
 
 import { access } from "./access.js";
-import { serverNow } from "./server-clock.js";
 import { needsLogin } from "./login-needed.js";
+import { serverNow } from "./server-clock.js";
 import { remembered, shellOf } from "./shell.js";
 import { EventStream } from "./stream.js";
 import { EMPTY_ROOM, foldRoom, SESSION_ID, toolEventOf, withDeadlines } from "./tool-state.js";
 import { answerPermission, eventsPath, readHealth } from "./tools-api.js";
 import { en, zh } from "./tools-strings.js";
+import { countdowns } from "./views/countdown.js";
 import { promptsView } from "./views/prompts.js";
 import { byId } from "./views/static-texts.js";
-import { countdowns } from "./views/countdown.js";
 import { toolroomView } from "./views/toolroom.js";
 
 const SETTLE_MS = 200; // several requests at once are one question for their deadlines

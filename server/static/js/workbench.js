@@ -8,17 +8,17 @@
  */
 
 import { access } from "./access.js";
+import { needsLogin } from "./login-needed.js";
 import * as api from "./session-api.js";
 import { QueueFeed, SessionFeeds } from "./session-feeds.js";
 import { EMPTY_QUEUE, foldQueue, foldSession, NAME, newSession, queueOf } from "./session-state.js";
-import { needsLogin } from "./login-needed.js";
 import { remembered, shellOf } from "./shell.js";
+import { en, zh } from "./workbench-strings.js";
 import { conversationView } from "./views/conversation.js";
 import { panesView } from "./views/panes.js";
 import { queueView } from "./views/queue.js";
 import { failureText } from "./views/refusal.js";
 import { newSessionName, visitorView } from "./views/visitor.js";
-import { en, zh } from "./workbench-strings.js";
 
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
 

@@ -7,7 +7,7 @@
 
 import { readAgents } from "../api.js";
 import { element, fill, reconcile } from "../html.js";
-import { describe } from "./submit.js";
+import { failureText } from "./refusal.js";
 import { byId } from "./static-texts.js";
 
 /**
@@ -51,7 +51,7 @@ export function agentsView() {
       ({ agents } = await readAgents());
       show();
     } catch (error) {
-      fill(status, element("p", { class: "problem" }, t.text("agents.failed", { message: describe(error, t) })));
+      fill(status, element("p", { class: "problem" }, t.text("agents.failed", { message: failureText(error, t) })));
     }
   };
 

@@ -8,7 +8,7 @@
 
 import { answerProposal, RequestError } from "../api.js";
 import { element } from "../html.js";
-import { describe } from "./submit.js";
+import { failureText } from "./refusal.js";
 
 const LIMIT = 1000; // characters of a comment, as the server has it
 
@@ -22,7 +22,7 @@ const LIMIT = 1000; // characters of a comment, as the server has it
 export function describeRefusal(error, t) {
   const phase = error instanceof RequestError ? String(error.details?.phase ?? "") : "";
   const state = t.has(`phase.${phase}`) ? t.text("answer.state", { phase: t.text(`phase.${phase}`) }) : "";
-  return [describe(error, t), state].filter(Boolean).join(" ");
+  return [failureText(error, t), state].filter(Boolean).join(" ");
 }
 
 /**

@@ -6,26 +6,13 @@
  * @import { Translator } from "../i18n.js"
  */
 
-import { RequestError } from "../api.js";
 import { element, fill } from "../html.js";
 import { EXAMPLES } from "../strings.js";
+import { failureText } from "./refusal.js";
 import { byId } from "./static-texts.js";
 
 const COUNT_FROM = 8000; // characters, from where the count is shown
 const LIMIT = 10_000; // characters, as the server has it
-
-/**
- * What went wrong, in the reader's language where the server said nothing.
- *
- * @param {unknown} error
- * @param {Translator} t
- * @returns {string}
- */
-export function describe(error, t) {
-  if (!(error instanceof RequestError)) return String(error);
-  if (error.message) return error.message;
-  return error.status ? t.text("error.status", { status: String(error.status) }) : t.text("error.network");
-}
 
 /**
  * @param {(rawInput: string, mustConfirm: boolean) => Promise<void>} submit rejects when the demand was not stored
@@ -70,7 +57,7 @@ export function submitView(submit) {
       await submit(rawInput, mustConfirm.checked);
       field.value = "";
     } catch (error) {
-      complain(t.text("submit.failed", { message: describe(error, t) }));
+      complain(t.text("submit.failed", { message: failureText(error, t) }));
     } finally {
       isSending = false;
       showState();

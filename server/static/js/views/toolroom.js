@@ -26,6 +26,7 @@ export function toolroomView() {
       reconcile(byId("result-list"), results, { key: ({ seq }) => seq, version: () => t.language, build: (result) => resultCard(result, t) });
       fill(byId("results-state"), results.length === 0 && element("p", { class: "muted nothing" }, t.text("results.empty")));
       reconcile(byId("history-list"), history, { key: ({ seq }) => seq, version: () => t.language, build: (event) => happened(event, t) });
+      fill(byId("history-state"), history.length === 0 && element("p", { class: "muted nothing" }, t.text("history.empty")));
       byId("history-count").textContent = count ? t.count("history.count", count) : "";
     },
   };
