@@ -135,7 +135,8 @@ def test_of_two_opposite_answers_one_counts_and_the_other_person_is_told(
     for page, answer in zip(pages, ("Approve", "Reject"), strict=True):
         page.route("**/permission-response/**", lambda route: held.append(route))
         button = prompt(page).get_by_role("button", name=answer)
-        button.click()
+        with page.expect_request("**/permission-response/**"):
+            button.click()
         expect(prompt(page).get_by_text("Sending …")).to_be_visible()
     first, second = held
     second.continue_()

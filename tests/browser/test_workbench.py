@@ -130,29 +130,31 @@ def test_of_two_operators_one_gets_the_session_and_the_other_is_told(
     """
     complaints.expects_conflicts = True
     ask_for_human(server, "lin")
-    pages = [
-        open_workbench(context, server, complaints, "alice", "lin"),
-        open_workbench(other, server, complaints, "bob", "lin"),
-    ]
+    pages = {
+        "alice": open_workbench(context, server, complaints, "alice", "lin"),
+        "bob": open_workbench(other, server, complaints, "bob", "lin"),
+    }
     held: list[Route] = []
-    for page in pages:
+    for page in pages.values():
         page.route("**/takeover", lambda route: held.append(route))
-        page.click("#takeover")
+        with page.expect_request("**/takeover"):
+            page.click("#takeover")
         expect(page.locator("#takeover")).to_be_disabled()
     assert len(held) == 2
-    for route in reversed(held):
+    for route in held:
         route.continue_()
-    alice, bob = pages
-    expect(bob.locator("#reply")).to_be_enabled()
-    expect(alice.locator("#chat-message")).to_have_text("bob was faster and has this session.")
-    expect(alice.locator("#chat-note")).to_have_text("bob has this session.")
-    for control in ("#takeover", "#reply-form", "#release", "#close-session"):
-        expect(alice.locator(control)).to_be_hidden()
-    for page in pages:
+    for page in pages.values():
         expect(page.locator("#waiting li")).to_have_count(0)
-    expect(bob.locator('#mine [data-session="lin"]')).to_be_visible()
-    expect(alice.locator("#mine-section")).to_be_hidden()
-    assert server.get("/api/sessions/lin")["agent_id"] == "bob"
+    winner = server.get("/api/sessions/lin")["agent_id"]
+    first = pages.pop(winner)
+    (last,) = pages.values()
+    expect(first.locator("#reply")).to_be_enabled()
+    expect(first.locator("#chat-message")).to_be_empty()
+    expect(first.locator('#mine [data-session="lin"]')).to_be_visible()
+    expect(last.locator("#chat-message")).to_have_text(f"{winner} was faster and has this session.")
+    expect(last.locator("#chat-note")).to_have_text(f"{winner} has this session.")
+    for control in ("#takeover", "#reply-form", "#release", "#close-session", "#mine-section"):
+        expect(last.locator(control)).to_be_hidden()
 
 
 def test_a_message_whose_answer_was_lost_is_kept_and_stored_once(
