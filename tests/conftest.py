@@ -2,6 +2,7 @@
 Fixtures give real objects: SQLite in `tmp_path`, the real application over HTTP. Only the clock is made.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+import server.app  # noqa: E402
 from server.app import LOG, make_app  # noqa: E402
-from server.config import Config, DatabaseSection, NegotiationSection, PollSection, StreamSection  # noqa: E402
+from server.config import AuthSection, Config, DatabaseSection, NegotiationSection, PollSection, StreamSection, TokenSection  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -21,6 +23,45 @@ def pytest_addoption(parser):
     Add `--keep-db`, which prints where each test's database is.
     """
     parser.addoption("--keep-db", action="store_true", help="print the path of each test's database")
+    parser.addoption("--with-tokens", action="store_true", help="ask every client in process for a token, and send one")
+
+
+TOKEN = "every-test-0123456789abcdef"
+
+
+def pytest_configure(config):
+    """
+    With `--with-tokens`, applications whose settings ask nobody ask for the token that every test client then sends.
+    """
+    if not config.getoption("--with-tokens"):
+        return
+    build = server.app.make_app
+    everything = TokenSection(name="anonymous", scopes=("read:*", "append:*"), token=TOKEN)
+
+    def asking(settings, **options):
+        if settings.auth.mode == "off":
+            auth = AuthSection(mode="token", tokens=(everything,))
+            settings = msgspec.structs.replace(settings, auth=auth)
+        return build(settings, **options)
+
+    os.environ["TOWOW_TEST_TOKEN"] = TOKEN  # for requests over bare connections, see support.credentials
+    server.app.make_app = asking
+    globals()["make_app"] = asking
+
+
+@pytest.fixture
+def aiohttp_client(aiohttp_client, request):
+    """
+    pytest-aiohttp's client; with `--with-tokens` one that sends the token.
+    """
+    if not request.config.getoption("--with-tokens"):
+        return aiohttp_client
+
+    async def connect(app, **options):
+        headers = {"Authorization": f"Bearer {TOKEN}", **(options.pop("headers", None) or {})}
+        return await aiohttp_client(app, headers=headers, **options)
+
+    return connect
 
 
 @pytest.fixture

@@ -340,6 +340,7 @@ class EventSource:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             head = f"GET {self.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in credentials().items())
             if self._last_event_id:
                 head += f"Last-Event-ID: {self._last_event_id}\r\n"
             self.requests.append(head)
@@ -372,12 +373,20 @@ def changed(config, section, **values):
     return msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **values)})
 
 
+def credentials():
+    """
+    The header that names this run's clients, with `--with-tokens`; else none.
+    """
+    token = os.environ.get("TOWOW_TEST_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def request_bytes(method, path, *, body=b"", version="1.1", **headers):
     """
     A request as it goes over the wire; `Last_Event_ID="7"` becomes `Last-Event-ID: 7`.
     """
     lines = [f"{method} {path} HTTP/{version}", "Host: localhost"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in (credentials() | headers).items()]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -4,6 +4,7 @@ The Python client: its stream parser, its retries, and follows that survive what
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from itertools import pairwise
@@ -791,7 +792,7 @@ async def real(tmp_path: Any, aiohttp_server: Any) -> Any:
 @pytest.fixture
 async def towow(real: Any) -> AsyncIterator[Client]:
     """A client of the real server."""
-    async with Client(str(real.make_url("")), retry=QUICK) as client:
+    async with Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), retry=QUICK) as client:
         yield client
 
 

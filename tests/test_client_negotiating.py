@@ -4,6 +4,7 @@ The Python client's calls of a negotiation, over the real application: both side
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -81,7 +82,7 @@ async def towow(real: Any, network: Network) -> AsyncIterator[Client]:
     trace.on_request_chunk_sent.append(network.keep_body)
     async with (
         aiohttp.ClientSession(trace_configs=[trace]) as session,
-        Client(str(real.make_url("")), session=session, retry=QUICK) as client,
+        Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), session=session, retry=QUICK) as client,
     ):
         yield client
 

@@ -129,8 +129,12 @@ describe("the queue", () => {
     assert.deepEqual([Object.keys(queue.waiting), Object.keys(queue.mine)], [["a"], ["c"]]);
   });
 
-  test("is shown with who waits longest first", () => {
-    const queue = fold(change("late", "waiting_agent", {}, "2026-01-01T00:00:02.000Z"), change("early", "waiting_agent", {}, "2026-01-01T00:00:01.000Z"));
-    assert.deepEqual(longestFirst(queue.waiting).map(({ name }) => name), ["early", "late"]);
+  test("is shown with who waits longest first, by place in the log: the stream tells times in whole seconds", () => {
+    const waiting = [
+      { session_name: "b", waiting_since: "2026-01-01T00:00:01.400Z", status_seq: 4 },
+      { session_name: "a", waiting_since: "2026-01-01T00:00:01.600Z", status_seq: 7 },
+    ];
+    const late = { ...change("c", "waiting_agent", {}, "2026-01-01T00:00:01.000Z"), seq: 9 };
+    assert.deepEqual(longestFirst(foldQueue(queueOf(waiting, [], "alice"), late, "alice").waiting).map(({ name }) => name), ["b", "a", "c"]);
   });
 });

@@ -27,6 +27,7 @@ SUMMARY = [
     "created_at",
     "updated_at",
     "created_seq",
+    "status_seq",
     "last_seq",
 ]
 
@@ -422,6 +423,7 @@ async def test_a_session_is_what_its_events_say(client):
         "created_at": stored[0]["timestamp"],
         "updated_at": stored[0]["timestamp"],
         "created_seq": 1,
+        "status_seq": 0,
         "last_seq": 1,
     }
     assert await get(client, "/api/sessions/alice") == expected
@@ -429,7 +431,7 @@ async def test_a_session_is_what_its_events_say(client):
     await escalate(client, reason="refund")
     waiting = (await events_of(client, "session:alice"))[-1]
     expected |= {"status": "waiting_agent", "reason": "refund", "waiting_since": waiting["timestamp"]}
-    expected |= {"updated_at": waiting["timestamp"], "last_seq": waiting["seq"]}
+    expected |= {"updated_at": waiting["timestamp"], "status_seq": waiting["seq"], "last_seq": waiting["seq"]}
     assert await get(client, "/api/sessions/alice") == expected
     await take_over(client)
     taken = await get(client, "/api/sessions/alice")

@@ -25,7 +25,7 @@
  * @property {string} since when its status began; empty while new
  * @property {Entry[]} entries
  *
- * @typedef {{name: string, reason: string, since: string}} Waiting
+ * @typedef {{name: string, reason: string, since: string, seq: number}} Waiting
  * @typedef {{waiting: Record<string, Waiting>, mine: Record<string, Waiting>}} Queue sessions by name
  */
 
@@ -101,7 +101,7 @@ export function foldSession(session, { type, payload, timestamp, seq }) {
  */
 export function queueOf(waiting, handled, operatorId) {
   const rows = (/** @type {Record<string, any>[]} */ sessions) =>
-    Object.fromEntries(sessions.map((each) => [each.session_name, { name: each.session_name, reason: text(each.reason), since: text(each.waiting_since) || text(each.updated_at) }]));
+    Object.fromEntries(sessions.map((each) => [each.session_name, { name: each.session_name, reason: text(each.reason), since: text(each.waiting_since) || text(each.updated_at), seq: Number(each.status_seq) || 0 }]));
   return { waiting: rows(waiting), mine: rows(handled.filter(({ agent_id }) => agent_id === operatorId)) };
 }
 
@@ -113,12 +113,12 @@ export function queueOf(waiting, handled, operatorId) {
  * @param {string} operatorId
  * @returns {Queue}
  */
-export function foldQueue(queue, { type, payload, timestamp }, operatorId) {
+export function foldQueue(queue, { type, payload, timestamp, seq }, operatorId) {
   const name = text(payload.session_name);
   if (type !== "status_change" || !NAME.test(name) || !STATUSES.includes(payload.status)) return queue;
   const { [name]: was, ...waiting } = queue.waiting;
   const { [name]: had, ...mine } = queue.mine;
-  const row = { name, reason: text(payload.reason) || (was?.reason ?? had?.reason ?? ""), since: timestamp };
+  const row = { name, reason: text(payload.reason) || (was?.reason ?? had?.reason ?? ""), since: timestamp, seq };
   if (payload.status === "waiting_agent") return { waiting: { ...waiting, [name]: row }, mine };
   if (payload.status === "with_operator" && payload.agent_id === operatorId) return { waiting, mine: { ...mine, [name]: row } };
   return { waiting, mine };
@@ -129,7 +129,8 @@ export function foldQueue(queue, { type, payload, timestamp }, operatorId) {
  * @returns {Waiting[]} who waits longest first
  */
 export function longestFirst(rows) {
-  return Object.values(rows).sort((one, two) => Date.parse(one.since) - Date.parse(two.since) || (one.name < two.name ? -1 : 1));
+  // By place in the log: the stream tells times in whole seconds, the lists in milliseconds.
+  return Object.values(rows).sort((one, two) => one.seq - two.seq || (one.name < two.name ? -1 : 1));
 }
 
 /**

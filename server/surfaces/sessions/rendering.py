@@ -24,6 +24,7 @@ def summary(state: SessionState) -> dict[str, Any]:
         "created_at": state.created_at,
         "updated_at": state.updated_at,
         "created_seq": state.created_seq,
+        "status_seq": state.status_seq,
         "last_seq": state.last_seq,
     }
 

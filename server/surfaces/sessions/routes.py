@@ -167,8 +167,9 @@ class SessionRoutes:
         """
         GET /api/sessions/{session_name}
 
-        200 `{session_name, status, agent_id, reason, waiting_since, messages, created_at, updated_at, created_seq, last_seq}`,
-        true at `last_seq`; `messages` is their number. Errors: invalid_request, forbidden, not_found.
+        200 `{session_name, status, agent_id, reason, waiting_since, messages, created_at, updated_at, created_seq,
+        status_seq, last_seq}`, true at `last_seq`; `messages` is their number. Errors: invalid_request, forbidden,
+        not_found.
         """
         session_name = inputs.path_session_name(request.match_info["session_name"])
         require_read(request, stream_of(session_name))
