@@ -46,7 +46,7 @@ SECURITY_HEADERS = {
 }
 _ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
 _ALLOWED_HEADERS = "Accept, Authorization, Content-Type, Last-Event-ID, X-CSRF-Token, X-Request-Id"
-_EXPOSED_HEADERS = "X-Request-Id, Retry-After"
+_EXPOSED_HEADERS = "X-Request-Id, X-Run-Id, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 _DRAIN_BYTES = 65_536
 

@@ -120,7 +120,7 @@ def make_app(
     language_model = ChatModel(config.llm) if is_configured(config.llm) else None
     author = Author(language_model)
     samples = SampleParticipants(log, config.negotiation, author)
-    coordinator = Coordinator(log, bus, config.negotiation, author, samples, Leadership(config.database.path))
+    coordinator = Coordinator(log, bus, config.negotiation, author, samples, Leadership(config.database.path, "coordinator"))
 
     statuses = StatusCoalescer(log, config.tools.status_interval_seconds)
     decisions = Decisions(log, statuses)

@@ -135,6 +135,42 @@ class LlmSection(Section, frozen=True):
     timeout_seconds: Positive = 20.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
+    generation_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 400
+    max_streams: Count = 64
+    first_piece_timeout_seconds: Positive = 60.0
+    stall_timeout_seconds: Positive = 15.0
+    local: bool = True
+    local_model_path: str = ""
+    local_threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+
+
+class TasksSection(Section, frozen=True):
+    """
+    `[tasks]`: the streams of tasks, in batches.
+    """
+
+    profile: Literal["default", "low_latency", "high_throughput"] = "default"
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+    flush_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=5)] = 0.5
+    keepalive_interval_seconds: Positive = 30.0
+    max_events_per_stream: ZeroOrMore = 10_000
+
+
+class GenerationsSection(Section, frozen=True):
+    """
+    `[generations]`: runs of several agents that write a text together.
+    """
+
+    max_prompt_characters: Count = 10_000
+    max_runs: Count = 100
+    run_timeout_seconds: Positive = 600.0
+    chunk_milliseconds: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 50
+    chunk_characters: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 400
+    max_retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
+    retry_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
+    retry_backoff: Annotated[float, msgspec.Meta(ge=1, le=10)] = 2.0
+    resume: bool = False
+    session_state_seconds: Positive = 3_600.0
 
 
 class ToolsSection(Section, frozen=True):
@@ -237,6 +273,8 @@ class Config(Section, frozen=True):
     poll: PollSection = PollSection()
     retention: RetentionSection = RetentionSection()
     negotiation: NegotiationSection = NegotiationSection()
+    tasks: TasksSection = TasksSection()
+    generations: GenerationsSection = GenerationsSection()
     llm: LlmSection = LlmSection()
     tools: ToolsSection = ToolsSection()
     auth: AuthSection = AuthSection()
@@ -244,6 +282,41 @@ class Config(Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     cors: CorsSection = CorsSection()
     logging: LoggingSection = LoggingSection()
+
+
+class SSEConfig(msgspec.Struct, frozen=True):
+    """
+    Source 002's names for how a task's events are sent and found; times in seconds.
+    """
+
+    batch_size: int = 10
+    flush_interval: float = 0.5
+    keepalive_interval: float = 30.0
+    poll_interval: float = 0.1
+    max_poll_interval: float = 2.0
+    poll_backoff_factor: float = 1.5
+    max_events_per_stream: int = 10_000
+
+
+# `[tasks] profile`, and `profile=` of a stream.
+PROFILES = {
+    "default": SSEConfig(),
+    "low_latency": SSEConfig(batch_size=1, flush_interval=0.1, poll_interval=0.05),
+    "high_throughput": SSEConfig(batch_size=50, flush_interval=2.0, poll_interval=0.5),
+}
+
+
+def with_profile(config: Config) -> Config:
+    """
+    The settings with what `[tasks] profile` stands for; `default` leaves them as they are.
+    """
+    if config.tasks.profile == "default":
+        return config
+    chosen = PROFILES[config.tasks.profile]
+    size, seconds = chosen.batch_size, chosen.flush_interval
+    tasks = msgspec.structs.replace(config.tasks, batch_size=size, flush_interval_seconds=seconds)
+    poll = msgspec.structs.replace(config.poll, poll_interval_seconds=chosen.poll_interval)
+    return msgspec.structs.replace(config, tasks=tasks, poll=poll)
 
 
 def load_config(

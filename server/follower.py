@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from server.cursor import Start
 from server.eventlog import EventLog
 from server.events import Event
-from server.hub import NEVER, Encoding, Group, Watcher
+from server.hub import NEVER, Encoding, Group, Pace, Watcher
 from server.keepalive import Rota
 from server.selection import Selection
 
@@ -67,6 +67,8 @@ class Socket(Protocol):
 class Timing(NamedTuple):
     """
     What rules one connection: the rota of its keepalives, seconds, milliseconds and a count; `max_events` 0 never rotates.
+
+    With a `pace` live events wait for each other; what is read from the log does not.
     """
 
     keepalive_seconds: float
@@ -74,6 +76,7 @@ class Timing(NamedTuple):
     send_timeout_seconds: float
     retry_milliseconds: int
     max_events: int = 0
+    pace: Pace | None = None
 
 
 class Ended(Enum):
@@ -161,7 +164,7 @@ class Follower:
                 self._reset = None
             is_ready = False
             while self._end is None:
-                self._group = self._log.hub.join(self, self._selection, self._wire, self._cursor)
+                self._group = self._log.hub.join(self, self._selection, self._wire, self._cursor, self._timing.pace)
                 if self._group is None:
                     await self._catch_up()
                     continue
@@ -173,6 +176,8 @@ class Follower:
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
             name, fields, retry = self._end
+            if self._ended is Ended.STOPPED:
+                fields["last_seq"] = self._written_through()
             self._send(self._wire.control(name, fields, retry))
         except TimeoutError:
             self._ended = Ended.STALLED
@@ -186,7 +191,7 @@ class Follower:
         """
         End the stream from outside with `event: end`: shutting down, no capacity, or the peer said goodbye.
         """
-        fields: dict[str, Any] = {"reason": reason, "last_seq": self._position()}
+        fields: dict[str, Any] = {"reason": reason, "last_seq": 0}  # known when it is sent: a page may be on its way
         if retry_milliseconds is not None:
             fields["retry_milliseconds"] = retry_milliseconds  # a script cannot read the retry line of an EventSource
         self._finish(Ended.STOPPED, "end", fields, retry_milliseconds)
@@ -287,7 +292,12 @@ class Follower:
             self.rotate_at = group.events_total + self._timing.max_events - self.sent_events
             group.rotate_at = min(group.rotate_at, self.rotate_at)
 
-    def _position(self) -> int:
+    def _written_through(self) -> int:
+        """
+        The seq up to which everything has been written, once that is so.
+        """
+        if self._group is not None:
+            self._log.hub.flush(self._group)
         return self._log.head_seq if self._group is not None else self._cursor
 
     def _finish(self, ended: Ended, name: str, fields: dict[str, Any], retry: int | None = None) -> None:

@@ -5,12 +5,17 @@ A live follower's cursor is `dispatched_seq` by definition, so it costs nothing 
 and encoding form a group: what one dispatch has for a group is encoded once, and every member gets the same `bytes`.
 A member whose socket still holds more than `max_buffer_bytes` is put back to catching up, at the cursor it really has.
 
+A group with a pace holds events back to write several at once; the first after quiet is written at once. Held events are
+dispatched but not written: whoever joins, stops or closes has them written first, so that nobody can tell the difference.
+
 The tail is a shared window on the newest events, so that a follower a moment behind needs no read from the file.
 """
 
+import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -19,6 +24,17 @@ from server.selection import Selection
 
 NEVER = 2**62
 _log = structlog.get_logger("towow.hub")
+
+
+class Pace(NamedTuple):
+    """
+    How long live events wait for each other: until there are `batch_events`, or the oldest has waited `hold_seconds`.
+
+    After as many seconds without a write the next event does not wait. One write carries `batch_events` at most.
+    """
+
+    batch_events: int
+    hold_seconds: float
 
 
 class Encoding(Protocol):
@@ -64,27 +80,35 @@ class Member(Protocol):
 
 class Group:
     """
-    The live members of one selection and encoding, with what has been written to them since the group began.
+    The live members of one selection, encoding and pace, with what has been written to them since the group began.
     """
 
     __slots__ = (
         "bytes_total",
         "encoding",
         "events_total",
+        "held",
+        "held_after",
         "members",
+        "pace",
         "pending",
+        "release",
         "rotate_at",
         "selection",
         "single",
         "written_at",
     )
 
-    def __init__(self, selection: Selection, encoding: Encoding | None, now: float) -> None:
+    def __init__(self, selection: Selection, encoding: Encoding | None, pace: Pace | None, now: float) -> None:
         self.selection = selection
         self.encoding = encoding
+        self.pace = pace
         self.single = selection.single
         self.members: dict[Member, None] = {}  # in order of joining
         self.pending: list[Event] = []
+        self.held: list[Event] = []  # dispatched, and not written yet for its pace
+        self.held_after = 0  # every event up to this seq has been written
+        self.release: asyncio.TimerHandle | None = None  # writes what is held
         self.events_total = 0
         self.bytes_total = 0
         self.rotate_at = NEVER  # the lowest of its members'
@@ -112,7 +136,7 @@ class Hub:
         self._tail_limit = tail_bytes
         self._is_terminal = is_terminal
         self.clock = clock
-        self._groups: dict[tuple[Selection, Encoding | None], Group] = {}
+        self._groups: dict[tuple[Selection, Encoding | None, Pace | None], Group] = {}
         self._by_name: dict[str, dict[Group, None]] = {}
         self._by_pattern: dict[Group, None] = {}
         self._tail: deque[Event] = deque()
@@ -155,7 +179,9 @@ class Hub:
                 count += len(group.members)
         return count
 
-    def join(self, member: Member, selection: Selection, encoding: Encoding | None, cursor: int) -> Group | None:
+    def join(
+        self, member: Member, selection: Selection, encoding: Encoding | None, cursor: int, pace: Pace | None = None
+    ) -> Group | None:
         """
         Go live: add the member if its cursor is exactly what has been dispatched, else None.
 
@@ -163,10 +189,13 @@ class Hub:
         """
         if cursor != self.dispatched_seq or self.is_closed:
             return None
-        key = (selection, encoding)
+        key = (selection, encoding, pace)
         group = self._groups.get(key)
+        if group is not None and group.held:  # the new member has read what the others still wait for
+            self.flush(group)
+            group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(selection, encoding, self.clock())
+            group = self._groups[key] = Group(selection, encoding, pace, -math.inf if pace else self.clock())
             for name in selection.names:
                 self._by_name.setdefault(name, {})[group] = None
             if selection.patterns:
@@ -181,6 +210,14 @@ class Hub:
         group.members.pop(member, None)
         if not group.members:
             self._discard(group)
+
+    def flush(self, group: Group) -> None:
+        """
+        Write what a group holds now, so that its members have everything up to `dispatched_seq`.
+        """
+        if group.held:
+            self._write_held(group, {}, self.clock(), is_all=True)
+            self._rotate_if_due(group)
 
     def recent(self, selection: Selection, after: int, limit: int, max_bytes: int) -> tuple[list[Event], int] | None:
         """
@@ -238,6 +275,7 @@ class Hub:
         """
         self.is_closed = True
         for group in list(self._groups.values()):
+            self.flush(group)
             for member in list(group.members):
                 self.leave(member, group)
                 member.fall_back(self.dispatched_seq)
@@ -255,26 +293,68 @@ class Hub:
                     member.fall_back(before)
             return
         if wanted:
-            try:
-                data = encoding.wrap(b"".join([self._encode(event, encoding, encoded) for event in wanted]))
-            except Exception:  # a renderer's fault must not stop the log: its followers meet it on their own connection
-                _log.exception("encoding_failed", encoding=type(encoding).__name__, stream=last.stream)
-                for member in list(group.members):
-                    self.leave(member, group)
-                    member.fall_back(before)
-                return
-            self._write(group, data, before)
-            group.events_total += len(wanted)
-            group.bytes_total += len(data)
-            group.written_at = now
+            if not group.held:
+                group.held_after = before
+            group.held += wanted
+        if group.held:
+            self._write_held(group, encoded, now, is_all=has_ended or self._is_due(group, now))
         if has_ended:
             for member in list(group.members):
                 self.leave(member, group)
                 member.finish(last)
-        elif group.events_total >= group.rotate_at:
-            self._rotate(group)
+        else:
+            self._rotate_if_due(group)
 
-    def _rotate(self, group: Group) -> None:
+    @staticmethod
+    def _is_due(group: Group, now: float) -> bool:
+        """
+        Whether nothing may wait: there is no pace, it was quiet, or members have had their share with what is held.
+        """
+        pace = group.pace
+        return (
+            pace is None
+            or now - group.written_at >= pace.hold_seconds
+            or group.events_total + len(group.held) >= group.rotate_at
+        )
+
+    def _write_held(self, group: Group, encoded: dict[tuple[Encoding, int], bytes], now: float, *, is_all: bool) -> None:
+        """
+        Write all that is held, or the full batches of it; what stays is written when the oldest has waited long enough.
+        """
+        assert group.encoding is not None  # noqa: S101 - watchers hold nothing
+        held, size = group.held, group.pace.batch_events if group.pace else len(group.held)
+        count = len(held) if is_all else len(held) - len(held) % size
+        group.held = held[count:]
+        for first in range(0, count, size):
+            batch = held[first : min(first + size, count)]
+            try:
+                data = group.encoding.wrap(b"".join([self._encode(event, group.encoding, encoded) for event in batch]))
+            except Exception:  # a renderer's fault must not stop the log: its followers meet it on their own connection
+                _log.exception("encoding_failed", encoding=type(group.encoding).__name__, stream=batch[0].stream)
+                for member in list(group.members):
+                    self.leave(member, group)
+                    member.fall_back(group.held_after)
+                return
+            self._write(group, data, group.held_after)
+            group.events_total += len(batch)
+            group.bytes_total += len(data)
+            group.written_at = now
+            group.held_after = batch[-1].seq
+        self._plan_release(group, restart=count > 0)
+
+    def _plan_release(self, group: Group, *, restart: bool) -> None:
+        """
+        Keep one timer while something is held, from the time that its oldest event came.
+        """
+        if group.release is not None and (restart or not group.held):
+            group.release.cancel()
+            group.release = None
+        if group.held and group.members and group.release is None and group.pace is not None:
+            group.release = asyncio.get_running_loop().call_later(group.pace.hold_seconds, self.flush, group)
+
+    def _rotate_if_due(self, group: Group) -> None:
+        if group.events_total < group.rotate_at:
+            return
         due = [member for member in group.members if member.rotate_at <= group.events_total]
         for member in due:
             self.leave(member, group)
@@ -318,9 +398,11 @@ class Hub:
 
     def _discard(self, group: Group) -> None:
         """
-        Forget an empty group. Its totals go with it; members that left took theirs before.
+        Forget an empty group, with what it holds. Its totals go with it; members that left took theirs before.
         """
-        key = (group.selection, group.encoding)
+        group.held = []
+        self._plan_release(group, restart=True)
+        key = (group.selection, group.encoding, group.pace)
         if self._groups.get(key) is group:  # a member that leaves late must not take a newer group with it
             del self._groups[key]
         for name in group.selection.names:

@@ -12,11 +12,11 @@ from typing import IO
 
 class Leadership:
     """
-    The lock `<database>.coordinator`. Not taken until `try_take` says so.
+    The lock `<database>.<name>`, one for each work that is to be done once. Not taken until `try_take` says so.
     """
 
-    def __init__(self, database: str) -> None:
-        self._path = Path(f"{database}.coordinator")
+    def __init__(self, database: str, name: str) -> None:
+        self._path = Path(f"{database}.{name}")
         self._lock: IO[str] | None = None
 
     @property

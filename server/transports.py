@@ -3,7 +3,9 @@ One stream, three transports on the same URL: SSE, NDJSON and WebSocket. All of 
 """
 
 import asyncio
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,12 +20,15 @@ from server.errors import Forbidden
 from server.eventlog import EventLog
 from server.events import Event
 from server.follower import Ended, Follower, Followers, Timing, Wire
+from server.hub import Pace
 from server.keepalive import Rota
 from server.limits import Limits
 from server.selection import Selection
 from server.sse import STREAM_HEADERS, Dialect, SseResponse, SseWire, chunk
 
 _CAPACITY_RETRY_FACTOR = 5
+_TIMINGS = 64  # that are kept to be shared; further ones replace the oldest
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EXPIRY = web.RequestKey("expiry", asyncio.TimerHandle)
 
 
@@ -130,7 +135,8 @@ class Streaming:
         self._limits = limits
         self._config = config
         self._max_followers = max_followers
-        self._timings: dict[float, Timing] = {}
+        self._rotas: dict[float, Rota] = {}
+        self._timing = lru_cache(maxsize=_TIMINGS)(self._new_timing)
 
     async def serve(
         self,
@@ -143,9 +149,14 @@ class Streaming:
         is_ndjson: bool = False,
         dialect: Dialect = Event.canonical,
         heartbeat: bool = False,
+        pace: Pace | None = None,
+        max_events: int | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> web.StreamResponse:
         """
-        Stream the selection on the transport that the request asks for; `heartbeat` as in `SseWire`.
+        Stream the selection on the transport that the request asks for; `heartbeat` as in `SseWire`, `pace` as in `Timing`.
+
+        `max_events` takes the place of `[stream] max_events_per_stream`; `headers` go with the response.
 
         204 when the one stream that is followed has ended and the cursor is at its end. Raises, before the stream starts,
         `Forbidden` for streams that the client may not read and for a WebSocket from a foreign page, `NotFound`, and
@@ -158,13 +169,15 @@ class Streaming:
         if is_websocket and not request.app[CORS].allows_websocket(request, is_by_cookie=principal.via == "cookie"):
             raise Forbidden("pages of this origin may not open a WebSocket; allow it in [cors] origins", field="Origin")
         start = await resolve(self._log, selection, asked)
-        timing = self._timing(keepalive_seconds or self._config.keepalive_seconds)
+        if max_events is None:
+            max_events = self._config.max_events_per_stream
+        timing = self._timing(keepalive_seconds or self._config.keepalive_seconds, max_events, pace)
         if start.is_over and not is_websocket:
-            return web.Response(status=204)
+            return web.Response(status=204, headers=headers)
         client = self._limits.open_stream(request)
         try:
             if is_websocket:
-                return await self._serve_websocket(request, selection, start, _websocket_wire(dialect), timing)
+                return await self._serve_websocket(request, selection, start, _websocket_wire(dialect), timing, headers)
             is_chunked = request.version >= (1, 1)
             wire: Wire
             response: web.StreamResponse
@@ -176,6 +189,7 @@ class Streaming:
             else:
                 wire = _sse_wire(is_chunked, keepalive_comment, dialect, heartbeat)
                 response = SseResponse()
+            response.headers.update(headers)
             await response.prepare(request)
             response.headers.clear()
             follower = self._follower(request, selection, start, wire, timing)
@@ -192,9 +206,16 @@ class Streaming:
             self._limits.close_stream(client)
 
     async def _serve_websocket(
-        self, request: web.Request, selection: Selection, start: Start, wire: Wire, timing: Timing
+        self,
+        request: web.Request,
+        selection: Selection,
+        start: Start,
+        wire: Wire,
+        timing: Timing,
+        headers: Mapping[str, str],
     ) -> web.StreamResponse:
         socket = web.WebSocketResponse(compress=False, timeout=1.0)
+        socket.headers.update(headers)
         await socket.prepare(request)
         if start.is_over:
             await socket.send_json({"control": "end", "reason": "ended", "last_seq": start.cursor})
@@ -259,20 +280,21 @@ class Streaming:
         request[SENT_EVENTS] = follower.sent_events
         request[SENT_BYTES] = follower.sent_bytes
 
-    def _timing(self, keepalive_seconds: float) -> Timing:
+    def _new_timing(self, keepalive_seconds: float, max_events: int, pace: Pace | None) -> Timing:
         """
-        The timing for an interval, with the rota that all its followers share.
+        The timing for these values; followers with the same interval share a rota.
         """
-        timing = self._timings.get(keepalive_seconds)
-        if timing is None:
-            timing = self._timings[keepalive_seconds] = Timing(
-                keepalive_seconds=keepalive_seconds,
-                rota=Rota(keepalive_seconds, self._log.hub.clock),
-                send_timeout_seconds=self._config.send_timeout_seconds,
-                retry_milliseconds=self._config.retry_milliseconds,
-                max_events=self._config.max_events_per_stream,
-            )
-        return timing
+        rota = self._rotas.get(keepalive_seconds)
+        if rota is None:
+            rota = self._rotas[keepalive_seconds] = Rota(keepalive_seconds, self._log.hub.clock)
+        return Timing(
+            keepalive_seconds=keepalive_seconds,
+            rota=rota,
+            send_timeout_seconds=self._config.send_timeout_seconds,
+            retry_milliseconds=self._config.retry_milliseconds,
+            max_events=max_events,
+            pace=pace,
+        )
 
 
 _sse_wire = lru_cache(maxsize=64)(SseWire)

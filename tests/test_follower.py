@@ -18,12 +18,21 @@ from server.config import Config, DatabaseSection, PollSection, StreamSection
 from server.cursor import Start
 from server.database import sqlite3
 from server.follower import Ended, Follower, Followers, Timing, events_after
+from server.hub import Pace
 from server.keepalive import Rota
 from server.selection import select
 from server.transports import NdjsonWire
 from tests.support import note, open_log, until
 
 TIMING = Timing(keepalive_seconds=60, rota=Rota(60, time.monotonic), send_timeout_seconds=30, retry_milliseconds=10)
+# With and without waiting for more events; the last one in practice for ever, and with a share for each connection.
+TIMINGS = (
+    TIMING,
+    TIMING._replace(pace=Pace(3, 0.0)),
+    TIMING._replace(pace=Pace(4, 600.0)),
+    TIMING._replace(pace=Pace(4, 600.0), max_events=7),
+    TIMING._replace(max_events=5),
+)
 MAX_BUFFER_BYTES = 2_000
 STREAMS = ("task:a", "task:b", "demand:c")
 SELECTIONS = (
@@ -129,7 +138,7 @@ class Following(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.followers = []  # [selection, cursor, peer, task]
+        self.followers = []  # [selection, cursor, peer, task, timing, follower]
         self.appended = 0
 
     def run(self, coroutine):
@@ -187,8 +196,13 @@ class Following(RuleBasedStateMachine):
         self.appended += count
         self.run(outside())
 
-    @rule(which=st.sampled_from(SELECTIONS), share=st.floats(0, 1), is_slow=st.booleans())
-    def join(self, which, share, is_slow):
+    @rule(
+        which=st.sampled_from(SELECTIONS),
+        share=st.floats(0, 1),
+        is_slow=st.booleans(),
+        timing=st.sampled_from(TIMINGS),
+    )
+    def join(self, which, share, is_slow, timing):
         """
         A follower comes with a cursor anywhere in the announced log.
         """
@@ -196,8 +210,8 @@ class Following(RuleBasedStateMachine):
         async def start():
             peer = Peer(is_slow=is_slow)
             cursor = int(self.log.head_seq * share)
-            _, task = follow(self.log, peer, which, cursor)
-            self.followers.append([which, cursor, peer, task])
+            follower, task = follow(self.log, peer, which, cursor, timing)
+            self.followers.append([which, cursor, peer, task, timing, follower])
             await asyncio.sleep(0)
 
         self.run(start())
@@ -235,6 +249,27 @@ class Following(RuleBasedStateMachine):
         self.run(self.cut(entry))
         self.run(self.come_back(entry))
 
+    @precondition(lambda self: self.followers)
+    @rule(data=st.data())
+    def stop_and_return(self, data):
+        """
+        The server ends a stream and says where it is; the reader goes on from there.
+        """
+        entry = data.draw(st.sampled_from(self.followers))
+        self.run(self.leave_and_return(entry))
+
+    async def leave_and_return(self, entry):
+        """
+        As told by the last control frame: `end` or `rotate`, whichever came first.
+        """
+        entry[5].stop("asked")
+        entry[2].speed_up()
+        await entry[3]
+        end = entry[2].controls()[-1]
+        cursor = end["next_since_seq"] if end["control"] == "rotate" else end["last_seq"]
+        entry[5], entry[3] = follow(self.log, entry[2], entry[0], cursor, entry[4])
+        await asyncio.sleep(0)
+
     @rule()
     def restart(self):
         """
@@ -263,9 +298,9 @@ class Following(RuleBasedStateMachine):
         """
         Follow again from the last event that was read.
         """
-        selection, cursor, peer, _ = entry
+        selection, cursor, peer, _, timing, _ = entry
         got = peer.events()
-        entry[3] = follow(self.log, peer, selection, got[-1]["seq"] if got else cursor)[1]
+        entry[5], entry[3] = follow(self.log, peer, selection, got[-1]["seq"] if got else cursor, timing)
         await asyncio.sleep(0)
 
     def expected(self, selection, cursor):
@@ -282,7 +317,7 @@ class Following(RuleBasedStateMachine):
         """
         What a follower has is always a prefix of what it should get.
         """
-        for selection, cursor, peer, _ in self.followers:
+        for selection, cursor, peer, *_ in self.followers:
             got = [event["seq"] for event in peer.events()]
             assert got == self.expected(selection, cursor)[: len(got)]
 
@@ -307,9 +342,14 @@ class Following(RuleBasedStateMachine):
         Let every reader read, until it has what it should get.
         """
         await self.log.refresh()
-        for selection, cursor, peer, _ in self.followers:
+        for entry in self.followers:
+            selection, cursor, peer, _, timing, _ = entry
             peer.speed_up()
             wanted = self.expected(selection, cursor)
+            async with asyncio.timeout(5):
+                while (timing.max_events or timing.pace) and len(peer.events()) < len(wanted):
+                    await until(lambda entry=entry: entry[5]._group is not None or entry[3].done())
+                    await self.leave_and_return(entry)  # else it would wait for more
             await until(lambda peer=peer, wanted=wanted: len(peer.events()) >= len(wanted), timeout=2)
             assert [event["seq"] for event in peer.events()] == wanted
 

@@ -5,7 +5,7 @@ The notifier: who goes live when, what one dispatch writes to whom, and what the
 import pytest
 
 from server.events import Event
-from server.hub import NEVER, Hub, Watcher
+from server.hub import NEVER, Hub, Pace, Watcher
 from server.selection import select
 
 EVERYTHING = select()
@@ -476,3 +476,250 @@ def test_without_a_tail_every_reader_that_is_behind_reads_the_file(make_hub):
     assert hub.tail_events == 0
     assert hub.recent(EVERYTHING, 0, 10, 10**6) is None
     assert seqs(hub.recent(EVERYTHING, 1, 10, 10**6)) == ([], 1)
+
+
+# A pace: live events that wait for each other.
+
+PACE = Pace(batch_events=3, hold_seconds=0.4)
+
+
+class Clock:
+    """
+    A clock and the one timer of a paced group, both moved by hand.
+    """
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        self.timers = []
+        monkeypatch.setattr("server.hub.asyncio.get_running_loop", lambda: self)
+
+    def __call__(self):
+        """
+        Monotonic seconds.
+        """
+        return self.now
+
+    def call_later(self, seconds, call, *arguments):
+        """
+        Plan, as an event loop does.
+        """
+        self.timers.append(timer := Timer(self.now + seconds, call, arguments))
+        return timer
+
+    def planned(self):
+        """
+        Seconds until each timer that is not cancelled.
+        """
+        return [round(timer.at - self.now, 3) for timer in self.timers if not timer.is_cancelled]
+
+    def move(self, seconds):
+        """
+        Let time pass, and timers go off.
+        """
+        self.now += seconds
+        due = [timer for timer in self.timers if timer.at <= self.now + 1e-9 and not timer.is_cancelled]
+        self.timers = [timer for timer in self.timers if timer not in due]
+        for timer in due:
+            timer.call(*timer.arguments)
+
+
+class Timer:
+    """
+    A planned call.
+    """
+
+    def __init__(self, at, call, arguments):
+        self.at, self.call, self.arguments = at, call, arguments
+        self.is_cancelled = False
+
+    def cancel(self):
+        """
+        Forget it.
+        """
+        self.is_cancelled = True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """
+    A clock that is moved by hand.
+    """
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def paced(make_hub, clock):
+    """
+    A hub with that clock.
+    """
+    hub = make_hub()
+    hub.clock = clock
+    return hub
+
+
+def text(member):
+    """
+    Everything that was written to a member.
+    """
+    return b" ".join(member.written).decode()
+
+
+def test_the_first_event_after_quiet_goes_out_at_once_and_later_ones_wait(paced, clock, encoding):
+    """
+    Later ones wait until the oldest is as old as the pace says, counted from its own time.
+    """
+    member = Member()
+    paced.join(member, EVERYTHING, encoding, 0, PACE)
+    paced.dispatch([event(1)])
+    assert text(member) == "[<1>]"
+    clock.move(0.1)
+    paced.dispatch([event(2)])
+    clock.move(0.2)
+    paced.dispatch([event(3)])
+    assert text(member) == "[<1>]"
+    assert clock.planned() == [0.2]
+    clock.move(0.2)
+    assert text(member) == "[<1>] [<2><3>]"
+    assert clock.planned() == []
+    clock.move(0.4)
+    paced.dispatch([event(4)])
+    assert text(member) == "[<1>] [<2><3>] [<4>]"
+
+
+def test_a_full_batch_does_not_wait_and_what_is_over_waits_its_own_time(paced, clock, encoding):
+    """
+    One write carries a batch at most.
+    """
+    member = Member()
+    paced.join(member, EVERYTHING, encoding, 0, PACE)
+    paced.dispatch([event(1)])
+    paced.dispatch([event(2)])
+    clock.move(0.3)
+    paced.dispatch([event(seq) for seq in range(3, 10)])
+    assert text(member) == "[<1>] [<2><3><4>] [<5><6><7>]"
+    assert clock.planned() == [0.4]
+    clock.move(0.4)
+    assert text(member) == "[<1>] [<2><3><4>] [<5><6><7>] [<8><9>]"
+
+
+def test_what_is_dispatched_at_once_after_quiet_is_written_at_once_in_batches(paced, clock, encoding):
+    """
+    A burst into silence has nothing to wait for.
+    """
+    member = Member()
+    paced.join(member, EVERYTHING, encoding, 0, PACE)
+    paced.dispatch([event(seq) for seq in range(1, 8)])
+    assert text(member) == "[<1><2><3>] [<4><5><6>] [<7>]"
+    assert clock.planned() == []
+
+
+def hold_two(paced, encoding, **how):
+    """
+    A member to whom 1 was written, with 2 and 3 held.
+    """
+    member = Member(**how)
+    group = paced.join(member, EVERYTHING, encoding, 0, PACE)
+    for seq in (1, 2, 3):
+        paced.dispatch([event(seq)])
+    assert text(member) == "[<1>]"
+    return member, group
+
+
+def test_who_joins_gets_nothing_that_others_still_wait_for(paced, clock, encoding):
+    """
+    It has read it from the log; the others get it now.
+    """
+    first, _ = hold_two(paced, encoding)
+    second = Member()
+    paced.join(second, EVERYTHING, encoding, 3, PACE)
+    assert text(first) == "[<1>] [<2><3>]"
+    clock.move(1)
+    paced.dispatch([event(4)])
+    assert (text(first), text(second)) == ("[<1>] [<2><3>] [<4>]", "[<4>]")
+
+
+def test_followers_with_and_without_a_pace_are_in_different_groups(paced, clock, encoding):
+    """
+    Who does not want to wait does not wait.
+    """
+    slow, _ = hold_two(paced, encoding)
+    quick = Member()
+    paced.join(quick, EVERYTHING, encoding, 3)
+    paced.dispatch([event(4)])
+    assert (text(slow), text(quick)) == ("[<1>] [<2><3><4>]", "[<4>]")
+
+
+def test_closing_writes_what_is_held_before_it_sends_members_away(paced, clock, encoding):
+    """
+    They are told the head as their place, so they must have everything up to it.
+    """
+    member, _ = hold_two(paced, encoding)
+    paced.close()
+    assert text(member) == "[<1>] [<2><3>]"
+    assert member.calls == [("fall_back", 3)]
+    assert clock.planned() == []
+
+
+def test_a_full_socket_falls_back_to_the_last_event_that_was_written(paced, clock, encoding):
+    """
+    What was held is read again from the log.
+    """
+    member, _ = hold_two(paced, encoding)
+    member.held = 101
+    clock.move(0.4)
+    assert text(member) == "[<1>]"
+    assert member.calls == [("fall_back", 1)]
+    assert (paced.follower_count, clock.planned()) == (0, [])
+
+
+def test_a_renderer_that_fails_sends_members_back_to_the_last_event_that_was_written(paced, clock):
+    """
+    They meet the fault on their own connection.
+    """
+    encoding = Plain()
+    encoding.fails_at = 3
+    member, _ = hold_two(paced, encoding)
+    clock.move(0.4)
+    assert text(member) == "[<1>]"
+    assert member.calls == [("fall_back", 1)]
+
+
+def test_an_end_does_not_wait(paced, clock, encoding):
+    """
+    The terminal event takes with it what is held, also for a reader whose types leave it out.
+    """
+    for types in ((), ("note",)):
+        member = Member()
+        cursor = paced.dispatched_seq
+        paced.join(member, select(("task:a",), types), encoding, cursor, PACE)
+        for seq, event_type in ((1, "note"), (2, "note"), (3, "finished")):
+            paced.dispatch([event(cursor + seq, event_type=event_type)])
+        last = f"<{cursor + 3}>" if not types else ""
+        assert text(member) == f"[<{cursor + 1}>] [<{cursor + 2}>{last}]"
+        assert member.calls == [("finish", cursor + 3)]
+        assert clock.planned() == []
+
+
+def test_a_share_that_is_full_with_what_is_held_does_not_wait(paced, clock, encoding):
+    """
+    `rotate` names the place up to which everything was written.
+    """
+    member = Member(rotate_at=3)
+    group = paced.join(member, EVERYTHING, encoding, 0, PACE)
+    group.rotate_at = 3
+    for seq in (1, 2, 3):
+        paced.dispatch([event(seq)])
+    assert text(member) == "[<1>] [<2><3>]"
+    assert member.calls == [("rotate", 3)]
+
+
+def test_who_leaves_takes_its_timer_along(paced, clock, encoding):
+    """
+    An empty group holds nothing and plans nothing.
+    """
+    member, group = hold_two(paced, encoding)
+    paced.leave(member, group)
+    assert clock.planned() == []
+    assert not paced._groups
+    paced.dispatch([event(4)])
+    assert text(member) == "[<1>]"

@@ -2,7 +2,6 @@
 One of the processes that share a file acts for all: the lock itself, and two coordinators on one file.
 """
 
-import asyncio
 import contextlib
 import gc
 import json
@@ -14,9 +13,10 @@ import urllib.request
 import pytest
 from aiohttp import web
 
+from server import duty, patience
 from server.app import LOG, make_app
+from server.errors import StorageFull
 from server.leadership import Leadership
-from server.surfaces.demands import coordinator
 from server.surfaces.demands.coordinator import Coordinator
 from tests.negotiations import (
     TALK,
@@ -37,6 +37,7 @@ from tests.negotiations import (
     until_ended,
     until_filtered,
     until_phase,
+    until_told,
 )
 from tests.support import ROOT, ServerProcess, changed, check_file, until
 
@@ -45,7 +46,7 @@ SCRIPTS = {"ann": Script("venue", price=100), "ben": Script("technical talk", pr
 HOLD = """
 import sys
 from server.leadership import Leadership
-lock = Leadership(sys.argv[1])
+lock = Leadership(sys.argv[1], "coordinator")
 print(lock.try_take(), flush=True)
 sys.stdin.read()
 """
@@ -80,7 +81,7 @@ def test_one_object_has_the_lock_at_a_time(path):
     """
     Taking it again is no harm; who does not have it cannot give it up for another.
     """
-    first, second = Leadership(path), Leadership(path)
+    first, second = Leadership(path, "coordinator"), Leadership(path, "coordinator")
     assert (first.is_ours, second.is_ours) == (False, False)
     assert first.try_take()
     assert first.try_take()
@@ -100,7 +101,7 @@ def test_locks_of_different_files_have_nothing_to_do_with_each_other(path):
     """
     The lock is beside the database.
     """
-    first, second = Leadership(path), Leadership(path + "2")
+    first, second = Leadership(path, "coordinator"), Leadership(path + "2", "coordinator")
     assert first.try_take()
     assert second.try_take()
     first.release()
@@ -111,7 +112,7 @@ def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
     """
     Not the same as a lock that another one has.
     """
-    lock = Leadership(str(tmp_path / "missing" / "towow.db"))
+    lock = Leadership(str(tmp_path / "missing" / "towow.db"), "coordinator")
     with pytest.raises(OSError, match="missing"):
         lock.try_take()
     assert not lock.is_ours
@@ -121,7 +122,7 @@ def test_one_process_has_the_lock_at_a_time_and_death_gives_it_up(path):
     """
     Also SIGKILL: there is nothing to time out.
     """
-    ours = Leadership(path)
+    ours = Leadership(path, "coordinator")
     with another_process(path) as (process, has_it):
         assert has_it
         assert not ours.try_take()
@@ -139,7 +140,7 @@ def test_a_child_process_does_not_inherit_the_lock(path):
     """
     A program that the server has started must not keep the lock when the server is gone.
     """
-    ours, next_one = Leadership(path), Leadership(path)
+    ours, next_one = Leadership(path, "coordinator"), Leadership(path, "coordinator")
     assert ours.try_take()
     command = [sys.executable, "-c", "print(flush=True); input()"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -238,7 +239,7 @@ async def test_a_standby_that_fails_to_take_over_tries_again(start, monkeypatch)
     """
     Out of file handles, or a fault while it begins: nobody else may be left to act.
     """
-    monkeypatch.setattr(coordinator, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(duty, "_TURN_SECONDS", 0.01)
     first = await start()
     await register(first, VENUE)
     demand_id = (await submit(first, "We need a venue"))["demand_id"]
@@ -272,14 +273,14 @@ async def test_a_full_disk_at_the_first_start_delays_negotiations_and_nothing_el
     """
     The sample agents are registered when there is room; reading works meanwhile.
     """
-    monkeypatch.setattr(coordinator, "_RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
     begun = []
     register_samples = Coordinator._register_samples
 
     async def refuse_twice(self):
         begun.append(self)
         if len(begun) < 3:
-            raise coordinator.StorageFull("no room")
+            raise StorageFull("no room")
         await register_samples(self)
 
     monkeypatch.setattr(Coordinator, "_register_samples", refuse_twice)
@@ -328,7 +329,7 @@ def call(server, path, given):
 
 
 @pytest.mark.timeout(60)
-async def test_a_killed_process_is_replaced_within_seconds(tmp_path):
+def test_a_killed_process_is_replaced_within_seconds(tmp_path):
     """
     SIGKILL of the one that acts: the other goes on with the negotiation that was open, and ends it.
     """
@@ -344,22 +345,15 @@ async def test_a_killed_process_is_replaced_within_seconds(tmp_path):
         status, submitted = call(standby, "/api/demand/submit", {"raw_input": TEXT})
         assert status == 200
         demand_id = submitted["demand_id"]
-
-        async def until_said(condition, seconds=10.0):
-            async with asyncio.timeout(seconds):
-                while not condition(detail := standby.get(f"/api/demand/{demand_id}")):
-                    await asyncio.sleep(0.01)
-            return detail
-
-        await until_said(lambda detail: detail["phase"] == "collecting_offers")
+        until_told(standby, demand_id, lambda detail: detail["phase"] == "collecting_offers")
         acting.kill()
         for agent_id, script in SCRIPTS.items():
             assert call(standby, f"/api/demand/{demand_id}/offers", {"agent_id": agent_id, **script.invited()})[0] == 201
-        await until_said(lambda detail: detail["phase"] == "proposing")
+        until_told(standby, demand_id, lambda detail: detail["phase"] == "proposing")
         for agent_id in SCRIPTS:
             given = {"agent_id": agent_id, "proposal_id": f"{demand_id}-p1", "decision": "accept"}
             assert call(standby, f"/api/demand/{demand_id}/feedback", given)[0] == 201
-        detail = await until_said(lambda detail: detail["status"] != "processing")
+        detail = until_told(standby, demand_id, lambda detail: detail["status"] != "processing")
         assert detail["status"] == "finalized"
         assert standby.stop() == 0
     check_file(path)

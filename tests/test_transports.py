@@ -128,7 +128,7 @@ def is_polled(client, streams=("*",), types=()):
     """
     Whether a long poll of this selection is asleep.
     """
-    return (select(streams, types), None) in client.app[LOG].hub._groups
+    return (select(streams, types), None, None) in client.app[LOG].hub._groups
 
 
 # Encodings

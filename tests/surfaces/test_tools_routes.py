@@ -89,7 +89,7 @@ def has_watchers(app):
     """
     Whether anybody waits at the hub for an answer.
     """
-    return any("permission_response_result" in selection.types for selection, _ in app[LOG].hub._groups)
+    return any("permission_response_result" in selection.types for selection, *_ in app[LOG].hub._groups)
 
 
 def statuses_of(client):
