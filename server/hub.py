@@ -292,12 +292,15 @@ class Hub:
                     self.leave(member, group)
                     member.fall_back(before)
             return
-        if wanted:
-            if not group.held:
+        if group.pace is None:
+            if wanted:
+                self._write_batch(group, wanted, before, encoded, now)
+        else:
+            if wanted and not group.held:
                 group.held_after = before
             group.held += wanted
-        if group.held:
-            self._write_held(group, encoded, now, is_all=has_ended or self._is_due(group, now))
+            if group.held:
+                self._write_held(group, encoded, now, is_all=has_ended or self._is_due(group, group.pace, now))
         if has_ended:
             for member in list(group.members):
                 self.leave(member, group)
@@ -306,41 +309,47 @@ class Hub:
             self._rotate_if_due(group)
 
     @staticmethod
-    def _is_due(group: Group, now: float) -> bool:
+    def _is_due(group: Group, pace: Pace, now: float) -> bool:
         """
-        Whether nothing may wait: there is no pace, it was quiet, or members have had their share with what is held.
+        Whether nothing may wait: it was quiet, or members have had their share with what is held.
         """
-        pace = group.pace
-        return (
-            pace is None
-            or now - group.written_at >= pace.hold_seconds
-            or group.events_total + len(group.held) >= group.rotate_at
-        )
+        return now - group.written_at >= pace.hold_seconds or group.events_total + len(group.held) >= group.rotate_at
 
     def _write_held(self, group: Group, encoded: dict[tuple[Encoding, int], bytes], now: float, *, is_all: bool) -> None:
         """
         Write all that is held, or the full batches of it; what stays is written when the oldest has waited long enough.
         """
-        assert group.encoding is not None  # noqa: S101 - watchers hold nothing
-        held, size = group.held, group.pace.batch_events if group.pace else len(group.held)
+        assert group.pace is not None  # noqa: S101 - else nothing is held
+        held, size = group.held, group.pace.batch_events
         count = len(held) if is_all else len(held) - len(held) % size
         group.held = held[count:]
         for first in range(0, count, size):
             batch = held[first : min(first + size, count)]
-            try:
-                data = group.encoding.wrap(b"".join([self._encode(event, group.encoding, encoded) for event in batch]))
-            except Exception:  # a renderer's fault must not stop the log: its followers meet it on their own connection
-                _log.exception("encoding_failed", encoding=type(group.encoding).__name__, stream=batch[0].stream)
-                for member in list(group.members):
-                    self.leave(member, group)
-                    member.fall_back(group.held_after)
-                return
-            self._write(group, data, group.held_after)
-            group.events_total += len(batch)
-            group.bytes_total += len(data)
-            group.written_at = now
+            self._write_batch(group, batch, group.held_after, encoded, now)
             group.held_after = batch[-1].seq
+            if not group.members:
+                break
         self._plan_release(group, restart=count > 0)
+
+    def _write_batch(
+        self, group: Group, batch: list[Event], before: int, encoded: dict[tuple[Encoding, int], bytes], now: float
+    ) -> None:
+        """
+        One write to everybody; who cannot take it goes on from `before` by reading.
+        """
+        assert group.encoding is not None  # noqa: S101 - watchers are not written to
+        try:
+            data = group.encoding.wrap(b"".join([self._encode(event, group.encoding, encoded) for event in batch]))
+        except Exception:  # a renderer's fault must not stop the log: its followers meet it on their own connection
+            _log.exception("encoding_failed", encoding=type(group.encoding).__name__, stream=batch[0].stream)
+            for member in list(group.members):
+                self.leave(member, group)
+                member.fall_back(before)
+            return
+        self._write(group, data, before)
+        group.events_total += len(batch)
+        group.bytes_total += len(data)
+        group.written_at = now
 
     def _plan_release(self, group: Group, *, restart: bool) -> None:
         """
