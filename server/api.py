@@ -17,7 +17,7 @@ from server.cursor import resolve
 from server.database import engine_fault, sqlite3
 from server.errors import Forbidden, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from server.eventlog import EventLog, Receipt
-from server.events import Event, EventInput, NewEvent, is_id, kind_of, new_event, parse_json
+from server.events import Event, EventInput, check_input, is_id, kind_of, parse_json
 from server.follower import Followers, wait_for_event
 from server.limits import Limits
 from server.reading import Page
@@ -113,7 +113,7 @@ class EventRoutes:
         self._check_may_append(request, inputs)
         if len(inputs) > 1:  # one was taken with the request
             self._limits.take_events(request, len(inputs) - 1)
-        receipts = await self._log.append([_checked(each, limits.max_event_bytes) for each in inputs])
+        receipts = await self._log.append([check_input(each, limits.max_event_bytes) for each in inputs])
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         return JsonAnswer(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
 
@@ -290,18 +290,6 @@ def _parse_lines(body: bytes) -> list[EventInput]:
         if line.strip():
             inputs.append(parse_json(line, _ONE, field=f"line {number}"))
     return inputs
-
-
-def _checked(given: EventInput, max_event_bytes: int) -> NewEvent:
-    return new_event(
-        given.stream,
-        given.event_type,
-        given.payload,
-        event_id=given.event_id,
-        source=given.source,
-        expected_revision=given.expected_revision,
-        max_event_bytes=max_event_bytes,
-    )
 
 
 def _receipts(receipts: Sequence[Receipt], is_many: bool) -> bytes:

@@ -3,7 +3,6 @@ The one place that builds every object, in the order of their dependencies, and 
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
@@ -17,7 +16,7 @@ from server.api import EventRoutes
 from server.auth import Authenticator
 from server.auth_routes import AuthRoutes
 from server.bus import EventBus
-from server.config import Config
+from server.config import Config, with_profile
 from server.database import Database
 from server.eventlog import EventLog
 from server.events import kind_of
@@ -25,9 +24,11 @@ from server.follower import Followers
 from server.hosts import Hosts
 from server.hub import Hub
 from server.jwt_keys import JwtKeys
+from server.language_model import LanguageModel
 from server.leadership import Leadership
 from server.limits import Clients, Limits
 from server.llm import ChatModel, is_configured
+from server.local_model import LocalModel, is_available
 from server.pages import PageRoutes
 from server.retention import run_retention
 from server.surfaces.demands import matching
@@ -35,15 +36,25 @@ from server.surfaces.demands import state as demands
 from server.surfaces.demands.agent_routes import AgentRoutes
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.matching import project_agent
+from server.surfaces.demands.negotiator import Negotiator
 from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.sample_participants import SampleParticipants
 from server.surfaces.demands.writing import Author
+from server.surfaces.generations import state as generations
+from server.surfaces.generations.projections import clear_runs, project_run
+from server.surfaces.generations.routes import RunRoutes
+from server.surfaces.generations.runner import GenerationRunner
+from server.surfaces.generations.start_routes import StartRoutes
 from server.surfaces.sessions import state as sessions
 from server.surfaces.sessions.channel_routes import ChannelRoutes
 from server.surfaces.sessions.projections import clear_sessions, project_session
 from server.surfaces.sessions.routes import SessionRoutes
+from server.surfaces.tasks import state as tasks
+from server.surfaces.tasks.event_routes import TaskEventRoutes
+from server.surfaces.tasks.projections import clear_tasks, project_task
+from server.surfaces.tasks.routes import TaskRoutes
 from server.surfaces.tools import state as tools
 from server.surfaces.tools.coalescing import StatusCoalescer
 from server.surfaces.tools.deciding import Decisions
@@ -64,24 +75,29 @@ _RESERVED_CONNECTIONS = 64
 # Which event types end a stream of a kind, and which projections are written with its events.
 TERMINAL_EVENTS: dict[str, frozenset[str]] = {
     demands.KIND: demands.TERMINAL_EVENTS,
+    generations.KIND: generations.TERMINAL_EVENTS,
     sessions.KIND: sessions.TERMINAL_EVENTS,
+    tasks.KIND: tasks.TERMINAL_EVENTS,
 }
 # The kinds whose rules a surface keeps, and event types that must not come through POST /api/events at all, because they say
 # who decided.
 RESERVED_EVENTS: dict[str, frozenset[str]] = {
     demands.KIND: frozenset(),
     matching.KIND: frozenset(),
+    generations.KIND: frozenset(),
     sessions.KIND: frozenset(),
-    "operator": frozenset(),
+    sessions.OPERATOR_KIND: frozenset(),
     tools.KIND: frozenset({tools.PERMISSION_RESPONSE}),
 }
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {
     demands.KIND: (project_demand,),
     matching.KIND: (project_agent,),
+    generations.KIND: (project_run,),
     sessions.KIND: (project_session,),
+    tasks.KIND: (project_task,),
     tools.KIND: (project_permission,),
 }
-CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_sessions, clear_permissions)
+CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_runs, clear_sessions, clear_tasks, clear_permissions)
 
 
 @lru_cache(maxsize=8192)
@@ -100,6 +116,7 @@ def make_app(
 
     `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted.
     """
+    config = with_profile(config)
     stream = config.stream
     database = Database(config.database)
     hub = Hub(
@@ -117,14 +134,20 @@ def make_app(
     limits = Limits(config.limits, clients)
     hosts = Hosts(config.server.host, config.server.allowed_hosts)
     streaming = Streaming(log, followers, limits, stream, room)
-    language_model = ChatModel(config.llm) if is_configured(config.llm) else None
-    author = Author(language_model)
+    chat_model = ChatModel(config.llm) if is_configured(config.llm) else None
+    local_model = None
+    if chat_model is None and is_available(config.llm):
+        local_model = LocalModel(config.llm, config.database.path, Leadership(config.database.path, "model"))
+    language_model = LanguageModel(chat_model, local_model)
+    author = Author(chat_model)
     samples = SampleParticipants(log, config.negotiation, author)
-    coordinator = Coordinator(log, bus, config.negotiation, author, samples, Leadership(config.database.path, "coordinator"))
+    negotiator = Negotiator(log, config.negotiation, author, samples)
+    coordinator = Coordinator(log, bus, config.negotiation, negotiator, Leadership(config.database.path, "coordinator"))
 
     statuses = StatusCoalescer(log, config.tools.status_interval_seconds)
     decisions = Decisions(log, statuses)
     expiry = PermissionExpiry(log, bus, decisions)
+    runner = GenerationRunner(log, bus, config.generations, language_model, Leadership(config.database.path, "generations"))
 
     around = middleware.around(authenticator, limits, hosts)
     app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)
@@ -137,8 +160,12 @@ def make_app(
         AgentRoutes(log, streaming, config).table(),
         EventRoutes(log, followers, streaming, limits, config, RESERVED_EVENTS).table(),
         AuthRoutes(authenticator, limits, clients, config).table(),
+        StartRoutes(log, streaming, limits, config).table(),
+        RunRoutes(log, streaming, language_model, config).table(),
         SessionRoutes(log, config).table(),
         ChannelRoutes(log, streaming, config).table(),
+        TaskRoutes(log, limits, config).table(),
+        TaskEventRoutes(log, streaming, config).table(),
         ToolRoutes(log, streaming, decisions, config).table(),
         NoticeRoutes(log, statuses, decisions, config).table(),
         PageRoutes().table(),
@@ -146,7 +173,7 @@ def make_app(
         app.router.add_routes(table)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with authenticator, language_model or contextlib.nullcontext(), database, log, coordinator, statuses, expiry:
+        async with authenticator, language_model, database, log, coordinator, statuses, expiry, runner:
             trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield

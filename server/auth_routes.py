@@ -9,11 +9,12 @@ from aiohttp import web
 
 from server import params
 from server.answers import JsonAnswer, json_answer
-from server.auth import COOKIE, Authenticator, principal_of
+from server.auth import Authenticator, principal_of
 from server.config import Config
 from server.errors import InvalidBody, Unauthorized
 from server.events import timestamp_of
 from server.limits import Clients, Limits
+from server.logins import COOKIE
 from server.principal import Principal
 from server.selection import select
 

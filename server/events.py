@@ -126,6 +126,21 @@ def new_event(
     return NewEvent(stream, event_type, text, event_id, source, expected_revision)
 
 
+def check_input(given: EventInput, max_event_bytes: int) -> NewEvent:
+    """
+    Validate one event as a publisher sent it. Raises what `new_event` raises.
+    """
+    return new_event(
+        given.stream,
+        given.event_type,
+        given.payload,
+        event_id=given.event_id,
+        source=given.source,
+        expected_revision=given.expected_revision,
+        max_event_bytes=max_event_bytes,
+    )
+
+
 @lru_cache(maxsize=8192)  # publishers repeat themselves; a refusal is not remembered
 def _check_names(stream: str, event_type: str, source: str) -> None:
     if not _NAME.match(stream):
@@ -260,6 +275,13 @@ def timestamp_of(now: float | None = None) -> str:
     if cached[0] != second:
         cached = _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
     return f"{cached[1]}.{rest:03d}Z"
+
+
+def seconds_of(timestamp: str) -> float:
+    """
+    Seconds since 1970 of an event's timestamp; 0 for an empty one.
+    """
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
 
 
 _random = random.Random()  # seeded by the system; ids must be unique, not secret  # noqa: S311

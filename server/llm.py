@@ -1,17 +1,16 @@
 """
-A language model behind the OpenAI-compatible API: one question, one answer, within one time limit.
+A language model behind the OpenAI-compatible API: one question, one answer, within one time limit, or a text in pieces.
 
 `ChatModel` asks `{base_url}/chat/completions`. It says nothing about what is asked; whoever asks validates the answer and
-has something else to fall back on. The key travels in one header and is in no log line, error or `repr`.
+has something else to fall back on. The key travels in one header and is in no log line, error or `repr`. How a text comes in
+pieces is in `llm_stream.py`, what may go wrong in `llm_failures.py`.
 """
 
 import asyncio
-import email.utils
 import os
-import re
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,31 +22,18 @@ import structlog
 from server import __version__
 from server.config import LlmSection
 from server.errors import StartupError
+from server.llm_failures import ModelFailed, refusal, spoken_errors
+from server.llm_stream import TextStreams, open_session
+
+__all__ = ["MAX_ANSWER_BYTES", "ChatModel", "ModelFailed", "is_configured"]
 
 MAX_ANSWER_BYTES = 1_048_576
 
 _AT_ONCE = 4  # questions that are asked at the same time; others wait, within their own time limit
 _CHUNK_BYTES = 65_536
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS, _JITTER_SECONDS = 0.2, 2.0, 0.2
-_PASSING_STATUSES = frozenset({408, 409, 425, 429})  # and every 5xx
 _FORMAT_REFUSED = frozenset({400, 422})  # how servers say that they do not know `response_format`
-_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 _log = structlog.get_logger("towow.llm")
-
-
-class ModelFailed(Exception):
-    """
-    Raised when there is no usable answer; `reason` is a code that may be logged.
-
-    Codes: `busy` (others were asked all the time), `timeout`, `unreachable`, `broken` (the connection ended early),
-    `status_NNN`, `too_large`, `bad_answer`, `empty_answer`. `is_passing` says that the same question may work later.
-    """
-
-    def __init__(self, reason: str, *, is_passing: bool = False, retry_after_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_passing = is_passing
-        self.retry_after_seconds = retry_after_seconds
 
 
 class _Message(msgspec.Struct):
@@ -87,22 +73,46 @@ class ChatModel:
         self._headers = _headers(config.api_key_env)
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._knows_formats = True
+        self._texts = TextStreams(self._url, self._headers, config, at_once=config.max_streams)
         self._session: aiohttp.ClientSession | None = None
+        self._text_session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ChatModel":
         """
         Open the session.
         """
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None))
+        self._text_session = open_session()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """
         Close the connections.
         """
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._text_session):
+            if session is not None:
+                await session.close()
+        self._session = self._text_session = None
+
+    @property
+    def name(self) -> str:
+        """
+        The model's name, as it stands in the settings.
+        """
+        return self._config.model
+
+    @property
+    def is_degraded(self) -> bool:
+        """
+        A model is not.
+        """
+        return False
+
+    def stream(self, system: str, user: str) -> AsyncGenerator[str, None]:
+        """
+        One attempt to write a text, piece by piece, cut at `generation_tokens`; see `language_model.Writer`.
+        """
+        return self._texts.write(_opened(self._text_session), self._config.model, system, user)
 
     async def complete(self, system: str, user: str, *, is_json: bool = False) -> str:
         """
@@ -147,7 +157,7 @@ class ChatModel:
             wait_max=_LONGEST_WAIT_SECONDS,
             wait_jitter=_JITTER_SECONDS,
         ):
-            with attempt, _spoken_errors():
+            with attempt, spoken_errors():
                 left = attempts - attempt.num + 1
                 share = (deadline - time.monotonic()) / left if left > 1 else None  # the last one has all that is left
                 async with asyncio.timeout(share):
@@ -187,12 +197,16 @@ class ChatModel:
         Leaving gives the connection back when the body was read to its end, and closes it otherwise. A redirect is
         refused: the key is for this server.
         """
-        if self._session is None:
-            raise RuntimeError("the model is not open: use `async with ChatModel(…) as model`")
-        async with self._session.post(self._url, json=body, headers=self._headers, allow_redirects=False) as response:
+        async with _opened(self._session).post(self._url, json=body, headers=self._headers, allow_redirects=False) as response:
             if not 200 <= response.status < 300:
-                raise _refusal(response)
+                raise refusal(response)
             yield response
+
+
+def _opened(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+    if session is None:
+        raise RuntimeError("the model is not open: use `async with ChatModel(…) as model`")
+    return session
 
 
 def _checked(base_url: str) -> str:
@@ -219,46 +233,6 @@ def _headers(api_key_env: str) -> dict[str, str]:
     if not (key.isascii() and key.isprintable()):
         raise StartupError(f"[llm] api_key_env: what {api_key_env} holds is not printable ASCII", field="llm.api_key_env")
     return headers | {"Authorization": f"Bearer {key}"} if key else headers
-
-
-@contextmanager
-def _spoken_errors() -> Iterator[None]:
-    """
-    Translate what can go wrong on the way; nothing of the request is kept, because its headers hold the key.
-    """
-    try:
-        yield
-    except TimeoutError:
-        raise ModelFailed("timeout", is_passing=True) from None
-    except aiohttp.ClientConnectorError:
-        raise ModelFailed("unreachable", is_passing=True) from None
-    except (aiohttp.ClientError, OSError):
-        raise ModelFailed("broken", is_passing=True) from None
-
-
-def _refusal(response: aiohttp.ClientResponse) -> ModelFailed:
-    """
-    The failure that a status stands for, and when the server wants to be asked again.
-    """
-    status = response.status
-    is_passing = status in _PASSING_STATUSES or status >= 500
-    return ModelFailed(
-        f"status_{status}",
-        is_passing=is_passing,
-        retry_after_seconds=_seconds_of(response.headers.get("Retry-After", "")),
-    )
-
-
-def _seconds_of(retry_after: str) -> float | None:
-    """
-    Seconds until a `Retry-After`, which is a number or a date; None without a readable one.
-    """
-    if _SECONDS.match(retry_after):
-        return float(retry_after)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _read(raw: bytes) -> str:

@@ -15,7 +15,17 @@ if str(ROOT) not in sys.path:
 
 import server.app  # noqa: E402
 from server.app import LOG, make_app  # noqa: E402
-from server.config import AuthSection, Config, DatabaseSection, NegotiationSection, PollSection, StreamSection, TokenSection  # noqa: E402
+from server.config import (  # noqa: E402
+    AuthSection,
+    Config,
+    DatabaseSection,
+    LlmSection,
+    NegotiationSection,
+    PollSection,
+    StreamSection,
+    TokenSection,
+)
+from tests.upstream import Upstream  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -27,6 +37,8 @@ def pytest_addoption(parser):
 
 
 TOKEN = "every-test-0123456789abcdef"
+
+os.environ.setdefault("TOWOW__LLM__LOCAL", "false")  # for server processes: who tests the local model asks for it
 
 
 def pytest_configure(config):
@@ -67,7 +79,7 @@ def aiohttp_client(aiohttp_client, request):
 @pytest.fixture
 def config(tmp_path, request):
     """
-    Settings for tests: a fresh file, quick keepalives, no sample agents.
+    Settings for tests: a fresh file, quick keepalives, no sample agents, no model.
     """
     path = tmp_path / "towow.db"
     if request.config.getoption("--keep-db"):
@@ -77,6 +89,7 @@ def config(tmp_path, request):
         stream=StreamSection(keepalive_seconds=0.05, demand_keepalive_seconds=0.05, send_timeout_seconds=1.0),
         poll=PollSection(poll_interval_seconds=0.02, max_poll_interval_seconds=0.05),
         negotiation=NegotiationSection(sample_agents=False),
+        llm=LlmSection(local=False),
     )
 
 
@@ -88,6 +101,15 @@ def quiet_config(config):
     return msgspec.structs.replace(
         config, stream=msgspec.structs.replace(config.stream, keepalive_seconds=60.0, demand_keepalive_seconds=60.0)
     )
+
+
+@pytest.fixture
+async def upstream():
+    """
+    A model's server that answers as the test says.
+    """
+    async with Upstream() as server:
+        yield server
 
 
 @pytest.fixture

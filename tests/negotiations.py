@@ -3,8 +3,11 @@ What the tests of the negotiation need: demands over HTTP, scripted agents, and 
 """
 
 import asyncio
+import time
 
 from server.app import BUS, LOG
+from server.follower import wait_for_event
+from server.selection import select
 from server.surfaces.demands.coordinator import Coordinator
 from tests.support import assert_error, changed, read_frames, read_to_end, until
 
@@ -24,6 +27,7 @@ COOK = {"agent_id": "kim", "name": "Kim", "capabilities": ["catering"]}
 BEGUN = ["demand.understood", "filter.completed", "demand.broadcast"]
 FILTERED_TYPES = ["towow.demand.understood", "towow.filter.completed", "towow.demand.broadcast"]
 
+EVERYTHING = select(("*",))
 ENDS = ("towow.proposal.finalized", "towow.negotiation.failed", "towow.negotiation.cancelled")
 
 
@@ -72,17 +76,29 @@ async def until_demand(client, demand_id, condition, *, timeout=10.0):
     """
     The first state of a demand that meets a condition; a demand that does not exist yet is waited for.
     """
-    detail = None
+    log, detail = client.app[LOG], None
     try:
         async with asyncio.timeout(timeout):
             while True:
+                seen = log.head_seq  # before the look: what happens meanwhile is looked at again
                 answer = await client.get(f"/api/demand/{demand_id}")
                 detail = await answer.json()
                 if answer.status == 200 and condition(detail):
                     return detail
-                await asyncio.sleep(0.002)
+                await wait_for_event(log, EVERYTHING, seen, timeout)
     except TimeoutError:
         raise AssertionError(f"{demand_id} did not come so far: {detail}") from None
+
+
+def until_told(server, demand_id, condition, *, timeout=10.0):
+    """
+    The first state of a demand that meets a condition, asked of a server process.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition(detail := server.get(f"/api/demand/{demand_id}")):
+        assert time.monotonic() < deadline, f"{demand_id} did not come so far: {detail}"
+        server.get(f"/api/events?stream=demand:{demand_id}&since_seq={detail['last_seq']}&wait=2")
+    return detail
 
 
 async def until_phase(client, demand_id, *phases, **options):
@@ -308,15 +324,17 @@ async def drive(client, demand_id, scripts, *, timeout=10.0):
             if subnet["outcome"] is None:
                 await answer_once(await demand(client, subnet["subnet_id"]))
 
-    detail = None
+    log, detail = client.app[LOG], None
     try:
         async with asyncio.timeout(timeout):
-            while (detail := await demand(client, demand_id))["status"] == "processing":
+            while True:
+                seen = log.head_seq
+                if (detail := await demand(client, demand_id))["status"] != "processing":
+                    return detail
                 await answer_once(detail)
-                await asyncio.sleep(0.002)
+                await wait_for_event(log, EVERYTHING, seen, timeout)
     except TimeoutError:
         raise AssertionError(f"{demand_id} did not end: {detail}") from None
-    return detail
 
 
 async def negotiate(client, text, scripts, *agents, **fields):
@@ -423,7 +441,7 @@ async def stay_understood(client, monkeypatch):
     """
     A demand that no coordinator takes up.
     """
-    monkeypatch.setattr(Coordinator, "_take_up", lambda self, demand_id: None)
+    monkeypatch.setattr(Coordinator, "_take_up", lambda self, demand_id, **options: None)
     return (await submit(client, EVENING, user_id="u-1"))["demand_id"]
 
 

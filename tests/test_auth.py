@@ -4,20 +4,19 @@ Authentication: bearer tokens, tickets and cookies, on every route and transport
 
 import asyncio
 import json
-import os
 import re
-import stat
 
 import jwt
 import pytest
 from aiohttp import DummyCookieJar, WSServerHandshakeError
 from aiohttp.test_utils import make_mocked_request
 
-from server import auth as module
+from server import tickets
 from server.app import LOG, make_app
-from server.auth import COOKIE, CSRF_HEADER, PUBLIC_ROUTES, Authenticator
+from server.auth import PUBLIC_ROUTES, Authenticator
 from server.config import AuthSection, Config, TokenSection
 from server.errors import Forbidden, StartupError, TooManyRequests, Unauthorized
+from server.logins import COOKIE, CSRF_HEADER
 from server.principal import EVERYBODY, Principal
 from tests.credentials import (
     HS256_SECRET,
@@ -75,9 +74,13 @@ BODIES = {
     "POST /api/logout": {},
     "POST /api/manual/escalate": {"session_name": "a"},
     "POST /api/manual/message": {"session_name": "a", "role": "user", "content": "x"},
+    "POST /api/runs/{run_id}/cancel": {},
     "POST /api/sessions/{session_name}/release": {"agent_id": "a"},
     "POST /api/sessions/{session_name}/takeover": {"agent_id": "a"},
+    "POST /api/tasks/{task_id}/events": {"event_type": "note"},
     "POST /api/tickets": {"streams": ["task:a"]},
+    "POST /loomichat": {"prompt": "x"},
+    "POST /novachat": {"prompt": "x"},
 }
 # Where saying 403 would tell that there is something.
 HIDDEN = {"GET /api/events/{seq_or_event_id}"}
@@ -687,7 +690,7 @@ async def test_tickets_do_not_pile_up(monkeypatch):
     """
     Those that are over go, and a client that makes too many pushes out or is refused itself, not others.
     """
-    monkeypatch.setattr(module, "_MAX_TICKETS", 100)
+    monkeypatch.setattr(tickets, "_MAX_TICKETS", 100)
     clock = Clock()
     known = authenticator(token("a", "read:*"), token("b", "read:*"), clock=clock)
     alice, bob = Principal("a", ("*",), via="token"), Principal("b", ("*",), via="token")
@@ -701,7 +704,7 @@ async def test_tickets_do_not_pile_up(monkeypatch):
         assert len(known._tickets) <= 100
     request = make_mocked_request("GET", f"/?ticket={bobs}")
     assert (await known.authenticate(request)).name == "b"
-    monkeypatch.setattr(module, "_MAX_TICKETS_EACH", 50)
+    monkeypatch.setattr(tickets, "_MAX_TICKETS_EACH", 50)
     clock.now += 61
     for _ in range(50):
         known.issue_ticket(alice, ("task:a",))
@@ -954,75 +957,7 @@ async def test_a_cookie_of_one_mode_is_worth_nothing_in_the_other(connect, guard
     assert (await client.get("/api/events", headers={"Cookie": cookie})).status == 401
 
 
-# The key file
-
-
-def test_the_key_is_for_its_owner_alone(tmp_path):
-    """
-    32 bytes, mode 0600 whatever the umask, made once.
-    """
-    file = tmp_path / "new" / "towow.db.key"
-    before = os.umask(0)
-    try:
-        key = module._read_key(file)
-    finally:
-        os.umask(before)
-    assert len(key) == 32
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert module._read_key(file) == key
-    assert sorted(tmp_path.rglob("*")) == [file.parent, file]
-
-
-@pytest.mark.parametrize("text", ["", "00", "zz" * 32, "00" * 31, "00" * 33, "\u00e9" * 64])
-def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path, text):
-    """
-    A new key in its place would log everybody out without a word.
-    """
-    file = tmp_path / "towow.db.key"
-    file.write_text(text)
-    file.chmod(0o600)
-    with pytest.raises(StartupError, match=r"towow\.db\.key"):
-        module._read_key(file)
-    assert file.read_text() == text
-
-
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o660, 0o777])
-def test_a_key_file_that_others_can_read_or_write_is_refused(tmp_path, mode):
-    """
-    Whoever can read it can sign cookies for everybody.
-    """
-    file = tmp_path / "towow.db.key"
-    module._read_key(file)
-    file.chmod(mode)
-    with pytest.raises(StartupError, match="chmod 600"):
-        module._read_key(file)
-
-
-def test_a_key_file_is_never_seen_half_written(tmp_path, monkeypatch):
-    """
-    A second process that starts at the same moment waits for nothing and fails at nothing: there is a whole key, or none.
-    """
-    file = tmp_path / "towow.db.key"
-    seen = []
-
-    def spied(size):
-        if not seen:
-            seen.append(None)
-            seen.append(module._read_key(file))  # the other process, between the opening and the writing of the first
-        return os.urandom(size)
-
-    monkeypatch.setattr(module.secrets, "token_bytes", spied)
-    key = module._read_key(file)
-    assert seen[1] == key == module._read_key(file)
-
-
-def test_a_key_file_cannot_be_made_where_there_is_no_folder(tmp_path):
-    """
-    One line, no traceback.
-    """
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StartupError, match="key file"):
-        module._read_key(tmp_path / "file" / "towow.db.key")
+# The key file, of which `test_key_file.py` has the rest
 
 
 async def test_no_key_is_made_where_nobody_is_asked(connect, quiet_config, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import DummyCookieJar
 
 from server.app import make_app
-from server.auth import COOKIE
+from server.logins import COOKIE
 from tests.credentials import HS256_SECRET, NOW, Clock, bearer, claims, hs256, secret_of, token, with_jwt, with_tokens
 from tests.support import assert_error, changed, raw_connection, read_head, request_bytes
 

@@ -26,6 +26,7 @@ from server.events import (
     new_event,
     parse_json,
     payload_json,
+    seconds_of,
     timestamp_of,
     uuid7,
 )
@@ -511,3 +512,21 @@ def test_timestamps_are_utc_with_milliseconds_and_z(seconds, text):
     for _ in range(2):
         assert timestamp_of(seconds) == text
         timestamp_of(1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        pytest.param("2026-01-01T00:00:00.250Z", 1_767_225_600.25, id="a time"),
+        pytest.param("1970-01-01T00:00:00.000Z", 0, id="edge: the epoch"),
+        pytest.param("1969-12-31T23:59:59.500Z", -0.5, id="edge: before the epoch"),
+        pytest.param("", 0, id="edge: none"),
+    ],
+)
+def test_seconds_of_reads_what_timestamp_of_writes(text, seconds):
+    """
+    An empty timestamp, of what has not happened yet, is 0.
+    """
+    assert seconds_of(text) == seconds
+    if text:
+        assert timestamp_of(seconds_of(text)) == text

@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 
+from tests.negotiations import until_told
 from tests.support import ROOT, ServerProcess, read_rows
 
 SECONDS = 20.0
@@ -103,12 +104,7 @@ def ended(server, demand_id):
     """
     The demand when it has ended.
     """
-
-    def look():
-        told = server.get(f"/api/demand/{demand_id}")
-        return told if told["status"] != "processing" else None
-
-    return wait_for(look)
+    return until_told(server, demand_id, lambda told: told["status"] != "processing", timeout=SECONDS)
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def agent(tmp_path, server):
     process = AgentProcess(tmp_path, server.url)
     process.start()
     try:
-        wait_for(lambda: server.get("/api/agents")["agents"])
+        wait_for(lambda: server.get("/api/events?stream=agent:*&since_seq=0&wait=2")["events"])
         yield process
     finally:
         process.kill()

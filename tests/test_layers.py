@@ -16,17 +16,25 @@ LAYERS = [
     (4, "server.surfaces.*.routes"),
     (4, "server.surfaces.*.*_routes"),
     (4, "server.surfaces.*.coordinator"),
+    (4, "server.surfaces.*.negotiator"),
     (4, "server.surfaces.*.sample_participants"),
     (4, "server.surfaces.*.writing"),
     (4, "server.surfaces.*.coalescing"),
     (4, "server.surfaces.*.deciding"),
     (4, "server.surfaces.*.expiry"),
+    (4, "server.surfaces.*.runner"),
+    (4, "server.surfaces.*.carrying"),
+    (4, "server.surfaces.*.agents"),
+    (4, "server.surfaces.*.recording"),
+    (4, "server.surfaces.*.chunking"),
     (0, "server.surfaces.*"),
     (0, "server.surfaces"),
     (0, "server.errors"),
     (0, "server.events"),
     (0, "server.selection"),
     (0, "server.principal"),
+    (0, "server.frames"),
+    (0, "server.texts"),
     (0, "server"),
     (1, "server.config"),
     (1, "server.database"),
@@ -40,6 +48,8 @@ LAYERS = [
     (2, "server.cursor"),
     (2, "server.follower"),
     (2, "server.decider"),
+    (2, "server.patience"),
+    (2, "server.duty"),
     (2, "server.bus"),
     (2, "server.retention"),
     (2, "server.maintenance"),
@@ -52,7 +62,21 @@ LAYERS = [
     (3, "server.pages"),
     (3, "server.logs"),
     (3, "server.llm"),
+    (3, "server.llm_failures"),
+    (3, "server.llm_parts"),
+    (3, "server.llm_stream"),
+    (3, "server.model_file"),
+    (3, "server.model_source"),
+    (3, "server.model_engine"),
+    (3, "server.model_process"),
+    (3, "server.local_writer"),
+    (3, "server.local_model"),
+    (3, "server.language_model"),
     (3, "server.auth"),
+    (3, "server.tokens"),
+    (3, "server.tickets"),
+    (3, "server.logins"),
+    (3, "server.key_file"),
     (3, "server.limits"),
     (3, "server.jwt_keys"),
     (3, "server.hosts"),
@@ -74,6 +98,7 @@ RESERVED = {
     "pysqlite3": {"server.database"},
     "sqlite3": {"server.database"},
     "aiohttp_sse": {"server.sse"},
+    "xllamacpp": {"server.model_engine"},  # runs native code in a process of its own
 }
 LOWEST_LAYER_OF = {"aiohttp": 3, "structlog": 1, "asyncio": 1, "socket": 2, "click": 5, "rich": 5, "uvloop": 5}
 PURE = {"msgspec"}  # the one library of layer 0
@@ -92,14 +117,22 @@ COLLABORATORS = {
     "EventRoutes": "server.api",
     "PageRoutes": "server.pages",
     "Coordinator": "server.surfaces.demands.coordinator",
+    "Negotiator": "server.surfaces.demands.negotiator",
     "DemandRoutes": "server.surfaces.demands.routes",
     "AgentRoutes": "server.surfaces.demands.agent_routes",
     "ParticipantRoutes": "server.surfaces.demands.participant_routes",
+    "StartRoutes": "server.surfaces.generations.start_routes",
+    "RunRoutes": "server.surfaces.generations.routes",
+    "GenerationRunner": "server.surfaces.generations.runner",
     "SessionRoutes": "server.surfaces.sessions.routes",
     "ChannelRoutes": "server.surfaces.sessions.channel_routes",
     "SampleParticipants": "server.surfaces.demands.sample_participants",
     "Author": "server.surfaces.demands.writing",
     "ChatModel": "server.llm",
+    "LocalModel": "server.local_model",
+    "LanguageModel": "server.language_model",
+    "TaskRoutes": "server.surfaces.tasks.routes",
+    "TaskEventRoutes": "server.surfaces.tasks.event_routes",
     "StatusCoalescer": "server.surfaces.tools.coalescing",
     "Decisions": "server.surfaces.tools.deciding",
     "PermissionExpiry": "server.surfaces.tools.expiry",
@@ -223,7 +256,7 @@ def test_the_client_needs_only_the_words(module):
     An application that uses the client loads no database: words, and the table of codes and statuses.
     """
     others = {name for name in own(module) if not name.startswith("server.client")}
-    assert others <= {"server", "server.errors", "server.events", "server.answers"}
+    assert others <= {"server", "server.errors", "server.events", "server.frames", "server.answers"}
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if name != "server.app"])
@@ -242,7 +275,8 @@ def test_app_builds_every_collaborator_once():
     The list above is not out of date.
     """
     built = [name for name in calls_of(TREES["server.app"]) if name in COLLABORATORS]
-    assert sorted(built) == sorted(COLLABORATORS)
+    assert sorted(set(built)) == sorted(COLLABORATORS)
+    assert {name for name in built if built.count(name) > 1} == {"Leadership"}  # one for each work that is done once
 
 
 def test_no_module_imports_itself_around_a_corner():

@@ -15,7 +15,8 @@ from aiohttp.test_utils import unused_port
 
 from server.config import LlmSection
 from server.errors import StartupError
-from server.llm import MAX_ANSWER_BYTES, ChatModel, ModelFailed, _seconds_of, is_configured
+from server.llm import MAX_ANSWER_BYTES, ChatModel, ModelFailed, is_configured
+from server.llm_failures import seconds_until
 from tests.support import until
 
 KEY = "sk-very-secret-123"
@@ -352,14 +353,14 @@ def test_retry_after_is_a_number_or_a_date(text, seconds):
     """
     What cannot be read counts as not said.
     """
-    assert _seconds_of(text) == seconds
+    assert seconds_until(text) == seconds
 
 
 def test_retry_after_may_be_a_date_to_come():
     """
     A date is as good as a number.
     """
-    assert 3_590 < _seconds_of(email.utils.formatdate(time.time() + 3_600, usegmt=True)) <= 3_600
+    assert 3_590 < seconds_until(email.utils.formatdate(time.time() + 3_600, usegmt=True)) <= 3_600
 
 
 @pytest.mark.parametrize(

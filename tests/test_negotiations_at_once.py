@@ -18,7 +18,7 @@ from server.app import LOG, make_app
 from server.database import sqlite3
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.state import DemandState
-from tests.negotiations import negotiating, working_tasks
+from tests.negotiations import ENDS, negotiating, working_tasks
 from tests.support import ServerProcess, check_file, until
 
 NEGOTIATIONS = 200
@@ -59,14 +59,18 @@ async def negotiate(session, first):
 
     numbers = dict(await asyncio.gather(*(submit(first + n) for n in range(NEGOTIATIONS))))
     assert len(numbers) == NEGOTIATIONS
-    stuck = numbers.keys()
+    stuck, ends = set(numbers), "".join(f"&type={each}" for each in ENDS)
     async with asyncio.timeout(60):
+        cursor = 0
         while stuck:
-            async with session.get("/api/demand?limit=200") as answer:
-                listed = (await answer.json())["demands"]
-            stuck = {each["demand_id"] for each in listed if each["status"] == "processing"}
-            await asyncio.sleep(0.05)
-    assert {each["demand_id"] for each in listed} == set(numbers)
+            query = f"stream=demand:*&since_seq={cursor}&limit=1000&wait=10{ends}"
+            async with session.get(f"/api/events?{query}") as answer:
+                page = await answer.json()
+            stuck -= {each["stream"].partition(":")[2] for each in page["events"]}
+            cursor = page["next_since_seq"]
+        async with session.get("/api/demand?limit=200") as answer:
+            listed = (await answer.json())["demands"]
+    assert {each["demand_id"] for each in listed if each["status"] != "processing"} == set(numbers)
     return numbers
 
 
@@ -182,7 +186,7 @@ async def test_two_hundred_negotiations_at_once_all_end_and_leave_no_work(aiohtt
     await until(lambda: not working_tasks())
     [coordinator] = [each for each in gc.get_objects() if isinstance(each, Coordinator) and each._log is client.app[LOG]]
     assert coordinator.open_demands == 0
-    assert not coordinator._samples._tasks
+    assert not coordinator._negotiator._samples._tasks
     gc.collect()
     states = [each for each in gc.get_objects() if isinstance(each, DemandState)]
     assert not [each for each in states if root(each.demand_id) in numbers]

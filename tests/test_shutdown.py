@@ -481,7 +481,7 @@ async def check_full(server, client, source):
     async with EventSource(server.port, "/api/events/stream?stream=task:a") as late:
         await until(lambda: late.controls())
         assert late.events() == source.events()
-    assert server.get("/api/events?limit=1")["head_seq"] <= head + 2
+    assert server.get("/api/events?limit=1")["head_seq"] <= head + 3  # of the demand, as far as it came
     assert server.process.poll() is None
 
 

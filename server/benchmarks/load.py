@@ -75,6 +75,7 @@ class Load:
             requests=order.requests,
             seconds=order.seconds,
             rate=order.rate,
+            gap_seconds=order.gap_seconds,
         )
         busy_before, started_at = time.process_time(), time.monotonic()
         publishers.run()
@@ -94,6 +95,7 @@ class Load:
             delivered_seconds=(followers.last_at - publishers.started_at) / 1e9 if wanted else 0.0,
             latency_p50_seconds=_percentile(latencies, 0.5),
             latency_p99_seconds=_percentile(latencies, 0.99),
+            latencies_seconds=[latency / 1e9 for latency in latencies] if order.gap_seconds else [],
             load_busy=busy,
         )
 

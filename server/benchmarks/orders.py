@@ -43,7 +43,8 @@ class Publish(msgspec.Struct, tag=True):
     in_flight: int
     seconds: float = 0.0  # how long; or
     requests: int = 0  # how many
-    rate: float = 0.0  # requests per second; 0: as fast as answers come
+    rate: float = 0.0  # requests per second; 0: as fast as answers come, or
+    gap_seconds: float = 0.0  # after random pauses, each of at most so long
     is_followed: bool = False
 
 
@@ -90,6 +91,7 @@ class Published(msgspec.Struct, tag=True):
     delivered_seconds: float
     latency_p50_seconds: float
     latency_p99_seconds: float
+    latencies_seconds: list[float]  # ascending; only with `gap_seconds`, where they are few
     load_busy: float  # part of the time in which the load's core was at work; near 1 the load may be the limit
 
 
@@ -132,6 +134,13 @@ def event_body(stream: str) -> str:
     The body of a measured event for POST /api/events: about 200 bytes of payload.
     """
     return f'{{"stream":"{stream}","event_type":"note","payload":{payload_text()}}}'
+
+
+def task_event_body() -> str:
+    """
+    The body of a measured event for POST /api/tasks/{task_id}/events.
+    """
+    return f'{{"event_type":"progress_update","span_id":"s-1","payload":{payload_text()}}}'
 
 
 def payload_text() -> str:

@@ -40,6 +40,7 @@ class Child:
     def __init__(self, directory: Path, name: str, command: list[str], *, on_load_core: bool = False) -> None:
         self.directory = directory
         self.name = name
+        self.settings: dict[str, str] = {}  # of a server, as variables of its environment
         self._command = command
         self._core = None if (both := cores()) is None else both[on_load_core]
         self._log = directory / f"{name}.log"
@@ -72,6 +73,7 @@ class Child:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWOW__")}
         # All clients come from one address here: what is measured is the server, not its limits.
         environment |= {"TOWOW__LIMITS__STREAMS_PER_CLIENT": "0", "TOWOW__LIMITS__PUBLISHES_PER_SECOND": "0"}
+        environment |= self.settings
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program

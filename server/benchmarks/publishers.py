@@ -2,7 +2,10 @@
 Publishers of the load: connections that stay open, each with one request in flight.
 """
 
+import itertools
+import random
 import time
+from collections.abc import Iterator
 
 from server.benchmarks.loop import LoadError, Loop, connect, post_request
 from server.benchmarks.orders import STAMP, STAMP_DIGITS
@@ -13,13 +16,24 @@ _LENGTH = b"ontent-Length: "
 
 class Publishers:
     """
-    Post one body over `in_flight` connections, `requests` times or for `seconds`, at `rate` or as fast as answers come.
+    Post one body over `in_flight` connections, `requests` times or for `seconds`.
 
-    `latencies` has the nanoseconds from each request to its answer. An answer that is no 2xx raises `LoadError`.
+    At `rate`, after random pauses of at most `gap_seconds`, or as fast as answers come. `latencies` has the nanoseconds from
+    each request to its answer. An answer that is no 2xx raises `LoadError`.
     """
 
     def __init__(
-        self, loop: Loop, port: int, target: str, body: str, in_flight: int, *, requests: int, seconds: float, rate: float
+        self,
+        loop: Loop,
+        port: int,
+        target: str,
+        body: str,
+        in_flight: int,
+        *,
+        requests: int,
+        seconds: float,
+        rate: float,
+        gap_seconds: float = 0.0,
     ) -> None:
         self.latencies: list[int] = []
         self.sent = 0
@@ -28,7 +42,8 @@ class Publishers:
         self._loop = loop
         self._requests = requests
         self._nanoseconds = int(seconds * 1e9)
-        self._rate = rate
+        self._pauses = _pauses(rate, gap_seconds)  # before each further request; None: as fast as answers come
+        self._due_at = 0.0  # of the next request, in seconds from the start
         before, self._is_stamped, after = body.partition(STAMP)
         zeros = "0" * STAMP_DIGITS if self._is_stamped else ""
         self._request = post_request(target, f"{before}{zeros}{after}".encode())
@@ -50,7 +65,7 @@ class Publishers:
         self.started_at = time.monotonic_ns()
         try:
             self._send_due()
-            tick = self._send_due if self._rate else None
+            tick = self._send_due if self._pauses is not None else None
             self._loop.run(self._is_done, what="answers to publishes", tick=tick)
         finally:
             for fd, connection in self._by_fd.items():
@@ -70,17 +85,18 @@ class Publishers:
         Send what is due; returns the seconds until more is.
         """
         while self._idle and self._has_more():
-            if self._rate:
-                due_in = self.sent / self._rate - (time.monotonic_ns() - self.started_at) / 1e9
+            if self._pauses is not None:
+                due_in = self._due_at - (time.monotonic_ns() - self.started_at) / 1e9
                 if due_in > 0:
                     return due_in
+                self._due_at += next(self._pauses)
             self._send(self._idle.pop())
         return 1.0
 
     def _send(self, fd: int) -> None:
         now = time.monotonic_ns()
         request = self._request
-        if self._rate:  # there is time for a stamp of its own
+        if self._pauses is not None:  # there is time for a stamp of its own
             stamp = b"%0*d" % (STAMP_DIGITS, now)
             request = request[: self._stamp_at] + stamp + request[self._stamp_at + STAMP_DIGITS :]
         self.sent += 1
@@ -114,10 +130,18 @@ class Publishers:
             raise LoadError(f"a publish was refused: {data[:500].decode(errors='replace')!r}")
         self.last_at = time.monotonic_ns()
         self.latencies.append(self.last_at - self._sent_at[fd])
-        if self._rate or not self._has_more():
+        if self._pauses is not None or not self._has_more():
             self._idle.append(fd)
         else:
             self._send(fd)
+
+
+def _pauses(rate: float, gap_seconds: float) -> Iterator[float] | None:
+    if rate:
+        return itertools.repeat(1 / rate)
+    if gap_seconds:
+        return (random.uniform(0, gap_seconds) for _ in itertools.count())  # noqa: S311 - no secret
+    return None
 
 
 def is_whole(answer: bytes) -> bool:

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from server.cli.output import console, note, print_line
 from server.cli.remote import connect, server_options
 from server.errors import InvalidBody, InvalidRequest, TooLarge, TowowError
-from server.events import EventInput, new_event, parse_json
+from server.events import EventInput, check_input, parse_json
 
 BATCH_EVENTS = 500  # half of what the server takes at once by default
 READ_BYTES = 262_144  # at once from stdin; a batch is not larger, but for the rest of one line
@@ -195,15 +195,7 @@ def _read_line(line: bytes, defaults: dict[str, Any]) -> dict[str, Any]:
         event = msgspec.convert(fields, EventInput)
     except msgspec.ValidationError as error:
         raise InvalidBody(str(error), field="line") from None
-    new_event(
-        event.stream,
-        event.event_type,
-        event.payload,
-        event_id=event.event_id,
-        source=event.source,
-        expected_revision=event.expected_revision,
-        max_event_bytes=LINE_BYTES,
-    )
+    check_input(event, LINE_BYTES)
     return fields
 
 

@@ -32,8 +32,9 @@ _COLUMNS = ("figure", "what", "ours", "compared with", "ratio", "target", "reach
 
 
 @click.command()
+@click.argument("figures", metavar="[FIGURE]...", nargs=-1, type=click.Choice(list(FIGURES)))
 @click.option("--quick", is_flag=True, help="Small sizes, one round: shows that it works; targets are not judged.")
-@click.option("--only", type=click.Choice(list(FIGURES)), multiple=True, help="Take this figure; repeatable. Default all.")
+@click.option("--only", type=click.Choice(list(FIGURES)), multiple=True, help="Take this figure; repeatable.")
 @click.option("--rounds", type=click.IntRange(1, 99), help="Turns of every contender; medians are shown. Default 3, quick 1.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object instead of a table.")
 @click.option(
@@ -42,22 +43,26 @@ _COLUMNS = ("figure", "what", "ours", "compared with", "ratio", "target", "reach
     type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
     help="Directory on the disk to measure, for temporary files. Default ./data if there is one, else the current one.",
 )
-def bench(quick: bool, only: tuple[str, ...], rounds: int | None, is_json: bool, directory: Path | None) -> None:
+def bench(
+    figures: tuple[str, ...], quick: bool, only: tuple[str, ...], rounds: int | None, is_json: bool, directory: Path | None
+) -> None:
     """
     Measure a real server, started for this, against bare handlers, bare SQLite, bare sockets and Nchan.
 
-    Contenders take turns; the server has one core and the load another. Only this machine is used, and nothing else should run
-    on it meanwhile. Takes some minutes. Ctrl-C ends everything that was started.
+    Takes every FIGURE unless some are named. Contenders take turns; the server has one core and the load another. Only this
+    machine is used, and nothing else should run on it meanwhile. Takes some minutes. Ctrl-C ends everything that was started.
 
     \b
     Examples:
       python run.py bench
-      python run.py bench --only publish --only fanout --rounds 5
+      python run.py bench tasks
+      python run.py bench publish fanout --rounds 5
       python run.py bench --quick --json
     """  # noqa: D301 - \b keeps click from joining the lines
     configure_logging(LoggingSection(level="error"))  # long logs are written in this process
     place = directory or (Path("data") if Path("data").is_dir() else Path())
-    names = [name for name in FIGURES if not only or name in only]
+    wanted = {*figures, *only}
+    names = [name for name in FIGURES if not wanted or name in wanted]
     turns = rounds or (1 if quick else 3)
     others = os.getloadavg()[0]
     if others > _OTHERS:

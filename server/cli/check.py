@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from server.cli.files import database_option
 from server.database import read_only, sqlite3
 from server.errors import StartupError
 from server.maintenance import check as check_file
@@ -15,9 +16,7 @@ _SHOWN_FAULTS = 20
 
 
 @click.command()
-@click.option(
-    "--db", type=click.Path(path_type=Path), default=Path("data/towow.db"), show_default=True, help="The SQLite file to verify."
-)
+@database_option("The SQLite file to verify.")
 def check(db: Path) -> None:
     """
     Verify every event of a database: SQLite's integrity, revisions without gaps, and the digest chain of every stream.

@@ -1,5 +1,7 @@
 """
 `demo`: one demand, submitted and watched to its end, for someone who sees the system for the first time.
+
+`demo task` emits a task instead; `demo_task.py` does that.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from server.cli import demo_task
 from server.cli.narration import Narration
 from server.cli.output import console, note, safe_text
 from server.cli.remote import connect, server_options
@@ -21,6 +24,8 @@ SAMPLES = {
     "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
     "zh": "我想下周末办一场30人的技术分享会，需要场地、讲者，还需要有人策划活动。",
 }
+TASK = "task"  # the TEXT that asks for a task
+DEFAULT_SECONDS = 60.0
 _WIDTH = 80  # columns of a file or a pipe: this is a story for people, it wraps there as on a terminal
 
 
@@ -31,30 +36,47 @@ _WIDTH = 80  # columns of a file or a pipe: this is a story for people, it wraps
     type=click.Choice(sorted(SAMPLES)),
     default="en",
     show_default=True,
-    help="Of the sample demand.",
+    help="Of the sample demand, and of the task's work items.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Watch for so long.",
+    help=f"Watch for so long, default {DEFAULT_SECONDS:g}; with task: work for so long, default {demo_task.DEFAULT_SECONDS:g}.",
+)
+@click.option("--task-id", help="With task: its id. Default a new one.")
+@click.option(
+    "--items",
+    type=click.IntRange(1, 500),
+    help=f"With task: how many work items it has. Default {demo_task.DEFAULT_ITEMS}.",
 )
 @server_options
-def demo(text: str | None, lang: str, seconds: float, url: str, token: str | None) -> None:
+def demo(
+    text: str | None, lang: str, seconds: float | None, task_id: str | None, items: int | None, url: str, token: str | None
+) -> None:
     """
-    Submit a sample demand, or TEXT, and watch its negotiation to the end.
+    Submit a sample demand, or TEXT, and watch its negotiation to the end. `demo task` emits a sample task instead.
 
     Shows who is found, the offers as they arrive, every proposal and the answers to it, what is missing, the
     sub-negotiations for that (indented), and the outcome. However it ends, the exit code is 0; it is 1 when
     there is no end within --seconds.
+
+    A task has phases, work items (one of them fails and is done again) and progress, and says where it can be watched. Ctrl-C
+    cancels it.
 
     \b
     Examples:
       python run.py demo
       python run.py demo --lang zh
       python run.py demo 'I am looking for a photographer in Hangzhou'
+      python run.py demo task --seconds 60 --items 30
     """  # noqa: D301 - \b keeps click from joining the lines
+    if text == TASK:
+        work = (task_id, items or demo_task.DEFAULT_ITEMS, seconds or demo_task.DEFAULT_SECONDS)
+        asyncio.run(demo_task.run_task(*work, lang, url, token))
+        return
+    if task_id is not None or items is not None:
+        raise click.UsageError("--task-id and --items go with: demo task")
+    seconds = seconds or DEFAULT_SECONDS
     watched = asyncio.run(_demo(text or SAMPLES[lang], seconds, url, token))
     if watched is not None:
         raise click.ClickException(f"the negotiation has not ended within {seconds:g} s; it goes on at {watched}")

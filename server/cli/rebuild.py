@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from server.app import CLEAR_PROJECTIONS, PROJECTIONS
+from server.cli.files import database_option
 from server.database import migrate, sqlite3
 from server.errors import StartupError
 from server.maintenance import rebuild as rebuild_file
@@ -16,13 +17,7 @@ _BUSY_SECONDS = 10.0
 
 
 @click.command()
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    default=Path("data/towow.db"),
-    show_default=True,
-    help="The SQLite file to work on.",
-)
+@database_option("The SQLite file to work on.")
 def rebuild(db: Path) -> None:
     """
     Empty the projection tables (agents and their search, demands, sessions, permissions) and fold the log into them again.

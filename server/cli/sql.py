@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from server.cli.files import database_option
 from server.cli.output import note, print_csv, print_json_array, print_table
 from server.database import read_only, sqlite3
 
@@ -22,13 +23,7 @@ _INTERRUPT_STEPS = 20_000  # virtual machine steps between two looks at Ctrl-C: 
 
 @click.command()
 @click.argument("query")
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    default=Path("data/towow.db"),
-    show_default=True,
-    help="The database file; a server may be using it.",
-)
+@database_option("The database file; a server may be using it.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one row per line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
 @click.option("--all", "show_all", is_flag=True, help=f"Show every row in the table, not the first {TABLE_ROWS}.")

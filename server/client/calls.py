@@ -2,8 +2,8 @@
 The client: appends that are safe to repeat, reads, and follows that resume by themselves.
 
 It speaks HTTP only and serves any application: `async with Client() as client: await client.append(…)`.
-`negotiating.py` adds demands and agents; `following.py` holds the life of a follower, `retry.py` the patience,
-`answers.py` the errors.
+`negotiating.py` adds demands and agents, `tasking.py` tasks, `generating.py` runs; `following.py` holds the life of a
+follower, `retry.py` the patience, `answers.py` the errors.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -14,14 +14,16 @@ import msgspec
 
 from server.client.answers import Page, read_event, read_object, read_page
 from server.client.following import Following, StateCallback, cursor_parameters
+from server.client.generating import Generating
 from server.client.negotiating import Negotiating
 from server.client.retry import Retry
+from server.client.tasking import Tasking
 from server.client.transport import Transport, path_segment
 from server.errors import InvalidBody
 from server.events import Event, payload_json, uuid7
 
 
-class Client(Negotiating):
+class Client(Negotiating, Tasking, Generating):
     """
     One server, as seen by an application; use it with `async with`. Safe to use from many tasks at once.
 

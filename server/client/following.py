@@ -14,10 +14,10 @@ from typing import Any, TypeGuard
 import aiohttp
 
 from server.client.answers import RETRYABLE_STATUSES, Unreachable, read_event, read_object, reset_error
-from server.client.frames import Frame, SseParser
 from server.client.transport import Transport
 from server.errors import InvalidBody, TowowError, Unavailable
 from server.events import Event
+from server.frames import Frame, SseParser
 
 StateCallback = Callable[[str, dict[str, Any]], None]
 

@@ -131,8 +131,7 @@ class SimpleNotifier:
         The same `permission_id` is the same request, whatever became of it. Raises `Conflict` when it was asked in other
         words.
         """
-        body = _request(tool_name, parameters, risk_level, permission_id or _new_id(), timeout_seconds)
-        return read_object(await self._transport.call("POST", self._path("notify"), body=body))
+        return await self._notify(_request(tool_name, parameters, risk_level, permission_id or _new_id(), timeout_seconds))
 
     async def clear_permission(self, permission_id: str | None = None, reason: str = "") -> dict[str, Any]:
         """
@@ -143,8 +142,7 @@ class SimpleNotifier:
         fields = {"type": "permission_cleared", "data": {"reason": reason, "timestamp": timestamp_of()}}
         if permission_id is not None:
             fields["permission_id"] = permission_id
-        body = payload_json(fields).encode()
-        return read_object(await self._transport.call("POST", self._path("notify"), body=body))
+        return await self._notify(payload_json(fields).encode())
 
     async def request_permission(
         self,
@@ -205,7 +203,9 @@ class SimpleNotifier:
         Say something once: the event_id is chosen before the first try.
         """
         fields = {"type": event_type, "data": {**data, "timestamp": timestamp_of()}, "event_id": uuid7()}
-        body = payload_json(fields).encode()
+        return await self._notify(payload_json(fields).encode())
+
+    async def _notify(self, body: bytes) -> dict[str, Any]:
         return read_object(await self._transport.call("POST", self._path("notify"), body=body))
 
     def _path(self, what: str) -> str:

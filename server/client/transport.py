@@ -110,7 +110,9 @@ class Transport:
         One try. Raises the error of a status over 399, and `Unreachable` without a complete answer.
         """
         timeout_seconds = self._timeout_seconds + extra_seconds
-        headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
+        headers = self._headers | {"Accept": "application/json"}  # what may be a stream, too, is not one here
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         with self._spoken_errors(timeout_seconds):
             async with self._opened().request(
                 method,

@@ -32,19 +32,34 @@ def server(tmp_path: Path) -> Iterator[DemandServer]:
         yield process
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def require(program: str, reason: str) -> str:
     """
-    Debian's Chromium. Without it the tests are skipped, or fail where TOWOW_REQUIRE_BROWSER=1 demands it.
-
-    It ends with the module, because Playwright's event loop would be in the way of async tests elsewhere.
+    The path of a program. Without it a test is skipped, or fails where TOWOW_REQUIRE_BROWSER=1 demands it.
     """
-    executable = shutil.which("chromium")
+    executable = shutil.which(program)
     if executable is None:
-        reason = "no Chromium: apt-get install chromium"
         if os.environ.get("TOWOW_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+    return executable
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """
+    Node.js, which reads the pages' modules without a browser.
+    """
+    return require("node", "no node: apt-get install nodejs")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """
+    Debian's Chromium.
+
+    It ends with the module, because Playwright's event loop would be in the way of async tests elsewhere.
+    """
+    executable = require("chromium", "no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
         yield browser

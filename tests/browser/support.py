@@ -47,11 +47,11 @@ class DemandServer(ServerProcess):
 
     token = ""
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any], **more: str) -> Any:
         """
-        The JSON that answers a POST. Raises `OSError` (also `HTTPError`) when the request failed.
+        The JSON that answers a POST with these headers more. Raises `OSError` (also `HTTPError`) when the request failed.
         """
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **more}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=headers)

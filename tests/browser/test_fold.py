@@ -27,7 +27,7 @@ GARBAGE: tuple[Any, ...] = (
 ENDS = ("towow.proposal.finalized", "towow.negotiation.failed", "towow.negotiation.cancelled")
 TYPES = tuple(dict.fromkeys(event_type for _, event_type in model.TRANSITIONS))
 
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node: apt-get install nodejs")
+needs_node = pytest.mark.usefixtures("node")
 
 
 def run_node(script: str, given: Any = None) -> Any:

@@ -17,7 +17,7 @@ from tests.credentials import secret_of
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("", "workbench.html", "tools.html#s-1")
+PAGES = ("", "workbench.html", "tools.html#s-1", "studio.html")
 SCOPES = {"alice": ["read:*", "append:*"], "bob": ["read:session:bob*", "append:session:bob*"]}
 BASE = "/agent_backend/api/sse"
 on_every_page = pytest.mark.parametrize("path", [pytest.param(path, id=path.partition(".")[0] or "first") for path in PAGES])
@@ -116,7 +116,7 @@ def test_a_login_that_ends_leads_back_to_the_login_and_the_page_stays(
     page.evaluate("window.isSamePage = true")
     log_in(page)
     is_live(page)
-    field = {"": "#raw-input", "workbench.html": "#visitor-text"}.get(path, "#session-id")
+    field = {"": "#raw-input", "workbench.html": "#visitor-text", "studio.html": "#prompt"}.get(path, "#session-id")
     page.fill(field, "a-draft")
     for _ in range(2):
         expect(page.locator("#login")).to_be_visible(timeout=10_000)

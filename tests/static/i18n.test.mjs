@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 
 import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translator } from "../../server/static/js/i18n.js";
 import { EXAMPLES } from "../../server/static/js/strings.js";
+import * as tasks from "../../server/static/js/task-strings.js";
+import * as studio from "../../server/static/js/studio-strings.js";
 import * as tools from "../../server/static/js/tools-strings.js";
 import { timeLeft } from "../../server/static/js/views/countdown.js";
 import * as workbench from "../../server/static/js/workbench-strings.js";
@@ -35,8 +37,10 @@ const PAGES = [
   ["index.html", {}],
   ["workbench.html", { en: workbench.en, zh: workbench.zh }],
   ["tools.html", { en: tools.en, zh: tools.zh }],
+  ["studio.html", { en: studio.en, zh: studio.zh }],
+  ["demo_sse_streaming.html", { en: tasks.en, zh: tasks.zh }],
 ];
-const ALL = { en: { ...STRINGS.en, ...workbench.en, ...tools.en }, zh: { ...STRINGS.zh, ...workbench.zh, ...tools.zh } };
+const ALL = { en: { ...STRINGS.en, ...workbench.en, ...tools.en, ...tasks.en, ...studio.en }, zh: { ...STRINGS.zh, ...workbench.zh, ...tools.zh, ...tasks.zh, ...studio.zh } };
 const places = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
 
 describe("the texts", () => {
@@ -46,7 +50,7 @@ describe("the texts", () => {
   });
 
   test("a page's own texts take the place of none that all pages have", () => {
-    const own = [workbench, tools].flatMap(({ en }) => Object.keys(en));
+    const own = [workbench, tools, studio, tasks].flatMap(({ en }) => Object.keys(en));
     assert.deepEqual(own.filter((key, i) => Object.hasOwn(STRINGS.en, key) || own.indexOf(key) !== i), []);
   });
 
@@ -78,7 +82,7 @@ describe("the texts", () => {
     assert.ok(used.length > 40);
     for (const key of used) assert.ok(Object.hasOwn(ALL.en, key), key);
     const computed =
-      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|change|chat\.locked|happened|refused|risk|role|session|tool\.status|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
+      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|change|chat\.locked|happened|refused|risk|role|session|logged|task\.status|item\.status|remark|studio\.(agent|error|mode|model|now|reason|status|writer)|tool\.status|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
     for (const key of Object.keys(ALL.en)) {
       const base = key.replace(/\.(one|other)$/, "");
       assert.ok(computed.test(key) || text.includes(`"${base}"`), `${key} is not used`);

@@ -1,13 +1,17 @@
 /**
- * The promises of js/shell.js: a page is as well as the worst of its streams, and remembers what it may.
+ * The promises of js/shell.js and of what is around every page: a page is as well as the worst of its streams, remembers what it
+ * may, and leads to all others.
  */
 
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import { remembered, worst } from "../../server/static/js/shell.js";
 import { FakeStorage } from "./support.mjs";
 
+const STATIC = fileURLToPath(new URL("../../server/static/", import.meta.url));
 const state = (name, reason = null) => ({ name, attempt: 0, nextTryAt: null, reason });
 
 describe("the connection of several streams", () => {
@@ -42,4 +46,25 @@ test("what is remembered is empty at first, and a blocked storage does no harm",
   blocked.set("value");
   assert.equal(blocked.get(), "");
   assert.equal(remembered(null, "key").get(), "");
+});
+
+describe("the way between the pages", () => {
+  const pages = readdirSync(STATIC).filter((name) => name.endsWith(".html"));
+  const navigation = (name) => /<nav class="pages"[^]*?<\/nav>/.exec(readFileSync(`${STATIC}${name}`, "utf8"))?.[0] ?? "";
+  const links = (name) => [...navigation(name).matchAll(/<a href="([^"]+)"( aria-current="page")?[^>]*>/g)].map(([, href, current]) => [href, Boolean(current)]);
+
+  for (const name of pages) {
+    test(`is the same on ${name}, which marks itself`, () => {
+      const own = name === "index.html" ? "/" : `/${name}`;
+      assert.deepEqual(
+        links(name),
+        links("index.html").map(([href]) => [href, href === own]),
+      );
+      assert.ok(links(name).some(([, isCurrent]) => isCurrent));
+    });
+  }
+
+  test("leads to every page", () => {
+    assert.deepEqual(links("index.html").map(([href]) => (href === "/" ? "index.html" : href.slice(1))).sort(), pages.sort());
+  });
 });

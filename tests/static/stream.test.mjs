@@ -795,3 +795,67 @@ describe("frames of other surfaces", () => {
     assert.equal(FakeEventSource.last.query.since_seq, "11");
   });
 });
+
+describe("what other people's clients ask for", () => {
+  test("another server and more of a query are in the urls of the stream, and the server in those of the polls", async () => {
+    browser.answers = [answer(403, { error: { code: "forbidden" } })];
+    const source = open({ streams: [], baseUrl: "http://other.example", path: "/sse/tasks/t-1/events", pollPath: "/api/tasks/t-1/events", parameters: { batch_size: "5" } });
+    assert.equal(source.url.href, "http://other.example/sse/tasks/t-1/events?since_seq=10&epoch=e1&keepalive=event&batch_size=5");
+    source.refuse();
+    await settle();
+    assert.equal(browser.polled[0].href, "http://other.example/api/tasks/t-1/events?since_seq=10&epoch=e1&limit=1");
+  });
+
+  test("delays grow by another factor", async () => {
+    assert.deepEqual([1, 2, 3, 4].map((n) => backoffCeiling(n, 1000, 20_000, 3)), [1000, 3000, 9000, 20_000]);
+    open({ factor: 3 });
+    FakeEventSource.last.drop();
+    await browser.clock.advance(500);
+    FakeEventSource.last.drop();
+    assert.equal(stream.state.nextTryAt - browser.clock.now, 1500);
+  });
+
+  test("after the last attempt that is allowed it closes, and a success starts the count over", async () => {
+    open({ maxAttempts: 2 }).drop();
+    await browser.clock.advance(500);
+    FakeEventSource.last.ready(10);
+    for (let i = 0; i < 2; i += 1) {
+      FakeEventSource.last.drop();
+      assert.equal(stream.state.name, "reconnecting");
+      await browser.clock.advance(1000);
+    }
+    FakeEventSource.last.drop();
+    assert.deepEqual([stream.state.name, stream.state.reason, browser.clock.pending], ["closed", "attempts", 0]);
+  });
+
+  test("it does not give up while polls bring the events", async () => {
+    browser.answers = Array.from({ length: 50 }, () => answer(200, page([], { next_since_seq: 10 })));
+    open({ maxAttempts: 4 });
+    await failConnections(8);
+    assert.equal(stream.state.name, "polling");
+  });
+
+  test("with no attempt allowed, neither a failure nor the network brings it back", async () => {
+    open({ maxAttempts: 0 }).ready(10);
+    browser.isOnline = false;
+    await browser.dispatch("offline");
+    assert.deepEqual([stream.state.name, stream.state.reason], ["closed", "attempts"]);
+    browser.isOnline = true;
+    await browser.dispatch("online");
+    assert.equal(FakeEventSource.all.length, 1);
+  });
+
+  test("at the end the cursor is where the server says that the stream ends", () => {
+    const source = open();
+    source.event(11);
+    source.control("end", { reason: "task_complete", last_seq: 13 });
+    assert.equal(stream.cursor.seq, 13);
+  });
+
+  test("what came again is told, and any value that a handler returns is fine", () => {
+    const again = [];
+    const source = open({ onEvent: ({ seq }) => handled.push(seq), onDuplicate: ({ seq }) => again.push(seq) });
+    for (const seq of [11, 11, 12]) source.event(seq);
+    assert.deepEqual([handled, again, errors], [[11, 12], [11], []]);
+  });
+});

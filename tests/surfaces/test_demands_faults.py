@@ -8,6 +8,7 @@ import random as randomness
 
 import pytest
 
+from server import patience
 from server.app import LOG
 from server.database import sqlite3
 from server.errors import StorageFull, Unavailable
@@ -20,6 +21,7 @@ from tests.negotiations import (
     TALK,
     VENUE,
     Script,
+    cancel,
     decline,
     demand,
     drive,
@@ -33,6 +35,7 @@ from tests.negotiations import (
     types_of,
     until_ended,
     until_phase,
+    waiting_in_depth,
     working_tasks,
 )
 from tests.support import until
@@ -63,7 +66,7 @@ async def test_a_file_that_cannot_be_written_for_a_while_only_delays(start, monk
     """
     At every step: the coordinator tries again until it can, and the negotiation comes to its end.
     """
-    monkeypatch.setattr(coordinator, "_RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
     client = await start()
     refused = refuse(client.app[LOG], monkeypatch, event_type, error, 2)
     scripts = {"ann": Script("venue")}
@@ -79,6 +82,7 @@ async def test_a_sample_agents_answer_waits_for_the_file(start, monkeypatch, err
     """
     It is not lost, and not said twice.
     """
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
     client = await start(sample_agents=True, sample_delay_seconds=0.0)
     refused = refuse(client.app[LOG], monkeypatch, "towow.offer.submitted", error, 1)
     demand_id = (await submit(client, "We need a venue"))["demand_id"]
@@ -86,11 +90,35 @@ async def test_a_sample_agents_answer_waits_for_the_file(start, monkeypatch, err
     assert (len(refused), detail["status"], len(detail["offers"])) == (1, "finalized", 1)
 
 
+@pytest.mark.parametrize("is_race", [False, True], ids=["a full file", "a lost race"])
+async def test_a_sub_negotiation_ends_with_its_parent_also_at_the_second_try(start, monkeypatch, is_race):
+    """
+    What its parent's end means to it is not forgotten when it cannot be stored at once.
+    """
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
+    client = await start()
+    child_id = f"{(demand_id := await waiting_in_depth(client))}.1"
+    append, refused = client.app[LOG].append, []
+
+    async def refuse_once(events):
+        if (events[0].stream, events[0].event_type) == (f"demand:{child_id}", "towow.negotiation.cancelled") and not refused:
+            refused.append(events)
+            if not is_race:
+                raise StorageFull("no room")
+            await publish_events(client, f"demand:{child_id}", ("towow.note", {}))
+        return await append(events)
+
+    monkeypatch.setattr(client.app[LOG], "append", refuse_once)
+    assert (await cancel(client, demand_id)).status == 200
+    assert (await until_ended(client, child_id))["outcome"]["reason"] == "parent_ended"
+    assert len(refused) == 1
+
+
 async def test_a_fault_of_ours_ends_the_demand_with_a_reason_also_when_the_file_is_full(start, monkeypatch):
     """
     The failure is recorded when there is room again.
     """
-    monkeypatch.setattr(coordinator, "_RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
     client = await start()
 
     def broken(*args, **options):
@@ -197,6 +225,15 @@ async def test_a_demand_is_taken_up_again_in_the_moment_in_which_its_work_ends(c
         made._take_up("d-1")
         assert made._work["d-1"].task is not first
     await until(lambda: made.open_demands == 0)
+
+
+async def test_a_stream_on_which_nobody_asked_for_anything_is_left_alone(client):
+    """
+    Only a demand that was open and has lost its beginning is ended; a note before a demand is none.
+    """
+    await publish_events(client, "demand:d-0", ("towow.note", {}))
+    await until(lambda: not working_tasks())
+    assert [event["event_type"] for event in await history(client, "d-0")] == ["towow.note"]
 
 
 def find(kind):

@@ -5,6 +5,7 @@ What comes next in a negotiation: who gets what at which price, who is waited fo
 import msgspec
 import pytest
 
+from server.events import seconds_of
 from server.surfaces.demands import commands
 from server.surfaces.demands.planning import (
     Agree,
@@ -24,7 +25,6 @@ from server.surfaces.demands.planning import (
     next_step,
     price_of,
     requirements_of,
-    seconds_of,
     unavailable,
     waiting_for,
     withdrawn,

@@ -2,17 +2,17 @@
 Negotiations across restarts: they go on where they were, and deadlines count from the times of events.
 """
 
-import asyncio
-
 import pytest
 
 from server.app import LOG
 from server.config import RetentionSection
 from server.events import timestamp_of
+from server.follower import wait_for_event
 from server.retention import trim
 from server.surfaces.demands import coordinator
 from tests.negotiations import (
     BEGUN,
+    EVERYTHING,
     PHOTO,
     TALK,
     TEXT,
@@ -42,7 +42,7 @@ async def left_understood(client, monkeypatch):
     """
     Killed before anybody was looked for.
     """
-    monkeypatch.setattr(coordinator.Coordinator, "_take_up", lambda self, demand_id: None)
+    monkeypatch.setattr(coordinator.Coordinator, "_take_up", lambda self, demand_id, **options: None)
     return (await submit(client, TEXT))["demand_id"]
 
 
@@ -146,7 +146,7 @@ async def test_what_a_cancelled_demand_started_is_cancelled_after_a_restart_too(
         client = await start()
     await client.close()
     with monkeypatch.context() as patch:
-        patch.setattr(coordinator.Coordinator, "_take_up", lambda self, demand_id: None)
+        patch.setattr(coordinator.Coordinator, "_take_up", lambda self, demand_id, **options: None)
         client = await start()
         assert (await cancel(client, demand_id)).status == 200
         await client.close()
@@ -242,8 +242,9 @@ async def test_a_demand_whose_beginning_was_trimmed_does_not_stay_open_for_ever(
     assert await trim(client.app[LOG], RetentionSection(max_events=2))
     await client.close()
     client = await start()
-    async with asyncio.timeout(5):
-        while (await get(client, "/api/demand"))["demands"][0]["status"] == "processing":
-            await asyncio.sleep(0.002)
+    seen = client.app[LOG].head_seq
+    while (await get(client, "/api/demand"))["demands"][0]["status"] == "processing":
+        assert await wait_for_event(client.app[LOG], EVERYTHING, seen, 5.0)
+        seen = client.app[LOG].head_seq
     last = (await get(client, f"/api/events?stream=demand:{demand_id}&limit=1"))["events"][0]
     assert (last["event_type"], last["payload"]["reason"]) == ("towow.negotiation.failed", "internal_error")

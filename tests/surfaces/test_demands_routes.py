@@ -8,9 +8,11 @@ import re
 
 import pytest
 
+from server import patience
 from server.app import LOG, PROJECTIONS, is_terminal, make_app
 from server.config import NegotiationSection
-from server.surfaces.demands import commands, coordinator, matching, model, routes, writing
+from server.errors import StorageFull
+from server.surfaces.demands import commands, matching, model, routes, writing
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding import understand
@@ -531,14 +533,14 @@ async def test_a_file_that_cannot_be_written_for_a_while_only_delays_filtering(c
     """
     The coordinator waits and tries again; the demand is not failed for it.
     """
-    monkeypatch.setattr(coordinator, "_RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(patience, "_RETRY_SECONDS", (0.01, 0.02))
     await register(client, BOB)
     append, refused = client.app[LOG].append, []
 
     async def refuse_twice(events):
         if events[0].event_type == model.FILTERED and len(refused) < 2:
             refused.append(events)
-            raise coordinator.StorageFull("no room")
+            raise StorageFull("no room")
         return await append(events)
 
     monkeypatch.setattr(client.app[LOG], "append", refuse_twice)

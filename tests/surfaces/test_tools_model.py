@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from server.errors import Conflict, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
-from server.events import Event, is_stream_name, payload_json
+from server.events import Event, is_stream_name, payload_json, seconds_of
 from server.surfaces.tools import checks, rendering
 from server.surfaces.tools.commands import Answer, Ask, Clear, Expire, Report
 from server.surfaces.tools.inputs import Rules, read_notice
 from server.surfaces.tools.model import TRANSITIONS, decide, evolve
 from server.surfaces.tools.redaction import REDACTED, Redaction
-from server.surfaces.tools.state import initial, seconds_of, stream_of
+from server.surfaces.tools.state import initial, stream_of
 
 SESSION = "s-1"
 START = seconds_of("2026-01-01T00:00:00.000Z")

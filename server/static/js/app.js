@@ -4,6 +4,7 @@
  * Everything on the screen is a function of `state`, `connection` and the language; nothing is kept in the document.
  * The page never reloads itself: after a reset it reads the snapshot again.
  *
+ * @import { Translator } from "./i18n.js"
  * @import { Action, PageState } from "./state.js"
  * @import { Story } from "./story.js"
  * @import { Cursor } from "./types.js"
@@ -12,26 +13,20 @@
 import { access } from "./access.js";
 import { readDemands, submitDemand } from "./api.js";
 import { loadCursor, selectionKey } from "./cursor.js";
-import { readStorage } from "./environment.js";
 import { historyReader } from "./history.js";
-import { element, fill, icon } from "./html.js";
-import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
-import { needsLogin } from "./login-needed.js";
+import { shellOf } from "./shell.js";
 import { EMPTY, reduce } from "./state.js";
 import { chronicler, indexAt, storyteller, unreadBranches } from "./story.js";
 import { EventStream } from "./stream.js";
-import { currentTheme, toggleTheme } from "./theme.js";
 import { agentsView } from "./views/agents.js";
 import { cancelView } from "./views/cancel.js";
-import { connectionView } from "./views/connection.js";
 import { countdowns } from "./views/countdown.js";
 import { demandsView } from "./views/demands.js";
 import { detailView } from "./views/detail.js";
-import { loginView } from "./views/login.js";
 import { negotiationView } from "./views/negotiation.js";
 import { failureText } from "./views/refusal.js";
 import { replayView } from "./views/replay.js";
-import { byId, renderStaticTexts } from "./views/static-texts.js";
+import { byId } from "./views/static-texts.js";
 import { submitView } from "./views/submit.js";
 import { tabsView } from "./views/tabs.js";
 import { timelineView } from "./views/timeline.js";
@@ -41,28 +36,24 @@ const BEGIN_AGAIN_MS = 2000; // after a failed first snapshot, at least
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
 const DEMAND_LINK = /^#(d-[A-Za-z0-9._:-]{1,119})$/;
 
-const storage = readStorage();
-let t = new Translator(chooseLanguage(rememberedLanguage(storage), navigator.languages));
+const shell = shellOf({ main: "detail", reconnectNow: () => stream?.reconnectNow(), render, translate });
 /** @type {PageState} */
 let state = EMPTY;
 /** @type {EventStream | null} */
 let stream = null;
 /** Where the last visit ended; read before this visit moves it. */
-const lastVisit = loadCursor(storage, selectionKey(STREAMS));
-let isRenderPlanned = false;
+const lastVisit = loadCursor(shell.storage, selectionKey(STREAMS));
 /** @type {number | undefined} */
 let beginTimer;
 
-const histories = historyReader({ state: () => state, dispatch, describe: (error) => failureText(error, t) });
+const histories = historyReader({ state: () => state, dispatch, describe: (error) => failureText(error, shell.t) });
 const tellNow = storyteller();
 const tellPast = storyteller();
 const chronicle = chronicler();
-const writeCountdowns = countdowns(() => t);
+const writeCountdowns = countdowns(() => shell.t);
 const cancelDialog = cancelView();
-const login = loginView(access);
 const views = {
   agents: agentsView(),
-  connection: connectionView(() => stream?.reconnectNow()),
   demands: demandsView({ retry: () => void begin(), older: loadOlder }),
   detail: detailView(({ demand_id, user_id }) => cancelDialog.open(demand_id, user_id)),
   negotiation: negotiationView({
@@ -74,22 +65,18 @@ const views = {
   submit: submitView(submit),
   timeline: timelineView(loadHistory),
 };
-const chooseTab = tabsView(storage, render);
+const chooseTab = tabsView(shell.storage, render);
 
 /**
  * @param {Action} action
  */
 function dispatch(action) {
   state = reduce(state, action);
-  if (isRenderPlanned) return;
-  isRenderPlanned = true;
-  // A hidden tab gets no animation frames, but its title and list should be right when it is looked at.
-  if (document.visibilityState === "visible") requestAnimationFrame(render);
-  else setTimeout(render, 200);
+  shell.plan();
 }
 
 function render() {
-  isRenderPlanned = false;
+  const { t } = shell;
   const now = Date.now();
   const story = tellNow(state);
   const positions = chronicle(state);
@@ -106,8 +93,17 @@ function render() {
       : null,
   );
   writeCountdowns();
-  renderConnection();
+  shell.renderConnection(stream ? [stream.state] : [], stream?.cursor?.seq ?? state.headSeq);
   if (story) readBranches(story);
+}
+
+/**
+ * @param {Translator} t
+ */
+function translate(t) {
+  views.submit.translate(t);
+  views.agents.render(t);
+  cancelDialog.render(t);
 }
 
 /**
@@ -120,12 +116,6 @@ function readBranches(story) {
     dispatch({ type: "branch", id });
     void histories.readBranch(id);
   }
-}
-
-function renderConnection() {
-  // Where a login is needed its dialog says so, and better.
-  const connection = (access.state === "out" ? null : stream?.state) ?? { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
-  views.connection.render(connection, stream?.cursor?.seq ?? state.headSeq, t);
 }
 
 /**
@@ -147,13 +137,12 @@ async function begin() {
     onReset: async () => {
       const cursor = await readSnapshot({ isReset: true });
       if (!cursor) throw new Error("the snapshot could not be read again");
-      views.connection.say(t.text("connection.reset"));
+      shell.say(shell.t.text("connection.reset"));
       loadHistory();
       return cursor;
     },
     onState: (connection) => {
-      if (needsLogin(connection)) access.refused();
-      renderConnection();
+      shell.heard(connection);
       const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
       if (connection.name === "connected" && hasFailed) loadHistory();
     },
@@ -172,7 +161,7 @@ async function readSnapshot(circumstances) {
     dispatch({ type: "snapshot", page, ...circumstances });
     return { epoch: page.epoch, seq: page.head_seq };
   } catch (error) {
-    if (!stream) dispatch({ type: "snapshot_failed", error: failureText(error, t) });
+    if (!stream) dispatch({ type: "snapshot_failed", error: failureText(error, shell.t) });
     return null;
   }
 }
@@ -219,50 +208,8 @@ function followAddress() {
   loadHistory();
 }
 
-function showLanguage() {
-  renderStaticTexts(t);
-  const button = byId("language");
-  button.textContent = t.text("language.switch");
-  button.setAttribute("aria-label", t.text("language.label"));
-  button.lang = t.language === "zh" ? "en" : "zh-CN";
-  showTheme();
-  views.submit.render(t);
-  views.agents.render(t);
-  cancelDialog.render(t);
-  login.render(t);
-  render();
-}
-
-function showTheme() {
-  const theme = currentTheme();
-  const button = byId("theme");
-  const label = t.text(theme === "dark" ? "theme.light" : "theme.dark");
-  fill(button, icon(theme === "dark" ? "sun" : "moon"), element("span", { class: "visually-hidden" }, label));
-  button.title = label;
-}
-
-byId("language").addEventListener("click", () => {
-  t = new Translator(t.language === "zh" ? "en" : "zh");
-  rememberLanguage(storage, t.language);
-  showLanguage();
-});
-byId("theme").addEventListener("click", () => {
-  toggleTheme(storage);
-  showTheme();
-});
-byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
-  event.preventDefault();
-  byId("detail").focus();
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 window.addEventListener("hashchange", followAddress);
 window.setInterval(render, CLOCK_MS);
-let wasOut = false;
-access.onChange(() => {
-  if (wasOut && access.state !== "out") stream?.reconnectNow();
-  wasOut = access.state === "out";
-});
-
-showLanguage();
+void shell.start();
 followAddress();
 void begin();

@@ -13,6 +13,8 @@
  * @property {(type: string, listener: (event?: any) => void) => void} removeEventListener of the window
  * @property {() => boolean} isOnline
  * @property {() => boolean} isVisible
+ * @property {Pick<LockManager, "request"> | null} [locks] shared by the tabs of an origin; null without a secure context
+ * @property {(new (name: string) => BroadcastChannel) | null} [BroadcastChannel]
  */
 
 /**
@@ -33,6 +35,8 @@ export function browserEnvironment() {
     removeEventListener: (type, listener) => window.removeEventListener(type, listener),
     isOnline: () => navigator.onLine,
     isVisible: () => document.visibilityState === "visible",
+    locks: navigator.locks ?? null,
+    BroadcastChannel: window.BroadcastChannel ?? null,
   };
 }
 

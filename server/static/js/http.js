@@ -61,7 +61,8 @@ export async function post(path, body) {
 async function request(path, init) {
   let response;
   try {
-    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init });
+    const headers = { Accept: "application/json", ...init.headers };
+    response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init, headers });
     heardServerTime(response.headers.get("Date"), Date.now());
     if (response.ok) return await response.json();
   } catch {

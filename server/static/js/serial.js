@@ -7,6 +7,14 @@
  * @typedef {() => void | Promise<void>} Task
  */
 
+/**
+ * @param {unknown} value what a handler returned
+ * @returns {value is Promise<any>}
+ */
+export function isPromise(value) {
+  return typeof (/** @type {any} */ (value)?.then) === "function";
+}
+
 export class SerialQueue {
   /** @type {Task[]} */
   #tasks = [];

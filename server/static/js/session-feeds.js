@@ -18,7 +18,7 @@ const BEGIN_AGAIN_MS = 2000; // after a failed snapshot, at least
  * @typedef {object} FeedHandlers
  * @property {(name: string, message: Message) => void} onMessage
  * @property {(name: string) => void} onBegin the session is read from its beginning
- * @property {() => void} onState
+ * @property {(state: StreamState) => void} onState
  */
 
 export class SessionFeeds {
@@ -77,7 +77,7 @@ export class SessionFeeds {
       environment: { localStorage: null }, // a chat is shown whole, so there is no cursor to keep
       onEvent: (event) => this.#handlers.onMessage(name, messageOf(event)),
       onReset: () => this.#handlers.onBegin(name),
-      onState: () => this.#handlers.onState(),
+      onState: this.#handlers.onState,
     });
     this.#streams.set(name, stream);
     stream.start();
@@ -89,7 +89,7 @@ export class SessionFeeds {
  * @property {(waiting: Record<string, any>[], handled: Record<string, any>[], hasMore: boolean) => void} onLists
  * @property {(error: unknown) => void} onFailed it is tried again
  * @property {(message: Message) => void} onMessage
- * @property {() => void} onState
+ * @property {(state: StreamState) => void} onState
  */
 
 export class QueueFeed {
@@ -138,7 +138,7 @@ export class QueueFeed {
       start,
       onEvent: (event) => this.#handlers.onMessage(messageOf(event)),
       onReset: () => this.#readLists(),
-      onState: () => this.#handlers.onState(),
+      onState: this.#handlers.onState,
     });
     this.#stream.start();
   }

@@ -8,6 +8,8 @@ export const en = {
   "nav.demands": "Negotiations",
   "nav.workbench": "Workbench",
   "nav.tools": "Tools",
+  "nav.tasks": "Tasks",
+  "nav.studio": "Studio",
 
   "login.title": "Log in",
   "login.detail": "This server asks who you are. Its administrator has a token for you.",
@@ -38,6 +40,8 @@ export const zh = {
   "nav.demands": "协商",
   "nav.workbench": "坐席工作台",
   "nav.tools": "工具",
+  "nav.tasks": "任务",
+  "nav.studio": "创作",
 
   "login.title": "登录",
   "login.detail": "此服务器需要确认您的身份。请向管理员索取令牌。",

@@ -1,5 +1,5 @@
 /**
- * What every page but the first has around its content: language, theme, the login, and the connection of its streams.
+ * What every page has around its content, and how it starts: language, theme, the login, and the connection of its streams.
  *
  * @import { Language } from "./i18n.js"
  * @import { StreamState } from "./stream-options.js"
@@ -19,6 +19,7 @@ import { byId, renderStaticTexts } from "./views/static-texts.js";
 const CONNECTING = { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
 // From well to bad; the page is as well as the worst of its streams.
 const ORDER = ["connected", "connecting", "polling", "reconnecting", "offline", "closed"];
+const HIDDEN_MS = 200; // between two renderings of a tab that nobody looks at
 
 /**
  * The state to show for several streams; one that ended because nothing will follow is well.
@@ -35,33 +36,65 @@ export function worst(states) {
  * @typedef {object} Shell
  * @property {Translator} t the present one
  * @property {Storage | null} storage
+ * @property {() => void} plan renders soon, once for all that changes until then
+ * @property {(state: StreamState) => void} heard for `onState` of each stream: asks for the login where one is needed, and renders soon
  * @property {(states: StreamState[], seq: number) => void} renderConnection
- * @property {() => void} start shows everything for the first time
+ * @property {(text: string) => void} say shows a text for a few seconds
+ * @property {() => Promise<void>} start shows everything for the first time; resolves as soon as requests may succeed
  */
 
 /**
  * @param {object} page
- * @param {Record<Language, Record<string, string>>} page.strings its own texts
+ * @param {Partial<Record<Language, Record<string, string>>>} [page.strings] its own texts
  * @param {string} page.main id of what the skip link leads to
- * @param {() => void} page.reconnectNow
- * @param {() => void} page.render after the language changed
+ * @param {() => void} page.reconnectNow of all its streams, also after a new login
+ * @param {() => void} page.render draws what changes with events; also after the language changed
+ * @param {(t: Translator) => void} [page.translate] draws what changes with the language alone
  * @returns {Shell}
  */
-export function shellOf({ strings, main, reconnectNow, render }) {
+export function shellOf({ strings = {}, main, reconnectNow, render, translate }) {
   const storage = readStorage();
   const connection = connectionView(reconnectNow);
   const login = loginView(access);
+  let isRenderPlanned = false;
   /** @type {Shell} */
   const shell = {
     t: new Translator(chooseLanguage(rememberedLanguage(storage), navigator.languages), strings),
     storage,
+    plan() {
+      if (isRenderPlanned) return;
+      isRenderPlanned = true;
+      // A hidden tab gets no animation frames, but its title and lists should be right when it is looked at.
+      if (document.visibilityState === "visible") requestAnimationFrame(renderNow);
+      else setTimeout(renderNow, HIDDEN_MS);
+    },
+    heard(state) {
+      if (needsLogin(state)) access.refused();
+      shell.plan();
+    },
     renderConnection(states, seq) {
       // The login dialog says it better.
       connection.render(access.state === "out" || states.some(needsLogin) ? CONNECTING : worst(states), seq, shell.t);
     },
-    start: showLanguage,
+    say: (text) => connection.say(text),
+    async start() {
+      showLanguage();
+      showPlace();
+      await access.ready();
+      let wasOut = false;
+      access.onChange(() => {
+        const isOut = access.state === "out";
+        if (wasOut && !isOut) reconnectNow();
+        wasOut = isOut;
+        shell.plan();
+      });
+    },
   };
 
+  function renderNow() {
+    isRenderPlanned = false;
+    render();
+  }
   function showLanguage() {
     renderStaticTexts(shell.t);
     const button = byId("language");
@@ -70,6 +103,7 @@ export function shellOf({ strings, main, reconnectNow, render }) {
     button.lang = shell.t.language === "zh" ? "en" : "zh-CN";
     showTheme();
     login.render(shell.t);
+    translate?.(shell.t);
     render();
   }
   function showTheme() {
@@ -78,6 +112,12 @@ export function shellOf({ strings, main, reconnectNow, render }) {
     const label = shell.t.text(theme === "dark" ? "theme.light" : "theme.dark");
     fill(button, icon(theme === "dark" ? "sun" : "moon"), element("span", { class: "visually-hidden" }, label));
     button.title = label;
+  }
+
+  // On a very narrow screen the row of pages scrolls: the present one should be in sight.
+  function showPlace() {
+    const present = /** @type {HTMLElement | null} */ (document.querySelector(".pages [aria-current]"));
+    if (present?.parentElement) present.parentElement.scrollLeft = present.offsetLeft + present.offsetWidth - present.parentElement.clientWidth;
   }
 
   byId("language").addEventListener("click", () => {

@@ -17,22 +17,23 @@ import { selectionKey, StoredCursor } from "./cursor.js";
 import { browserEnvironment } from "./environment.js";
 import { readPage } from "./poll.js";
 import { Poller } from "./poller.js";
-import { SerialQueue } from "./serial.js";
+import { isPromise, SerialQueue } from "./serial.js";
 import { DEFAULTS } from "./stream-options.js";
 
 const SILENT_KEEPALIVES = 2.5; // without any frame, after which a connection counts as dead
 const POLL_LIMIT = 500; // events per page
 
 /**
- * Upper bound of a delay, for full jitter: base, 2 × base, 4 × base … cap.
+ * Upper bound of a delay, for full jitter: base, factor × base, factor² × base … cap.
  *
  * @param {number} attempt from 1
  * @param {number} baseMs
  * @param {number} capMs
+ * @param {number} [factor]
  * @returns {number} milliseconds
  */
-export function backoffCeiling(attempt, baseMs, capMs) {
-  return Math.min(capMs, baseMs * 2 ** Math.min(Math.max(attempt, 1) - 1, 30));
+export function backoffCeiling(attempt, baseMs, capMs, factor = 2) {
+  return Math.min(capMs, baseMs * factor ** Math.min(Math.max(attempt, 1) - 1, 30));
 }
 
 export class EventStream {
@@ -163,6 +164,7 @@ export class EventStream {
     this.#disconnect();
     if (!this.#env.isOnline()) return this.#goOffline();
     this.#attempt += 1;
+    if (this.#attempt > this.#options.maxAttempts && !this.#poller?.isHealthy) return this.#finish("attempts");
     if (this.#attempt >= this.#options.failuresBeforePolling) this.#startPolling();
     // While polls bring the events there is no hurry: the stream is tried now and then.
     const calm = this.#poller?.isHealthy ? (this.#options.capMs * (1 + this.#env.random())) / 2 : undefined;
@@ -176,7 +178,8 @@ export class EventStream {
    * @returns {number} milliseconds
    */
   #backoff(attempt) {
-    return this.#env.random() * backoffCeiling(attempt, this.#options.baseMs, this.#options.capMs);
+    const { baseMs, capMs, factor } = this.#options;
+    return this.#env.random() * backoffCeiling(attempt, baseMs, capMs, factor);
   }
 
   /**
@@ -200,6 +203,7 @@ export class EventStream {
   }
 
   #goOffline() {
+    if (this.#options.maxAttempts <= 0) return this.#finish("attempts");
     this.#disconnect();
     this.#stopPolling();
     this.#publish("offline", null, "network");
@@ -225,13 +229,13 @@ export class EventStream {
    * @returns {void | Promise<void>}
    */
   #deliver(event, isStreamed) {
-    if (this.#cursor.covers(event.seq)) return undefined;
+    if (this.#cursor.covers(event.seq)) return void this.#options.onDuplicate?.(event);
     const handled = () => {
       this.#cursor.advance(event.seq);
       if (isStreamed) this.#attempt = 0;
     };
     const pending = this.#options.onEvent(event);
-    return pending && "then" in pending ? pending.then(handled) : handled();
+    return isPromise(pending) ? pending.then(handled) : handled();
   }
 
   /**
@@ -248,7 +252,9 @@ export class EventStream {
     // All pages of a server that restarts come back at once: spread them over one more retry time.
     const retryMs = (frame.retry_milliseconds ?? this.#options.baseMs) * (1 + this.#env.random());
     if (frame.reason === "shutdown") return this.#fail("shutdown", retryMs);
-    return this.#finish(frame.reason === "token_expired" ? "token_expired" : "ended");
+    if (frame.reason === "token_expired") return this.#finish("token_expired");
+    if (Number.isSafeInteger(frame.last_seq)) this.#cursor.advance(frame.last_seq);
+    return this.#finish("ended");
   }
 
   /**
@@ -286,7 +292,7 @@ export class EventStream {
       if ((shown || mustReconnect) && connection === this.#connection) this.#connect();
     };
     const pending = this.#options.onReset(details);
-    return pending && "then" in pending ? pending.then(proceed) : proceed(pending);
+    return isPromise(pending) ? pending.then(proceed) : proceed(pending);
   }
 
   /**
@@ -384,7 +390,8 @@ export class EventStream {
     if (!this.#cursor.value) query.set("start", this.#options.whenNew);
     if (this.#options.allowPending) query.set("allow_pending", "1");
     query.set("keepalive", "event");
-    return `${this.#options.path}?${query}`;
+    for (const [name, value] of Object.entries(this.#options.parameters)) query.set(name, value);
+    return `${this.#options.baseUrl}${this.#options.path}?${query}`;
   }
 
   /**
@@ -394,7 +401,7 @@ export class EventStream {
     const query = this.#query();
     if (!this.#cursor.value && this.#options.whenNew === "beginning") query.set("since_seq", "0");
     query.set("limit", String(limit));
-    return `${this.#options.pollPath}?${query}`;
+    return `${this.#options.baseUrl}${this.#options.pollPath}?${query}`;
   }
 
   #query() {

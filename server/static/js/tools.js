@@ -7,8 +7,6 @@
  * @import { Room } from "./tool-state.js"
  */
 
-import { access } from "./access.js";
-import { needsLogin } from "./login-needed.js";
 import { serverNow } from "./server-clock.js";
 import { remembered, shellOf } from "./shell.js";
 import { EventStream } from "./stream.js";
@@ -31,19 +29,10 @@ let sessionId = "";
 let room = EMPTY_ROOM;
 /** @type {EventStream | null} */
 let stream = null;
-let isRenderPlanned = false;
 /** @type {number | undefined} */
 let deadlineTimer;
 
-function plan() {
-  if (isRenderPlanned) return;
-  isRenderPlanned = true;
-  if (document.visibilityState === "visible") requestAnimationFrame(render);
-  else setTimeout(render, 200);
-}
-
 function render() {
-  isRenderPlanned = false;
   const { t } = shell;
   const count = room.prompts.length;
   document.title = `${count ? `(${t.number(count)}) ` : ""}${t.text("tools.title")}`;
@@ -84,16 +73,13 @@ function watch(id) {
       const read = toolEventOf(event);
       room = foldRoom(room, read);
       if (read.type === "permission_request") planDeadlines();
-      plan();
+      shell.plan();
     },
     onReset: () => {
       room = EMPTY_ROOM;
-      plan();
+      shell.plan();
     },
-    onState: (state) => {
-      if (needsLogin(state)) access.refused();
-      plan();
-    },
+    onState: shell.heard,
   });
   stream.start();
   render();
@@ -113,7 +99,7 @@ async function readDeadlines() {
   try {
     const { pending } = await readHealth(asked);
     if (asked === sessionId) room = withDeadlines(room, pending, serverNow());
-    plan();
+    shell.plan();
   } catch {
     // The times in the requests are right as long as the clocks are.
   }
@@ -137,16 +123,7 @@ byId("watch-form").addEventListener("submit", (/** @type {Event} */ event) => {
   }
 });
 
-let wasOut = false;
-access.onChange(() => {
-  const isOut = access.state === "out";
-  if (wasOut && !isOut) stream?.reconnectNow();
-  wasOut = isOut;
-  plan();
-});
-shell.start();
-await access.ready();
-wasOut = false;
+await shell.start();
 window.addEventListener("hashchange", followAddress);
 followAddress();
 if (!sessionId && SESSION_ID.test(lastSession.get())) watch(lastSession.get());

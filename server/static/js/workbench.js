@@ -7,8 +7,6 @@
  * @import { Queue, Session } from "./session-state.js"
  */
 
-import { access } from "./access.js";
-import { needsLogin } from "./login-needed.js";
 import * as api from "./session-api.js";
 import { QueueFeed, SessionFeeds } from "./session-feeds.js";
 import { EMPTY_QUEUE, foldQueue, foldSession, NAME, newSession, queueOf } from "./session-state.js";
@@ -40,18 +38,17 @@ const page = {
 };
 /** @type {QueueFeed | null} */
 let queueFeed = null;
-let isRenderPlanned = false;
 
 const feeds = new SessionFeeds({
   onBegin: (name) => {
     page.sessions[name] = newSession(name);
-    plan();
+    shell.plan();
   },
   onMessage: (name, message) => {
     page.sessions[name] = foldSession(page.sessions[name], message);
-    plan();
+    shell.plan();
   },
-  onState: heardState,
+  onState: shell.heard,
 });
 const showPane = panesView("panes", "(min-width: 960px)");
 const views = {
@@ -76,15 +73,7 @@ function isOperator(id) {
   return NAME.test(id) && id !== "queue";
 }
 
-function plan() {
-  if (isRenderPlanned) return;
-  isRenderPlanned = true;
-  if (document.visibilityState === "visible") requestAnimationFrame(render);
-  else setTimeout(render, 200);
-}
-
 function render() {
-  isRenderPlanned = false;
   const { t } = shell;
   const { operatorId, queue, queueStatus: status, error, hasMore, chosen } = page;
   const count = Object.keys(queue.waiting).length;
@@ -93,17 +82,8 @@ function render() {
   const isRefused = feeds.stateOf(chosen)?.reason === "forbidden";
   views.conversation.render(chosen ? (page.sessions[chosen] ?? newSession(chosen)) : null, isRefused, operatorId, t);
   views.visitor.render(page.sessions[page.visitor] ?? newSession(page.visitor), t);
-  renderConnection();
-}
-
-function renderConnection() {
   const states = [...feeds.states, ...(queueFeed?.state ? [queueFeed.state] : [])];
   shell.renderConnection(states, queueFeed?.seq ?? 0);
-}
-
-function heardState() {
-  if (feeds.states.some(needsLogin) || (queueFeed?.state && needsLogin(queueFeed.state))) access.refused();
-  plan();
 }
 
 function reconnectNow() {
@@ -122,17 +102,17 @@ function useOperator(operatorId) {
     queueFeed = new QueueFeed(operatorId, {
       onLists: (waiting, handled, hasMore) => {
         Object.assign(page, { queue: queueOf(waiting, handled, operatorId), queueStatus: "ready", hasMore });
-        plan();
+        shell.plan();
       },
       onFailed: (error) => {
         Object.assign(page, { queueStatus: "failed", error: failureText(error, shell.t) });
-        plan();
+        shell.plan();
       },
       onMessage: (message) => {
         page.queue = foldQueue(page.queue, message, operatorId);
-        plan();
+        shell.plan();
       },
-      onState: heardState,
+      onState: shell.heard,
     });
     void queueFeed.begin();
   }
@@ -160,15 +140,7 @@ function followAddress() {
   followSessions();
 }
 
-let wasOut = false;
-access.onChange(() => {
-  const isOut = access.state === "out";
-  if (wasOut && !isOut) reconnectNow();
-  wasOut = isOut;
-});
-shell.start();
-await access.ready();
-wasOut = false;
+await shell.start();
 useVisitor(page.visitor);
 if (page.operatorId) useOperator(page.operatorId);
 followAddress();

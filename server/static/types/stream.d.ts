@@ -40,7 +40,7 @@ export interface StreamState {
   attempt: number;
   /** Milliseconds since 1970; null: right now, or not planned. */
   nextTryAt: number | null;
-  /** `network`, `silence`, `handler`, `capacity`, `shutdown`, `throttled`, `ended`, `token_expired`, `closed` or an error code. */
+  /** `network`, `silence`, `handler`, `capacity`, `shutdown`, `throttled`, `attempts`, `ended`, `token_expired`, `closed` or an error code. */
   reason: string | null;
 }
 
@@ -53,6 +53,8 @@ export interface StreamOptions {
   onEvent: (event: StoredEvent) => void | Promise<void>;
   /** The log cannot be continued from the cursor: read the snapshot again, and return where it ends. */
   onReset: (details: ResetDetails) => Cursor | void | Promise<Cursor | void>;
+  /** Called with what came again and is dropped. */
+  onDuplicate?: (event: StoredEvent) => void;
   onState?: (state: StreamState) => void;
   onHandlerError?: (error: unknown) => void;
   /** What the page already shows; wins over the stored cursor. */
@@ -65,10 +67,18 @@ export interface StreamOptions {
   path?: string;
   /** Default `/api/events`. */
   pollPath?: string;
+  /** Of the server, without a slash at its end; default: the page's own. */
+  baseUrl?: string;
+  /** More of the query of the stream. */
+  parameters?: Record<string, string>;
   /** Upper bound of the first delay in milliseconds; default 1,000. */
   baseMs?: number;
   /** Upper bound of any delay in milliseconds; default 30,000. */
   capMs?: number;
+  /** By which the upper bound grows from one attempt to the next; default 2. */
+  factor?: number;
+  /** Tries in a row after an interruption, then it closes with the reason `attempts`; 0: it does not come back; default: no limit. */
+  maxAttempts?: number;
   /** Default 4. */
   failuresBeforePolling?: number;
   /** Milliseconds between two polls; default 3,000. */
@@ -77,8 +87,8 @@ export interface StreamOptions {
   keepaliveSeconds?: number;
 }
 
-/** Upper bound of a delay, for full jitter: base, 2 × base, 4 × base … cap, in milliseconds. */
-export function backoffCeiling(attempt: number, baseMs: number, capMs: number): number;
+/** Upper bound of a delay, for full jitter: base, factor × base, factor² × base … cap, in milliseconds. */
+export function backoffCeiling(attempt: number, baseMs: number, capMs: number, factor?: number): number;
 
 export class EventStream {
   constructor(options: StreamOptions);

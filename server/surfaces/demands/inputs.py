@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from server.errors import InvalidBody, TooLarge
+from server.texts import plain_text, within, without_controls
 
 MAX_RAW_INPUT_CHARACTERS = 10_000
 MAX_USER_ID_CHARACTERS = 200
@@ -29,10 +30,10 @@ def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
     """
     The text as it is stored: trimmed, with LF line ends. Raises `InvalidBody`, or `TooLarge` over `limit`.
     """
-    text = _text(text, "raw_input")
+    text = plain_text(text, "raw_input")
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidBody("raw_input is blank: say what you need", field="raw_input")
-    return _within(text, "raw_input", limit)
+    return within(text, "raw_input", limit)
 
 
 def check_user_id(text: str | None) -> str:
@@ -40,7 +41,7 @@ def check_user_id(text: str | None) -> str:
     The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` unless a line of up to 200.
     """
     text = (text or "").strip() or "anonymous"
-    _refuse_controls(text, "user_id")
+    without_controls(text, "user_id")
     if len(text) > MAX_USER_ID_CHARACTERS or "\n" in text:
         raise InvalidBody(f"user_id must be one line of 1 to {MAX_USER_ID_CHARACTERS} characters", field="user_id")
     return text
@@ -50,24 +51,24 @@ def check_content(text: str) -> str:
     """
     What an agent offers, in its own words. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters.
     """
-    text = _text(text, "content")
+    text = plain_text(text, "content")
     if not text:
         raise InvalidBody("content is blank: say what you offer", field="content")
-    return _within(text, "content", MAX_CONTENT_CHARACTERS)
+    return within(text, "content", MAX_CONTENT_CHARACTERS)
 
 
 def check_comment(text: str | None) -> str:
     """
     A comment of up to 1,000 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
     """
-    return _within(_text(text or "", "comment"), "comment", MAX_COMMENT_CHARACTERS)
+    return within(plain_text(text or "", "comment"), "comment", MAX_COMMENT_CHARACTERS)
 
 
 def check_reason(text: str | None, field: str = "reason") -> str:
     """
     A reason of up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
     """
-    return _within(_text(text or "", field), field, MAX_REASON_CHARACTERS)
+    return within(plain_text(text or "", field), field, MAX_REASON_CHARACTERS)
 
 
 def check_capabilities(texts: Sequence[str] | None) -> tuple[str, ...]:
@@ -121,28 +122,8 @@ def _lines(texts: Sequence[str], field: str) -> tuple[str, ...]:
     lines = []
     for index, given in enumerate(texts):
         name = f"{field}.{index}"
-        text = _text(given, name)
+        text = plain_text(given, name)
         if not 1 <= len(text) <= MAX_CAPABILITY_CHARACTERS or "\n" in text:
             raise InvalidBody(f"{name} must be one line of 1 to {MAX_CAPABILITY_CHARACTERS} characters", field=name)
         lines.append(text)
     return tuple(dict.fromkeys(lines))
-
-
-def _text(text: str, field: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    _refuse_controls(text, field)
-    return text
-
-
-def _within(text: str, field: str, limit: int) -> str:
-    if len(text) > limit:
-        raise TooLarge(f"{field} has {len(text)} characters, the limit is {limit}", field=field, limit=limit)
-    return text
-
-
-def _refuse_controls(text: str, field: str) -> None:
-    for character in text:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
-            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
-        if "\ud800" <= character <= "\udfff":
-            raise InvalidBody(f"{field} must be valid Unicode", field=field)

@@ -52,6 +52,7 @@ from server.surfaces.demands.state import (
     Assignment,
     Candidate,
     DemandState,
+    Offer,
     Proposal,
     channel_id_of,
     stream_of,
@@ -209,12 +210,7 @@ def _answer_invitation(state: DemandState, command: SubmitOffer | DeclineOffer) 
         raise Forbidden(f"agent {agent_id} was not invited to {state.demand_id}", field="agent_id", **position_of(state))
     offer, decline = state.offer_of(agent_id), state.decline_of(agent_id)
     if isinstance(command, SubmitOffer):
-        said = {
-            "content": command.content,
-            "capabilities": list(command.capabilities),
-            "terms": command.terms,
-            "needs": list(command.needs),
-        }
+        said = offer_object(command)
         if offer is not None and said == offer_object(offer):
             return []
         event_type, fields = OFFERED, dict[str, Any](offer=said)
@@ -229,7 +225,7 @@ def _answer_invitation(state: DemandState, command: SubmitOffer | DeclineOffer) 
     return [_event(state, event_type, agent_id=agent_id, name=state.name_of(agent_id), **fields, **written)]
 
 
-def offer_object(offer: Any) -> dict[str, Any]:
+def offer_object(offer: Offer | SubmitOffer) -> dict[str, Any]:
     """
     The `offer` of an event's payload: content, capabilities, terms, needs.
     """

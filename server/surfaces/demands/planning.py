@@ -15,12 +15,13 @@ limits alone, so a restarted coordinator, or another process, comes to the same 
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
+from server.events import seconds_of
 from server.surfaces.demands import lexicon
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.requirements import Requirements, read_requirements
@@ -196,13 +197,6 @@ def deadline(state: DemandState) -> float | None:
         case "proposing" if state.proposal is not None:
             return seconds_of(state.proposal.timestamp) + state.proposal.within_seconds
     return None
-
-
-def seconds_of(timestamp: str) -> float:
-    """
-    Seconds since 1970 of an event's timestamp; 0 for an empty one.
-    """
-    return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
 
 
 def _ends_at(subnet: Subnet) -> float:

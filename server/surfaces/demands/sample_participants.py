@@ -9,15 +9,16 @@ import asyncio
 from functools import partial
 from typing import Any
 
-import stamina
 import structlog
 
 from server.config import NegotiationSection
 from server.decider import decide_and_append
-from server.errors import Conflict, Forbidden, NotFound, StorageFull, Unavailable
+from server.errors import Conflict, Forbidden, NotFound
 from server.eventlog import EventLog
+from server.events import seconds_of
+from server.patience import patiently
 from server.surfaces.demands import commands, matching, model, sample_rules
-from server.surfaces.demands.planning import seconds_of, waiting_for
+from server.surfaces.demands.planning import waiting_for
 from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import Candidate, DemandState, initial, stream_of
 from server.surfaces.demands.writing import Author
@@ -66,7 +67,7 @@ class SampleParticipants:
                 return  # somebody has taken the name over and answers himself, or has given it up
             command = await self._command(state, agent_id)
             if command is not None:
-                await self._append(state.demand_id, command)
+                await patiently(partial(self._append, state.demand_id, command))
         except (Conflict, Forbidden, NotFound):
             return  # the negotiation has moved on
         except Exception:
@@ -118,15 +119,11 @@ class SampleParticipants:
         )
 
     async def _append(self, demand_id: str, command: commands.Command) -> None:
-        async for attempt in stamina.retry_context(
-            on=(Unavailable, StorageFull), attempts=None, timeout=None, wait_initial=0.5, wait_max=30.0
-        ):
-            with attempt:
-                await decide_and_append(
-                    self._log,
-                    stream_of(demand_id),
-                    initial(demand_id),
-                    model.evolve,
-                    lambda state: model.decide(state, command),
-                    lambda state: state.revision,
-                )
+        await decide_and_append(
+            self._log,
+            stream_of(demand_id),
+            initial(demand_id),
+            model.evolve,
+            lambda state: model.decide(state, command),
+            lambda state: state.revision,
+        )

@@ -4,7 +4,7 @@ What may be said to a session: every name and text within its limits, or refused
 Pure. Events that these become are checked again where all events are (`server/events.py`).
 """
 
-from server.errors import InvalidBody, InvalidRequest, TooLarge
+from server.errors import InvalidBody, InvalidRequest
 from server.events import is_id
 from server.surfaces.sessions.state import (
     MAX_AGENT_ID,
@@ -15,6 +15,7 @@ from server.surfaces.sessions.state import (
     is_agent_id,
     is_session_name,
 )
+from server.texts import plain_text, within
 
 MAX_CONTENT_CHARACTERS = 10_000
 MAX_REASON_CHARACTERS = 500
@@ -86,17 +87,17 @@ def check_content(text: str) -> str:
     """
     A message, trimmed, with LF line ends. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters.
     """
-    text = _text(text, "content")
+    text = plain_text(text, "content")
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidBody("content is blank: say something", field="content")
-    return _within(text, "content", MAX_CONTENT_CHARACTERS)
+    return within(text, "content", MAX_CONTENT_CHARACTERS)
 
 
 def check_reason(text: str | None) -> str:
     """
     Why a human is asked for: up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
     """
-    return _within(_text(text or "", "reason"), "reason", MAX_REASON_CHARACTERS)
+    return within(plain_text(text or "", "reason"), "reason", MAX_REASON_CHARACTERS)
 
 
 def check_message_id(text: str) -> str:
@@ -114,20 +115,4 @@ def check_type(text: str) -> str:
     """
     if not is_id(text):
         raise InvalidBody("type must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field="type")
-    return text
-
-
-def _text(text: str, field: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    for character in text:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
-            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
-        if "\ud800" <= character <= "\udfff":
-            raise InvalidBody(f"{field} must be valid Unicode", field=field)
-    return text
-
-
-def _within(text: str, field: str, limit: int) -> str:
-    if len(text) > limit:
-        raise TooLarge(f"{field} has {len(text)} characters, the limit is {limit}", field=field, limit=limit)
     return text

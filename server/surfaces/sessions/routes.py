@@ -21,7 +21,7 @@ from server.eventlog import EventLog, Receipt
 from server.events import uuid7
 from server.surfaces.sessions import commands, inputs, model, rendering
 from server.surfaces.sessions.projections import get_session, list_sessions
-from server.surfaces.sessions.state import Role, SessionState, operator_stream_of, stream_of
+from server.surfaces.sessions.state import KIND, Role, SessionState, operator_stream_of, stream_of
 
 DEFAULT_LISTED_SESSIONS = 50
 MAX_LISTED_SESSIONS = 200
@@ -154,7 +154,7 @@ class SessionRoutes:
         (exclusive). 200 `{sessions: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`. Errors:
         invalid_request, forbidden.
         """
-        require_read(request, "session:*")
+        require_read(request, f"{KIND}:*")
         status = inputs.query_status(params.query(request, "status"))
         limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_SESSIONS, low=1, high=MAX_LISTED_SESSIONS)
         before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)

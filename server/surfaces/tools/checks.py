@@ -6,9 +6,10 @@ Pure. `inputs.py` says which field of which event is checked how.
 
 from typing import Any
 
-from server.errors import InvalidBody, InvalidRequest, TooLarge
+from server.errors import InvalidBody, InvalidRequest
 from server.events import is_id
 from server.surfaces.tools.state import RISK_LEVELS
+from server.texts import trimmed, within, without_controls
 
 MAX_SESSION_ID_CHARACTERS = 120
 MAX_REASON_CHARACTERS = 500
@@ -42,7 +43,7 @@ def reason(value: Any, field: str = "reason") -> str:
         return ""
     if not isinstance(value, str):
         raise InvalidBody(f"{field} must be a text", field=field)
-    return text(value.replace("\r\n", "\n").replace("\r", "\n").strip(), field, MAX_REASON_CHARACTERS)
+    return text(trimmed(value), field, MAX_REASON_CHARACTERS)
 
 
 def text(value: Any, field: str, limit: int) -> str:
@@ -51,12 +52,7 @@ def text(value: Any, field: str, limit: int) -> str:
     """
     if not isinstance(value, str):
         raise InvalidBody(f"{field} must be a text", field=field)
-    if len(value) > limit:
-        raise TooLarge(f"{field} has {len(value)} characters, the limit is {limit}", field=field, limit=limit)
-    for character in value:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
-            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
-    return value
+    return without_controls(within(value, field, limit), field)
 
 
 def line(data: dict[str, Any], key: str, limit: int, *, is_needed: bool = False) -> str:

@@ -10,20 +10,19 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-import stamina
 import structlog
 
 from server.bus import EventBus
 from server.errors import RevisionMismatch, StorageFull, TowowError, Unavailable
 from server.eventlog import EventLog
-from server.events import Event, kind_of, timestamp_of
+from server.events import Event, kind_of, seconds_of, timestamp_of
+from server.patience import patiently
 from server.surfaces.tools import commands
 from server.surfaces.tools.deciding import Decisions
 from server.surfaces.tools.projections import due_permissions
-from server.surfaces.tools.state import KIND, PERMISSION_REQUEST, seconds_of
+from server.surfaces.tools.state import KIND, PERMISSION_REQUEST
 
 _AT_ONCE = 100
-_RETRY_SECONDS = (0.5, 30.0)  # first and longest wait while the file cannot be written
 _CUT_SECONDS = 0.002
 _LONGEST_SLEEP_SECONDS = 3_600.0  # a clock that is set is noticed at the latest then
 _log = structlog.get_logger("towow.tools")
@@ -63,14 +62,8 @@ class PermissionExpiry:
             self._wake.set()
 
     async def _run(self) -> None:
-        first, longest = _RETRY_SECONDS
         while True:
-            async for attempt in stamina.retry_context(
-                on=Exception, attempts=None, timeout=None, wait_initial=first, wait_max=longest
-            ):
-                with attempt:
-                    until = await self._expire_due()
-            await self._sleep(until)
+            await self._sleep(await patiently(self._expire_due, on=Exception))
 
     async def _expire_due(self) -> str | None:
         """

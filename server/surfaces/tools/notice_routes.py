@@ -17,6 +17,7 @@ from server.surfaces.tools import checks, commands, inputs, model, rendering
 from server.surfaces.tools.coalescing import StatusCoalescer, Stored
 from server.surfaces.tools.deciding import Decisions
 from server.surfaces.tools.redaction import Redaction
+from server.surfaces.tools.routes import BASE
 from server.surfaces.tools.state import TOOL_STATUS, initial, stream_of
 
 
@@ -47,7 +48,7 @@ class NoticeRoutes:
         """
         The routes.
         """
-        return (web.post("/agent_backend/api/sse/notify/{session_id}", self.notify),)
+        return (web.post(f"{BASE}/notify/{{session_id}}", self.notify),)
 
     async def notify(self, request: web.Request) -> web.StreamResponse:
         """

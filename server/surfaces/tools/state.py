@@ -4,12 +4,11 @@ The state of a tool session as values: the permissions that were asked for in it
 `model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
 """
 
-from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from server.events import uuid7
+from server.events import seconds_of, uuid7
 
 SOURCE = "tools"  # who publishes what this surface decides
 KIND = "mcp"
@@ -95,10 +94,3 @@ def initial(session_id: str) -> ToolState:
     The state of a session of which no event is known.
     """
     return ToolState(session_id)
-
-
-def seconds_of(timestamp: str) -> float:
-    """
-    Seconds since 1970 of an event's timestamp.
-    """
-    return datetime.fromisoformat(timestamp).timestamp()

@@ -47,8 +47,10 @@ export class Reconnector {
 
   /**
    * Plan the next attempt after an interruption; a planned one is replaced.
+   *
+   * @param {number} [leastMs] that somebody asked to wait
    */
-  plan() {
+  plan(leastMs = 0) {
     this.cancel();
     const { attempts, firstMs, jitter } = this.#policy();
     if (this.attempts >= attempts) {
@@ -56,7 +58,7 @@ export class Reconnector {
       return;
     }
     this.attempts += 1;
-    const delay = delayBefore(this.attempts, firstMs) * (1 + jitter * this.#environment.random());
+    const delay = leastMs + delayBefore(this.attempts, firstMs) * (1 + jitter * this.#environment.random());
     this.#timer = this.#environment.setTimeout(() => {
       this.#timer = null;
       this.#connect();

@@ -39,11 +39,14 @@ export function sources(id, isOpen, t) {
 }
 
 /**
+ * A piece of code with what it is, and a button that copies it.
+ *
  * @param {string} label
  * @param {string} code
  * @param {Translator} t
+ * @returns {HTMLElement}
  */
-function snippet(label, code, t) {
+export function snippet(label, code, t) {
   const status = element("span", { class: "visually-hidden", role: "status" });
   const copy = element("button", { type: "button", class: "small", "aria-label": `${t.text("detail.copy")}: ${label}` }, t.text("detail.copy"));
   copy.addEventListener("click", async () => {

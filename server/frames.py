@@ -1,8 +1,9 @@
 """
 Server-Sent Events as bytes come in: a pure, incremental parser that follows the WHATWG specification.
 
-It does no I/O and knows nothing of events, cursors or time; `following.py` does. The same bytes give the same
-frames however they are cut, also inside a character, a line ending or the byte order mark.
+It does no I/O and knows nothing of events, cursors or time. The client follows with it, and streams of language models are
+read with it. The same bytes give the same frames however they are cut, also inside a character, a line ending or the byte
+order mark.
 """
 
 import re

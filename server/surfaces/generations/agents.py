@@ -1,0 +1,176 @@
+"""
+One agent at work: asks the writer, stores its text group by group, tries again where that may help, and says how it ended.
+
+Whatever goes wrong with the model, or in here, is an event of this agent and nothing to the others. Two things end its work
+from outside: the run has ended (`Conflict`), or the task is cancelled. Either closes the connection to the model at once.
+"""
+
+import asyncio
+import contextlib
+import re
+from functools import partial
+
+import stamina
+import structlog
+
+from server.config import GenerationsSection
+from server.errors import Conflict
+from server.events import uuid7
+from server.language_model import LanguageModel, Writer
+from server.llm_failures import ModelFailed
+from server.surfaces.generations.chunking import ChunkGroups
+from server.surfaces.generations.commands import AgentCompleted, AgentFailed, AgentStarted, Chunk, Retrying
+from server.surfaces.generations.prompts import Brief, cut, question_of, system_of
+from server.surfaces.generations.recording import RunRecord
+from server.surfaces.generations.template_writer import TemplateWriter
+
+_LONGEST_ASKED_SECONDS = 60.0  # of a Retry-After
+_LONGEST_DELAY_SECONDS = 3_600.0  # of the schedule; the run's time ends before
+_MAX_TEXT_CHARACTERS = 1_000_000  # of one agent; a model that goes on after this has lost its way
+_SUMMARY_CHARACTERS = 160
+# What a text may not hold: control characters but tab and line feed, lone surrogates. Lines end with LF.
+_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_ENDS = str.maketrans({"\u2028": "\n", "\u2029": "\n"})
+_HEADING = re.compile(r"[\s#*>_\-•]+")
+_log = structlog.get_logger("towow.generations")
+
+
+class AgentWork:
+    """
+    The work of one agent in one run.
+    """
+
+    def __init__(
+        self, record: RunRecord, agent: str, brief: Brief, language_model: LanguageModel, config: GenerationsSection
+    ) -> None:
+        self._record = record
+        self._agent = agent
+        self._brief = brief
+        self._language_model = language_model
+        self._config = config
+        self._delay_seconds = 0.0  # before the next attempt, once one has failed
+
+    async def carry_out(self) -> None:
+        """
+        Write the text, from `agent_start` to `agent_complete` or `error`. Raises `Conflict` when the run has ended.
+        """
+        try:
+            await self._work()
+        except Conflict:
+            state = self._record.state
+            if not (state.is_running and state.agents[self._agent].has_ended):  # somebody else has said that it has
+                raise
+
+    async def _work(self) -> None:
+        await self._record.add(AgentStarted(self._agent))
+        try:
+            text = await self._persist()
+        except ModelFailed as failure:
+            await self._fail(failure.reason)
+        except Conflict:
+            raise
+        except Exception as error:
+            await self._fail("internal", error)
+        else:
+            await self._record.add(AgentCompleted(self._agent, summary_of(text)))
+
+    async def _fail(self, error_type: str, error: Exception | None = None) -> None:
+        error_id = uuid7()
+        facts = {"run_id": self._record.state.run_id, "agent": self._agent, "error_type": error_type, "error_id": error_id}
+        if error is None:
+            _log.warning("agent_failed", **facts)
+        else:
+            _log.error("agent_failed", **facts, exc_info=error)
+        await self._record.add(AgentFailed(self._agent, error_type, error_id))
+
+    async def _persist(self) -> str:
+        """
+        The text of the first attempt that gives a whole one. Raises `ModelFailed` of the last one.
+        """
+        attempts = self._config.max_retries + 1
+        async for attempt in stamina.retry_context(
+            on=self._wait_after,
+            attempts=attempts,
+            timeout=None,
+            wait_initial=self._config.retry_delay_seconds,
+            wait_max=_LONGEST_DELAY_SECONDS,
+            wait_jitter=0,
+            wait_exp_base=self._config.retry_backoff,
+        ):
+            with attempt:
+                try:
+                    return await self._write()
+                except ModelFailed as failure:
+                    if failure.is_passing and attempt.num < attempts:
+                        asked = min(failure.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
+                        self._delay_seconds = max(attempt.next_wait, asked)
+                        await self._record.add(Retrying(self._agent, failure.reason, self._delay_seconds, attempts))
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _wait_after(self, error: Exception) -> bool | float:
+        return self._delay_seconds if isinstance(error, ModelFailed) and error.is_passing else False
+
+    async def _write(self) -> str:
+        """
+        One attempt: the whole text, all of it on disk. Raises `ModelFailed`; what came before it is on disk as well.
+        """
+        # Asked each time: a model may have become ready meanwhile.
+        writer = self._language_model.writer() or TemplateWriter(self._agent, self._brief)
+        groups = ChunkGroups(
+            partial(self._store, writer),
+            seconds=self._config.chunk_milliseconds / 1000,
+            characters=self._config.chunk_characters,
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                storing = tasks.create_task(groups.store_all(), name=f"text of {self._agent}")
+                failure = await self._read(writer, groups)
+                groups.finish()
+        except BaseExceptionGroup as failures:
+            ended = failures.subgroup(Conflict)
+            raise (ended or failures).exceptions[0] from None
+        last, stored = storing.result(), str(self._record.state.agents[self._agent].text)
+        if failure is not None:
+            if last:
+                await self._store(writer, last)
+            raise failure
+        if not (stored + last).strip():
+            raise ModelFailed("empty_answer")
+        await self._store(writer, last, is_complete=True)
+        return stored + last
+
+    async def _read(self, writer: Writer, groups: ChunkGroups) -> ModelFailed | None:
+        """
+        Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the same.
+        """
+        characters = 0
+        stream = writer.stream(system_of(self._agent, self._brief.language), question_of(self._agent, self._brief))
+        try:
+            async with contextlib.aclosing(stream) as pieces:
+                async for piece in pieces:
+                    characters += len(piece)
+                    if characters > _MAX_TEXT_CHARACTERS:
+                        return ModelFailed("too_large")
+                    groups.add(cleaned(piece))
+        except ModelFailed as failure:
+            return failure
+        return None
+
+    async def _store(self, writer: Writer, text: str, *, is_complete: bool = False) -> None:
+        await self._record.add(Chunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
+
+
+def cleaned(piece: str) -> str:
+    """
+    A piece of text without what would not survive JSON or a terminal.
+    """
+    return _UNWANTED.sub("", piece.translate(_LINE_ENDS))
+
+
+def summary_of(text: str) -> str:
+    """
+    The first line of a text that says something, without marks of a heading or a list, and cut.
+    """
+    lines = (_HEADING.sub(" ", line, count=1).strip() if _HEADING.match(line) else line.strip() for line in text.splitlines())
+    return cut(next(filter(None, lines), ""), _SUMMARY_CHARACTERS)

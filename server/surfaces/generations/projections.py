@@ -1,0 +1,173 @@
+"""
+The runs as a table: one row each, written with the events, for lists, sessions and the runner's start.
+
+A row follows the same tables as the state in `model.py`, because it is that state without the texts. Of the pieces of a text
+only an agent's first one is looked at; where a run stands that is running is asked of the log when somebody wants to know.
+"""
+
+from typing import Any
+
+import msgspec
+
+from server.events import Event
+from server.surfaces.generations.model import TRANSITIONS, evolve
+from server.surfaces.generations.state import LLM_CHUNK, Agent, Mode, Progress, RunState, Session, Status, initial, is_run_id
+
+Connection = Any  # of SQLite; only `database.py` knows which engine
+
+_STEPS = frozenset(step.partition(":")[0] for _, step in TRANSITIONS)
+_PROGRESS = Progress.__struct_fields__
+_OWN = ("reason", "session_id", "prompt", "language", "partial", "degraded", "continues", "resumes")
+_PLACES = ("created_at", "updated_at", "ended_at", "created_seq", "last_seq", "revision")
+_FIELDS = ("run_id", "mode", "status", "agents", *_OWN, *_PROGRESS, *_PLACES)
+_UPSERT = (
+    f"INSERT INTO runs ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"  # noqa: S608 - constant
+    f" ON CONFLICT (run_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS[1:])}"
+)
+# A row as it is now: the pieces of text of a run that is running have moved it on.
+_NEWEST = {"updated_at": "coalesce(e.timestamp, r.updated_at)", "last_seq": "coalesce(e.seq, r.last_seq)"}
+_FROM = (
+    "FROM runs AS r LEFT JOIN events AS e ON r.status = 'running' AND e.stream = 'run:' || r.run_id"
+    " AND e.revision = (SELECT max(revision) FROM events WHERE stream = 'run:' || r.run_id)"
+)
+_COLUMNS = ", ".join(_NEWEST.get(name, f"r.{name}") for name in _FIELDS)
+
+
+class _AgentRow(msgspec.Struct):
+    name: str
+    task_description: str
+    stage: int
+    status: Any
+    summary: str
+    error: str
+    error_type: str
+    retries: int
+    written_by: str
+    degraded: bool
+
+
+class _Index(msgspec.Struct):
+    index: Any = None
+
+
+_agents = msgspec.json.Decoder(list[_AgentRow]).decode
+_index = msgspec.json.Decoder(_Index).decode
+
+
+def project_run(connection: Connection, event: Event) -> None:
+    """
+    Fold one event of a run's stream into its row; again with the same or an older event, no change.
+
+    A run has a row from its `run_started` on.
+    """
+    if event.event_type == LLM_CHUNK and _goes_on(event):
+        return  # the agent is known to write, and by whom
+    run_id = event.stream.partition(":")[2]
+    if event.event_type not in _STEPS or not is_run_id(run_id):
+        return
+    before = get_run(connection, run_id)
+    after = evolve(before, event)
+    if after is not before and after.exists:
+        connection.execute(_UPSERT, _row_of(after)).close()
+
+
+def clear_runs(connection: Connection) -> None:
+    """
+    Empty the projection, before `project_run` is run over the whole log again.
+    """
+    connection.execute("DELETE FROM runs")
+
+
+def get_run(connection: Connection, run_id: str) -> RunState:
+    """
+    The state of a run without its texts, as far as its row is: `initial` without one.
+    """
+    sql = f"SELECT {', '.join(_FIELDS)} FROM runs WHERE run_id = ?"  # noqa: S608 - constant
+    row = connection.execute(sql, (run_id,)).fetchone()
+    return _state_of(row) if row else initial(run_id)
+
+
+def list_runs(
+    connection: Connection,
+    limit: int,
+    before_seq: int,
+    *,
+    status: Status | None = None,
+    mode: Mode | None = None,
+    session_id: str | None = None,
+) -> tuple[list[RunState], bool]:
+    """
+    At most `limit` runs started before `before_seq` (exclusive), newest first and without texts, and whether there are more.
+    """
+    asked = {"r.status": status, "r.mode": mode, "r.session_id": session_id}
+    given = {name: value for name, value in asked.items() if value is not None}
+    where = " AND ".join([f"{name} = ?" for name in given] + ["r.created_seq < ?"])
+    sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY r.created_seq DESC LIMIT ?"
+    rows = connection.execute(sql, (*given.values(), before_seq, limit + 1)).fetchall()
+    return [_state_of(row) for row in rows[:limit]], len(rows) > limit
+
+
+def count_running(connection: Connection) -> int:
+    """
+    How many runs are running.
+    """
+    return int(connection.execute("SELECT count(*) FROM runs WHERE status = 'running'").fetchone()[0])
+
+
+def unfinished_runs(connection: Connection) -> list[str]:
+    """
+    The ids of the runs that have not ended, oldest first.
+    """
+    rows = connection.execute("SELECT run_id FROM runs WHERE status = 'running' ORDER BY created_seq").fetchall()
+    return [run_id for (run_id,) in rows]
+
+
+def get_session(connection: Connection, session_id: str) -> Session | None:
+    """
+    What is known of a session; None when it never had a run.
+    """
+    newest, _ = list_runs(connection, 1, 2**63 - 1, session_id=session_id)
+    if not newest:
+        return None
+    sql = f"SELECT count(*), max({_NEWEST['updated_at']}), max({_NEWEST['last_seq']}) {_FROM} WHERE r.session_id = ?"
+    return Session(newest[0], *connection.execute(sql, (session_id,)).fetchone())
+
+
+def last_completed(connection: Connection, session_id: str) -> str | None:
+    """
+    The id of the newest run of a session that has a result, or None.
+    """
+    sql = "SELECT run_id FROM runs WHERE session_id = ? AND status = 'completed' ORDER BY created_seq DESC LIMIT 1"
+    row = connection.execute(sql, (session_id,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _goes_on(event: Event) -> bool:
+    """
+    Whether a piece of text is said not to be its first.
+    """
+    index = _index(event.payload_json).index
+    return type(index) is int and index > 0
+
+
+def _row_of(state: RunState) -> list[Any]:
+    agents = [{name: getattr(agent, name) for name in _AgentRow.__struct_fields__} for agent in state.agents.values()]
+    columns = {
+        **msgspec.structs.asdict(state),
+        **msgspec.structs.asdict(state.progress),
+        "agents": msgspec.json.encode(agents).decode(),
+        "ended_at": state.ended_at or None,
+    }
+    return [columns[name] for name in _FIELDS]
+
+
+def _state_of(row: Any) -> RunState:
+    columns = dict(zip(_FIELDS, row, strict=True))
+    progress = Progress(*(columns.pop(name) for name in _PROGRESS))
+    agents = {each.name: Agent(**msgspec.structs.asdict(each)) for each in _agents(columns.pop("agents"))}
+    columns |= {
+        "partial": bool(columns["partial"]),
+        "degraded": bool(columns["degraded"]),
+        "ended_at": columns["ended_at"] or "",
+    }
+    return RunState(**columns, progress=progress, agents=agents)

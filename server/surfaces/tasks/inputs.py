@@ -1,0 +1,73 @@
+"""
+What emitters may say of a task: every name checked, phase and span put where SQL finds them, or refused with the field.
+
+Pure. Events that these become are checked again where all events are (`server/events.py`).
+"""
+
+from typing import Any
+
+import msgspec
+
+from server.errors import InvalidBody, InvalidRequest
+from server.events import is_id
+from server.surfaces.tasks.commands import Emit
+from server.surfaces.tasks.state import MAX_TASK_ID_CHARACTERS, STATUSES, is_task_id
+
+
+class EmitInput(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    The JSON of one event as emitters send it.
+    """
+
+    event_type: str
+    payload: dict[str, Any] = {}
+    phase: str | None = None
+    span_id: str | None = None
+    event_id: str | None = None
+    source: str = "unknown"
+
+
+class EmitManyInput(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    The JSON of several events of one task.
+    """
+
+    events: list[EmitInput]
+
+
+def path_task_id(text: str) -> str:
+    """
+    A task's id in a path. Raises `InvalidRequest`.
+    """
+    if not is_task_id(text):
+        raise InvalidRequest(
+            f"task_id must be 1 to {MAX_TASK_ID_CHARACTERS} characters from A-Z a-z 0-9 . _ -", field="task_id"
+        )
+    return text
+
+
+def query_status(text: str | None) -> str | None:
+    """
+    One of the four statuses, or None for all. Raises `InvalidRequest`.
+    """
+    if text is not None and text not in STATUSES:
+        raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}", field="status")
+    return text
+
+
+def read_emit(given: EmitInput) -> Emit:
+    """
+    The command that an emitter's event is; `phase` and `span_id` become keys of its payload. Raises `InvalidBody`.
+    """
+    payload = given.payload
+    for field, value in (("phase", given.phase), ("span_id", given.span_id)):
+        inner = payload.get(field)
+        if value is None and inner is None:
+            continue
+        if value is not None and inner is not None and value != inner:
+            raise InvalidBody(f"{field} and payload.{field} are not the same", field=field)
+        name, where = (inner, f"payload.{field}") if value is None else (value, field)
+        if not isinstance(name, str) or not is_id(name):
+            raise InvalidBody(f"{where} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=where)
+        payload = {**payload, field: name}
+    return Emit(given.event_type, payload, given.event_id, given.source)

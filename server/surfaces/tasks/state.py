@@ -1,0 +1,139 @@
+"""
+The state of a task as values: its phase, its progress and its work items, the names they may have, and the words of its events.
+
+`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
+"""
+
+import re
+
+import msgspec
+
+from server.events import Event, is_id
+
+KIND = "task"
+
+PHASE_ENTER = "phase_enter"
+WORK_ITEM_START = "work_item_start"
+WORK_ITEM_COMPLETE = "work_item_complete"
+WORK_ITEM_FAILED = "work_item_failed"
+PROGRESS_UPDATE = "progress_update"
+TASK_COMPLETE = "task_complete"
+TASK_FAILED = "task_failed"
+TASK_CANCELLED = "task_cancelled"
+
+# Source 002 names the same event in two ways; it is stored under one.
+ALIASES = {"work_item_started": WORK_ITEM_START, "work_item_completed": WORK_ITEM_COMPLETE}
+
+TERMINAL_EVENTS = frozenset({TASK_COMPLETE, TASK_FAILED, TASK_CANCELLED})
+
+STATUSES = ("running", "completed", "failed", "cancelled")
+WORK_ITEM_STATUSES = ("running", "completed", "failed")
+
+MAX_TASK_ID_CHARACTERS = 120
+MAX_NAME_CHARACTERS = 200
+# . and .. would not survive a path.
+_TASK_ID = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{MAX_TASK_ID_CHARACTERS}}}\Z")
+
+
+class WorkItem(msgspec.Struct, frozen=True):
+    """
+    One piece of a task's work, named by its span; `started_at` is of the newest start, `ended_at` None while it runs.
+    """
+
+    span_id: str
+    status: str
+    name: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    first_seq: int = 0
+    last_seq: int = 0
+
+
+class TaskState(msgspec.Struct, frozen=True):
+    """
+    A task folded from its stream; `status` is "new" and `created_*` are empty until its first event.
+
+    `work_items` holds those that were read, by span; the three counts are of all. `progress` is in percent.
+    """
+
+    task_id: str
+    status: str = "new"
+    phase: str | None = None
+    progress: float = 0.0
+    items_running: int = 0
+    items_completed: int = 0
+    items_failed: int = 0
+    created_at: str = ""
+    updated_at: str = ""
+    created_seq: int = 0
+    last_seq: int = 0
+    revision: int = 0
+    work_items: dict[str, WorkItem] = {}
+
+    @property
+    def exists(self) -> bool:
+        """
+        Whether it has any event.
+        """
+        return self.status != "new"
+
+    @property
+    def items_total(self) -> int:
+        """
+        How many work items it has.
+        """
+        return self.items_running + self.items_completed + self.items_failed
+
+
+def is_task_id(text: str) -> bool:
+    """
+    Whether a task may have this id.
+    """
+    return bool(_TASK_ID.match(text))
+
+
+def stream_of(task_id: str) -> str:
+    """
+    The stream of a task.
+    """
+    return f"{KIND}:{task_id}"
+
+
+def task_id_of(stream: str) -> str:
+    """
+    The id of the task of a stream; no task has it when `is_task_id` says no.
+    """
+    return stream.partition(":")[2]
+
+
+def initial(task_id: str) -> TaskState:
+    """
+    The state of a task of which no event is known.
+    """
+    return TaskState(task_id)
+
+
+class _Names(msgspec.Struct):
+    phase: object = None
+    span_id: object = None
+
+
+_decode_names = msgspec.json.Decoder(_Names).decode
+
+
+def names_of(event: Event) -> tuple[str | None, str | None]:
+    """
+    The phase and the span that an event names in its payload; None for what is absent or no name.
+    """
+    text = event.payload_json
+    if '"phase"' not in text and '"span_id"' not in text:  # most events name neither, and need not be decoded
+        return None, None
+    names = _decode_names(text)
+    return name_or_none(names.phase), name_or_none(names.span_id)
+
+
+def name_or_none(value: object) -> str | None:
+    """
+    The value when it may name a phase or a span: 1 to 128 characters from A-Z a-z 0-9 . _ : -.
+    """
+    return value if isinstance(value, str) and is_id(value) else None

@@ -1,0 +1,42 @@
+"""
+What every text that somebody gives has to keep to: trimmed, with LF line ends, without control characters, within its limit.
+
+Pure. Each surface's `inputs.py` says which field is checked how; events are checked again where all events are (`events.py`).
+"""
+
+from server.errors import InvalidBody, TooLarge
+
+
+def plain_text(text: str, field: str) -> str:
+    """
+    The text trimmed, with LF line ends. Raises `InvalidBody` for control characters and lone surrogates.
+    """
+    return without_controls(trimmed(text), field)
+
+
+def trimmed(text: str) -> str:
+    """
+    The text with LF line ends and nothing around it.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def without_controls(text: str, field: str) -> str:
+    """
+    The text as it is; tabs and line feeds are allowed. Raises `InvalidBody` for control characters and lone surrogates.
+    """
+    for character in text:
+        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f":
+            raise InvalidBody(f"{field} must not contain control characters (U+{ord(character):04X})", field=field)
+        if "\ud800" <= character <= "\udfff":
+            raise InvalidBody(f"{field} must be valid Unicode", field=field)
+    return text
+
+
+def within(text: str, field: str, limit: int) -> str:
+    """
+    The text as it is. Raises `TooLarge` when it has more than `limit` characters.
+    """
+    if len(text) > limit:
+        raise TooLarge(f"{field} has {len(text)} characters, the limit is {limit}", field=field, limit=limit)
+    return text

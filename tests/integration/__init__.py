@@ -1,0 +1,3 @@
+"""
+The cases that source documents name, against a real server process.
+"""
