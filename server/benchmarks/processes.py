@@ -73,6 +73,7 @@ class Child:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWOW__")}
         # All clients come from one address here: what is measured is the server, not its limits.
         environment |= {"TOWOW__LIMITS__STREAMS_PER_CLIENT": "0", "TOWOW__LIMITS__PUBLISHES_PER_SECOND": "0"}
+        environment["TOWOW__LLM__LOCAL"] = "false"  # a model would take a core
         environment |= self.settings
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
         with self._log.open("ab") as log:

@@ -52,6 +52,7 @@ async def run_task(task_id: str | None, items: int, seconds: float, lang: str, u
             with suppress(TowowError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
                     await client.emit(task_id, "task_cancelled", {"reason": "interrupted"})
+                    out.print(Text("cancelled", style="yellow"))
             raise
 
 

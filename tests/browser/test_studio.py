@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.support import Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
@@ -344,6 +344,30 @@ def test_without_a_model_a_template_answers_and_the_page_says_how_to_get_one(
 
 
 @without_model
+def test_a_model_that_is_being_fetched_is_asked_after_until_it_is_ready(
+    context: BrowserContext, server: DemandServer, complaints: Complaints
+) -> None:
+    """
+    The server's own words are shown while there is something to say, and gone afterwards.
+    """
+    local = {"kind": "local", "name": "a-small-model", "status": "fetching", "hint": "The file is being fetched: 40 %."}
+
+    def with_model(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "model": local})
+
+    context.route("**/api/runs?limit=20", with_model)
+    answers = [{**local, "hint": "90 %."}, {**local, "status": "ready", "hint": ""}]
+    context.route("**/api/model", lambda route: route.fulfill(json=answers.pop(0)))
+    page = open_studio(context, server, complaints)
+    expect(page.locator("#model")).to_contain_text("a-small-model is being fetched. Until then a template answers.")
+    expect(page.locator("#model")).to_contain_text("40 %.")
+    expect(page.locator("#model")).to_contain_text("90 %.", timeout=10_000)
+    expect(page.locator("#model")).to_have_text("Model a-small-model, in the server itself.", timeout=10_000)
+    assert answers == []
+
+
+@without_model
 def test_earlier_runs_are_listed_page_by_page_and_others_appear_by_themselves(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
@@ -412,6 +436,7 @@ def test_nothing_is_promised_to_go_on_that_the_server_has_forgotten(
     first = start(page)
     expect(page.locator("#result")).to_be_visible()
     session_id = server.get(f"/api/runs/{first}")["session_id"]
+    page.wait_for_function("id => fetch(`/api/sessions/${id}/state`).then((answer) => answer.status === 410)", arg=session_id)
     with page.expect_response(re.compile(f"/api/sessions/{session_id}/state")) as answered:
         page.reload()
     assert answered.value.status == 410
@@ -549,7 +574,9 @@ def test_on_a_phone_the_agents_are_stacked_and_one_is_open(
     model.upstream.otherwise(writes_through("正文开始 " + "很长的一段文字，" * 40, gate, "正文结束"))
     page = open_studio(context, server, complaints)
     expect(page.locator("h1")).to_have_text("要写什么？")
-    start(page, "写一封邀请信")
+    start(page, "写一封邀请信。" * 50)
+    page.locator("#run-more").tap()
+    expect(page.locator("#run-more")).to_have_text("收起")
     opened = page.locator('.writer-toggle[aria-expanded="true"]')
     expect(opened).to_have_count(1)
     expect(opened).to_have_text("洞察")

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, mock, test } from "node:test";
 
 import { EventStreamService, PROFILES } from "../../server/static/js/services/EventStreamService.js";
+import { Intake } from "../../server/static/js/services/intake.js";
 import { answer, FakeEventSource, fakeBrowser, FakeStorage, page, settle } from "./support.mjs";
 
 let browser;
@@ -350,6 +351,18 @@ describe("gaps", () => {
     assert.equal(asked(1).since_seq, "34");
   });
 
+  test("that are open when it stops are counted once, and as recovered however they are closed", async () => {
+    browser.answers = ["hang", "hang"];
+    open().ready(0);
+    send(1, 3);
+    service.stop();
+    service.start();
+    send(2);
+    await settle();
+    assert.deepEqual(handled, upTo(3));
+    assert.deepEqual(service.getStats(), stats({ eventsReceived: 3, gapsDetected: 1, gapsRecovered: 1 }));
+  });
+
   test("that the log does not have either are told, and passed over", async () => {
     browser.answers = [found()];
     open().ready(0);
@@ -465,6 +478,22 @@ describe("once and in order", () => {
     });
   }
 
+  test("a place that is reached while another one is read up to is read up to as well", async () => {
+    const nothing = () => {};
+    browser.answers = [found(1, 2), found(3)];
+    const intake = new Intake(
+      browser.environment,
+      { position: { epoch: "e1", seq: 0, revision: 0 }, detectsGaps: true, url: "/api/tasks/t-1/events" },
+      { onEvent: ({ revision }) => void handled.push(revision), onHandled: nothing, onError: nothing, onReset: nothing, onRefused: nothing, onIdle: () => (ends += 1), onCount: nothing, backoffMs: () => 0 },
+    );
+    intake.start();
+    intake.reach(20);
+    intake.reach(30);
+    await settle();
+    intake.stop();
+    assert.deepEqual([handled, browser.polled.length, ends], [upTo(3), 2, 2]);
+  });
+
   test("no more than 10,000 events wait for a slow handler; the rest is read when it has caught up", async () => {
     let finish;
     open({ onEvent: ({ revision }) => (revision === 1 ? new Promise((resolve) => (finish = () => resolve(handled.push(1)))) : void handled.push(revision)) }).ready(0);
@@ -506,6 +535,31 @@ describe("resets", () => {
     assert.deepEqual([resets[0].reason, FakeEventSource.last.query.since_seq, FakeEventSource.last.query.epoch], ["other_epoch", "0", "e2"]);
     send(1);
     assert.deepEqual(handled, [1, 2, 1]);
+  });
+
+  test("another epoch at ready than a back-fill has named is one too", async () => {
+    const replaced = [1, 2, 3, 4].map((revision) => event(revision));
+    browser.answers = [answer(200, page([], { epoch: "e1" })), answer(200, page(replaced, { epoch: "e2" }))];
+    open({ since_seq: 30 });
+    send(4);
+    await settle();
+    assert.deepEqual([handled, service.position.epoch], [[4], "e1"]);
+    FakeEventSource.last.ready(40, "e2");
+    await settle();
+    assert.deepEqual([handled, resets.length, service.position.epoch], [[4, 1, 2, 3, 4], 1, "e2"]);
+  });
+
+  test("that are told twice are one, and what waits in the new log stays", async () => {
+    browser.answers = [new TypeError("network"), found(1)];
+    const details = { reason: "other_epoch", requested: 10, oldest_seq: 1, head_seq: 20, epoch: "e1" };
+    open().ready(0, "e0");
+    send(1);
+    FakeEventSource.last.control("reset", details);
+    send(2);
+    await settle();
+    FakeEventSource.last.control("reset", details);
+    await browser.clock.advance(500);
+    assert.deepEqual([handled, resets.length], [[1, 1, 2], 1]);
   });
 
   test("to a log that still has what was handled forget only what waits", async () => {

@@ -54,7 +54,7 @@ from tests.upstream import (
 )
 
 ME = "insight_agent"
-IMPATIENT = {"first_piece_timeout_seconds": 0.2, "stall_timeout_seconds": 0.2}
+IMPATIENT = {"first_piece_timeout_seconds": 0.5, "stall_timeout_seconds": 0.5}
 
 
 @pytest.fixture
@@ -385,15 +385,15 @@ async def test_what_was_on_its_way_when_the_time_was_over_counts(start, upstream
     """
     The end of a run names an agent whose completion reached the disk just before it.
     """
-    upstream.otherwise(writes_for_ever())
+    upstream.otherwise(says_nothing())  # so that nothing else is appended after it
     upstream.when(TASKS[ME], writes("Done."))
-    client = await start(run_timeout_seconds=0.5)
+    client = await start(run_timeout_seconds=1.0)
     append = client.app[LOG].append
 
     async def slow(events):
         receipts = await append(events)
         if events[0].event_type == "agent_complete":
-            await until(lambda: upstream.open == 0)  # the other agents have been stopped
+            await until(lambda: upstream.left == 3)  # the other agents have been stopped
         return receipts
 
     monkeypatch.setattr(client.app[LOG], "append", slow)

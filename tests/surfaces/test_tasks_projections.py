@@ -95,7 +95,7 @@ def tables(migrated):
     return migrated
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 @given(HISTORIES)
 def test_any_history_folds_is_stored_and_is_told(tables, history):
     """
@@ -117,7 +117,7 @@ def test_any_history_folds_is_stored_and_is_told(tables, history):
             assert getattr(state, f"items_{status}") == count
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(HISTORIES)
 def test_a_flat_event_holds_everything_that_was_stored(tables, history):
     """
@@ -129,7 +129,7 @@ def test_a_flat_event_holds_everything_that_was_stored(tables, history):
         assert {**flat["payload"], **names} == event.payload
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(HISTORIES, st.data())
 def test_an_event_that_is_projected_again_changes_nothing(tables, history, data):
     """
@@ -228,7 +228,7 @@ async def test_the_tables_of_tasks_are_built_again_from_the_log(client, quiet_co
         assert [db.execute(query).fetchall() for query in queries] == rows
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(HISTORIES)
 def test_the_view_reads_whatever_was_stored(tables, history):
     """

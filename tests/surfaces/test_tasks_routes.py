@@ -12,6 +12,7 @@ from server.app import LOG, make_app
 from server.config import PROFILES, Config, PollSection, SSEConfig, TasksSection, with_profile
 from server.hub import Pace
 from server.retention import RetentionSection, trim
+from server.surfaces.tasks import event_routes
 from tests.support import (
     EventSource,
     assert_error,
@@ -366,6 +367,23 @@ async def test_the_events_of_a_task_are_read_from_the_beginning_in_pages(client)
     assert [event["revision"] for event in events] == list(range(1, 13))
     assert all(list(event) == FLAT for event in events)
     assert cursor == seqs[-1] + 2
+
+
+async def test_a_page_that_is_cut_by_its_size_goes_on(client, monkeypatch):
+    """
+    Fewer events than `limit` do not mean that there are no more.
+    """
+    monkeypatch.setattr(event_routes, "_PAGE_BYTES", 600)
+    seqs = await fill(client, 7)
+    cursor, read = 0, []
+    while True:
+        page = await get(client, f"{EVENTS}?since_seq={cursor}")
+        read.append([event["seq"] for event in page["events"]])
+        cursor = page["next_since_seq"]
+        if not page["has_more"]:
+            break
+    assert [seq for each in read for seq in each] == seqs
+    assert 1 < len(read) <= 7
 
 
 async def test_a_gap_is_filled_by_naming_its_ends(client):

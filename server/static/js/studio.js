@@ -31,7 +31,7 @@ const RUN_LINK = /^#([A-Za-z0-9._:-]{1,124})$/;
 const SESSION_ID = /^[A-Za-z0-9_-]{1,120}$/;
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
 const SECOND_MS = 1000;
-const MODEL_MS = 4000; // how often a model that is not ready is asked after
+const MODEL_MS = 2500; // how often a model that is not ready is asked after
 
 const shell = shellOf({ strings: { en, zh }, main: "run", reconnectNow, render, translate: (t) => views.compose.translate(t) });
 const session = remembered(shell.storage, "towow.studio.session");

@@ -1,6 +1,6 @@
 /**
- * `js/services/EventStreamService.js` for TypeScript: the events of a task, each once and in order. `samples/tsconfig.json` shows
- * how to map the module to this file.
+ * `js/services/EventStreamService.js` for TypeScript: the events of a task, each once and in order. `samples/tsconfig.json`
+ * shows how to map the module to this file.
  */
 
 import type { ResetDetails } from "./stream";
@@ -23,8 +23,8 @@ export interface TaskEvent {
 }
 
 /**
- * `disconnected`: not started, or lost with `autoReconnect: false`. `connecting`: a try is on its way. `reconnecting`: the next one
- * is planned. `closed`: stopped, the task is over, refused, or out of attempts.
+ * `disconnected`: not started, or lost with `autoReconnect: false`. `connecting`: a try is on its way. `reconnecting`: the
+ * next one is planned. `closed`: stopped, the task is over, refused, or out of attempts.
  */
 export type ServiceState = "disconnected" | "connecting" | "connected" | "reconnecting" | "offline" | "closed";
 
@@ -40,7 +40,10 @@ export interface Stats {
   duplicates: number;
 }
 
-/** `code`: `network`, `silence`, `throttled`, `capacity`, `attempts`, `token_expired`, `handler`, `backfill`, `gap_lost`, or the server's. */
+/**
+ * `code`: `network`, `silence`, `throttled`, `capacity`, `attempts`, `token_expired`, `handler`, `backfill`, `gap_lost`, or the
+ * server's error code.
+ */
 export type StreamError = Error & { code: string };
 
 /** The last event that was handled. */
@@ -73,7 +76,7 @@ export interface ServiceOptions {
   gapDetection?: boolean;
   /** Of the server; default `""`: the page's own. */
   baseUrl?: string;
-  /** Called in order, each once; if it throws or rejects, the event is handed out again after a delay, and the later ones wait. */
+  /** Called in order, each once; if it throws or rejects, the event comes again after a delay, and the later ones wait. */
   onEvent?: (event: TaskEvent) => void | Promise<void>;
   onStateChange?: (state: ServiceState) => void;
   onError?: (error: StreamError) => void;

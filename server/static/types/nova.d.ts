@@ -11,7 +11,7 @@ export interface Told {
 export type Listener = (data: Told) => void;
 
 export interface NovaOptions {
-  /** What to generate, `{prompt, session_id?, context?}`: `connect()` starts it by POST. Without it the url is that of a run's events. */
+  /** What to generate, `{prompt, session_id?, context?}`: `connect()` POSTs it. Without it the url is that of a run's events. */
   body?: unknown;
   /** Sent with the POST, as the CSRF token of a page with a cookie. */
   headers?: Record<string, string> | (() => Record<string, string>);

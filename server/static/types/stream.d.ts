@@ -40,7 +40,10 @@ export interface StreamState {
   attempt: number;
   /** Milliseconds since 1970; null: right now, or not planned. */
   nextTryAt: number | null;
-  /** `network`, `silence`, `handler`, `capacity`, `shutdown`, `throttled`, `attempts`, `ended`, `token_expired`, `closed` or an error code. */
+  /**
+   * `network`, `silence`, `handler`, `capacity`, `shutdown`, `throttled`, `attempts`, `ended`, `token_expired`, `closed` or an
+   * error code.
+   */
   reason: string | null;
 }
 
@@ -77,7 +80,7 @@ export interface StreamOptions {
   capMs?: number;
   /** By which the upper bound grows from one attempt to the next; default 2. */
   factor?: number;
-  /** Tries in a row after an interruption, then it closes with the reason `attempts`; 0: it does not come back; default: no limit. */
+  /** Tries in a row after an interruption, then it closes with the reason `attempts`; 0: none; default: no limit. */
   maxAttempts?: number;
   /** Default 4. */
   failuresBeforePolling?: number;

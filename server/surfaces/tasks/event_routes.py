@@ -141,7 +141,7 @@ class TaskEventRoutes:
         shown = found.events[:limit]
         is_cut = len(found.events) > limit
         has_more = is_cut or found.through_seq < found.asked_seq
-        is_last = not has_more and bool(shown) and self._log.is_terminal(shown[-1].stream, shown[-1].event_type)
+        is_last = bool(shown) and self._log.is_terminal(shown[-1].stream, shown[-1].event_type)
         return rendering.encode_page(
             shown,
             has_more=has_more,

@@ -2,8 +2,8 @@
  * Source 003's `SSEClient`: starts a generation, or follows one, and tells what its agents do as events with listeners.
  *
  * A generation goes on at the server when nobody listens. With `body`, `connect()` starts one by POST; when that answer breaks
- * off, the rest is read by GET from the last event on, with the same stream module as the pages. Without a body the url is that of
- * a generation's events. What an agent reports as `error` is not a failure of the connection: that is `transport_error`.
+ * off, the rest is read by GET from the last event on, with the same stream module as the pages. Without a body the url is that
+ * of a generation's events. What an agent reports as `error` is no failure of the connection: that is `transport_error`.
  *
  * @import { Environment } from "../environment.js"
  * @import { StreamState } from "../stream-options.js"
@@ -13,8 +13,8 @@
  *
  * @typedef {object} NovaOptions
  * @property {unknown} [body] what to generate, `{prompt, session_id?, context?}`; sent as JSON
- * @property {Record<string, string> | (() => Record<string, string>)} [headers] sent with the POST, as the CSRF token of a page with
- *   a cookie
+ * @property {Record<string, string> | (() => Record<string, string>)} [headers] sent with the POST, as the CSRF token of a page
+ *   with a cookie
  * @property {string} [baseUrl] of the server; default: the page's own
  * @property {number} [reconnectDelay] upper bound of the first delay in milliseconds; default 1,000
  * @property {number} [maxReconnectDelay] upper bound of any delay in milliseconds; default 30,000
@@ -27,6 +27,13 @@ import { EventStream } from "../stream.js";
 import { PostStream } from "./post-stream.js";
 import { Reconnector } from "./reconnect.js";
 
+const DEFAULTS = {
+  headers: /** @type {Record<string, string> | (() => Record<string, string>)} */ ({}),
+  baseUrl: "",
+  reconnectDelay: 1000,
+  maxReconnectDelay: 30_000,
+  maxReconnectAttempts: Infinity,
+};
 const NOWHERE = "http://relative.invalid";
 const SILENCE_MS = 37_500; // 2.5 keepalives of the server
 const STARTS = 5; // attempts to start while the server has no room
@@ -58,17 +65,20 @@ export class SSEClient {
    * @param {NovaOptions} [options]
    */
   constructor(url, options = {}) {
-    this.#options = { headers: {}, baseUrl: "", reconnectDelay: 1000, maxReconnectDelay: 30_000, maxReconnectAttempts: Infinity, ...options };
+    this.#options = { ...DEFAULTS, ...options };
     const browser = typeof window === "undefined" ? {} : browserEnvironment();
     this.#env = /** @type {Environment} */ ({ ...browser, ...options.environment });
     const { pathname, searchParams, origin } = new URL(url, NOWHERE);
-    this.#url = { base: origin === NOWHERE ? this.#options.baseUrl.replace(/\/+$/, "") : origin, path: pathname, query: searchParams };
+    const base = origin === NOWHERE ? this.#options.baseUrl.replace(/\/+$/, "") : origin;
+    this.#url = { base, path: pathname, query: searchParams };
     if (options.body === undefined) {
       this.runId = decodeURIComponent(/\/api\/runs\/([^/]+)\/events$/.exec(pathname)?.[1] ?? "") || null;
       this.#lastSeq = Number(this.#url.query.get("since_seq")) || 0;
     }
-    const policy = () => ({ attempts: Math.min(STARTS, this.#options.maxReconnectAttempts), firstMs: this.#options.reconnectDelay, jitter: 1 });
-    this.#reconnector = new Reconnector(this.#env, policy, () => this.#start(), () => this.#trouble("too_many_requests", "the server has no room"));
+    const { reconnectDelay: firstMs, maxReconnectAttempts } = this.#options;
+    const policy = () => ({ attempts: Math.min(STARTS, maxReconnectAttempts), firstMs, jitter: 1 });
+    const giveUp = () => this.#trouble("too_many_requests", "the server has no room");
+    this.#reconnector = new Reconnector(this.#env, policy, () => this.#start(), giveUp);
   }
 
   /** Whether the stream is open. @returns {boolean} */
@@ -98,8 +108,8 @@ export class SSEClient {
   }
 
   /**
-   * @param {string} event `connected`, `llm_chunk`, `agent_start`, `agent_complete`, `progress`, `retrying`, `error`, `run_started`,
-   *   `run_resumed`, `run_complete`, `run_failed` or `transport_error`
+   * @param {string} event `connected`, `llm_chunk`, `agent_start`, `agent_complete`, `progress`, `retrying`, `error`,
+   *   `run_started`, `run_resumed`, `run_complete`, `run_failed` or `transport_error`
    * @param {Listener} callback
    * @returns {this}
    */
@@ -187,7 +197,8 @@ export class SSEClient {
   #start() {
     const { body, headers } = this.#options;
     const given = typeof headers === "function" ? headers() : headers;
-    const request = { headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...given }, body: JSON.stringify(body) };
+    const accepted = { "Content-Type": "application/json", Accept: "text/event-stream" };
+    const request = { headers: { ...accepted, ...given }, body: JSON.stringify(body) };
     const { base, path, query } = this.#url;
     this.#connection = new PostStream(this.#env, `${base}${path}?${query}`.replace(/\?$/, ""), request, SILENCE_MS, {
       onOpen: (response) => {

@@ -1,8 +1,8 @@
 /**
  * Source 002's `ConnectionStatus`: how the connection is, when it is tried again, and what has been counted, for people.
  *
- * It needs nothing but a node to stand in. Its style sheet is beside it and is linked once per page. The countdown ticks outside
- * of the live region, so that a screen reader hears changes of state only.
+ * It needs nothing but a node to stand in. Its style sheet is beside it and is linked once per page. The countdown ticks
+ * outside of the live region, so that a screen reader hears changes of state only.
  *
  * @import { ServiceState, Stats } from "../services/options.js"
  *

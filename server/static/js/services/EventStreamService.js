@@ -65,7 +65,8 @@ export class EventStreamService {
     /** @type {Position} */
     const given = { epoch: null, seq: since_seq, revision: null };
     const position = since_seq ? given : (this.#saved.load() ?? given);
-    this.#intake = new Intake(this.#env, { position, detectsGaps: gapDetection, url: `${this.#baseUrl}${this.#eventsPath}` }, this.#intakeHandlers());
+    const begin = { position, detectsGaps: gapDetection, url: `${this.#baseUrl}${this.#eventsPath}` };
+    this.#intake = new Intake(this.#env, begin, this.#intakeHandlers());
     this.#tabs = new Tabs(this.#env, `towow.task:${this.#baseUrl}|${this.#taskId}`, {
       onLead: () => this.#lead(),
       onDeposed: () => this.#stopLeading(),
@@ -157,7 +158,7 @@ export class EventStreamService {
   }
 
   #lead() {
-    const { batch_size, flush_interval, reconnectDelay, maxReconnectDelay, reconnectBackoff, maxReconnectAttempts } = this.options;
+    const { batch_size, flush_interval, autoReconnect, maxReconnectAttempts } = this.options;
     const { epoch, seq } = this.#intake.position;
     this.#intake.isSettled = true;
     const stream = new EventStream({
@@ -168,10 +169,10 @@ export class EventStreamService {
       parameters: { batch_size: String(batch_size), flush_interval: String(flush_interval) },
       start: { epoch, seq },
       allowPending: this.options.allowPending,
-      baseMs: reconnectDelay,
-      capMs: maxReconnectDelay,
-      factor: reconnectBackoff,
-      maxAttempts: this.options.autoReconnect ? maxReconnectAttempts : 0,
+      baseMs: this.options.reconnectDelay,
+      capMs: this.options.maxReconnectDelay,
+      factor: this.options.reconnectBackoff,
+      maxAttempts: autoReconnect ? maxReconnectAttempts : 0,
       environment: { ...this.#env, localStorage: null },
       onEvent: (event) => this.#received(/** @type {any} */ (event)),
       onDuplicate: () => {
@@ -209,6 +210,9 @@ export class EventStreamService {
   #streamChanged(state) {
     const cursor = this.#stream?.cursor;
     if (state.name === "connected" && cursor?.epoch) {
+      const { epoch } = this.#intake.position;
+      // A page of the REST API may have named a log that was replaced before the stream was open.
+      if (epoch !== null && epoch !== cursor.epoch) this.#reach(cursor.epoch, cursor.seq, true);
       this.#intake.meet(cursor.epoch);
       this.#saved.save(this.#intake.position);
       this.#intake.hurry();
@@ -308,7 +312,8 @@ export class EventStreamService {
       this.#error(state.reason, `the connection to ${this.#taskId} is ${state.name}: ${state.reason}`);
     }
     if (!this.#isStarted) return; // stopped by whom the error was told
-    if (state.name === "closed") this.#finish(state.reason === "attempts" && !this.options.autoReconnect ? "disconnected" : "closed");
+    const isLost = state.reason === "attempts" && !this.options.autoReconnect;
+    if (state.name === "closed") this.#finish(isLost ? "disconnected" : "closed");
     else if (state.name === "connected" || state.name === "offline") this.#become(state.name);
     else this.#become(delay === null ? "connecting" : "reconnecting");
   }

@@ -120,9 +120,9 @@ export class Backfill {
    * @param {AbortSignal} signal
    */
   #plan(missing, leastMs, signal) {
-    this.#failures += 1;
     this.#missing = null;
     if (!this.#handlers.onFailed(missing) || signal.aborted) return;
+    this.#failures += 1;
     this.#missing = missing;
     this.#timer = this.#environment.setTimeout(() => this.#again(), leastMs + this.#handlers.backoffMs(this.#failures));
   }

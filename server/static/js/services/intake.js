@@ -43,8 +43,8 @@ export class Intake {
   #handedOut = null;
   /** A reset that nobody was told of yet. @type {ResetDetails | null} */
   #untold = null;
-  /** The last revision of the hole that was counted. */
-  #countedGap = 0;
+  /** The last revision of the hole that was counted and is still open; 0 for none. */
+  #openGap = 0;
 
   /**
    * @param {Environment} environment
@@ -152,7 +152,7 @@ export class Intake {
     this.#backfill.stop();
     if (isHere) return this.#ordering.restart(this.position);
     this.#ordering.restart({ epoch: details.epoch, seq: Math.max(0, details.oldest_seq - 1), revision: null });
-    this.#countedGap = 0;
+    this.#openGap = 0;
     this.#untold = details;
     if (!this.#isDelivering) this.#tellReset();
     void this.#deliver();
@@ -209,6 +209,7 @@ export class Intake {
         this.#failures = 0;
         if (generation === this.#generation) {
           this.#ordering.handled(event);
+          this.#closeGap();
           this.#handlers.onHandled(this.position);
         }
         this.#tellReset();
@@ -254,9 +255,18 @@ export class Intake {
    * @param {Missing} missing
    */
   #count({ kind, lastRevision }) {
-    if (kind !== "gap" || !this.isSettled || lastRevision === null || lastRevision <= this.#countedGap) return;
-    this.#countedGap = lastRevision;
+    if (kind !== "gap" || !this.isSettled || lastRevision === null || this.#openGap) return;
+    this.#openGap = lastRevision;
     this.#handlers.onCount({ gapsDetected: 1 });
+  }
+
+  /**
+   * Count a gap as recovered when what was missing has been handled, whoever brought it.
+   */
+  #closeGap() {
+    if (!this.#openGap || (this.position.revision ?? 0) < this.#openGap) return;
+    this.#openGap = 0;
+    this.#handlers.onCount({ gapsRecovered: 1 });
   }
 
   /**
@@ -267,9 +277,9 @@ export class Intake {
       if (this.#ordering.reachedSeq <= until) this.#ordering.reachedSeq = 0;
     } else if (lastRevision !== null && this.#ordering.has(lastRevision)) {
       if (kind === "unsure") this.#handlers.onCount({ gapsDetected: 1, gapsRecovered: 1 });
-      else if (lastRevision === this.#countedGap) this.#handlers.onCount({ gapsRecovered: 1 });
     } else {
-      if (kind === "gap") this.#handlers.onError("gap_lost", `events up to revision ${lastRevision} are not in the log any more`);
+      this.#openGap = 0;
+      if (kind === "gap") this.#handlers.onError("gap_lost", `the log has no events up to revision ${lastRevision} any more`);
       this.#ordering.skip();
     }
     void this.#deliver();

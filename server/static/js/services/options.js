@@ -28,8 +28,8 @@
  * @property {number} gapsRecovered
  * @property {number} duplicates events that came again and were dropped
  *
- * @typedef {Error & {code: string}} StreamError `code`: `network`, `silence`, `throttled`, `capacity`, `attempts`, `token_expired`,
- *   `handler`, `backfill`, `gap_lost`, or the server's error code
+ * @typedef {Error & {code: string}} StreamError `code`: `network`, `silence`, `throttled`, `capacity`, `attempts`,
+ *   `token_expired`, `handler`, `backfill`, `gap_lost`, or the server's error code
  *
  * @typedef {object} ServiceOptions
  * @property {number} [since_seq] begin after this event; default 0: from the beginning
@@ -42,16 +42,16 @@
  * @property {boolean} [autoReconnect] default true
  * @property {boolean} [gapDetection] default true
  * @property {string} [baseUrl] of the server; default `""`: the page's own
- * @property {(event: TaskEvent) => void | Promise<void>} [onEvent] called in order, each once; if it throws or rejects, the event
- *   is handed out again after a delay, and the later ones wait
+ * @property {(event: TaskEvent) => void | Promise<void>} [onEvent] called in order, each once; if it throws or rejects, the
+ *   event is handed out again after a delay, and the later ones wait
  * @property {(state: ServiceState) => void} [onStateChange]
  * @property {(error: StreamError) => void} [onError]
  * @property {(details: ResetDetails) => void} [onReset] the log cannot be continued from here: forget what is shown; everything
  *   that is kept comes again
  * @property {() => void} [onEnd] the task is over and its last event was handled
  * @property {boolean} [shared] one connection for all tabs of this origin; default true
- * @property {boolean | Pick<Storage, "getItem" | "setItem" | "removeItem">} [storage] remember the cursor; true: in localStorage; default
- *   false
+ * @property {boolean | Pick<Storage, "getItem" | "setItem" | "removeItem">} [storage] remember the cursor; true: in
+ *   localStorage; default false
  * @property {boolean} [allowPending] wait for a task that does not exist yet, instead of ending with `not_found`; default false
  * @property {boolean} [debug] log to the console; default false
  * @property {(event: TaskEvent) => boolean} [filter] false drops an event that the stream brought, as a bad proxy would

@@ -11,8 +11,8 @@
  * @property {number | null} revision null while unknown: one came back with a seq alone, or what came before is trimmed
  *
  * @typedef {object} Missing
- * @property {"gap" | "behind" | "unsure"} kind a hole before what is waiting; others are further; or the revision before what is
- *   waiting is not known, so there may be a hole
+ * @property {"gap" | "behind" | "unsure"} kind a hole before what is waiting; others are further; or the revision before what
+ *   is waiting is not known, so there may be a hole
  * @property {number} since exclusive, a seq
  * @property {number} until inclusive, a seq
  * @property {number | null} lastRevision of the hole

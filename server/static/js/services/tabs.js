@@ -1,9 +1,9 @@
 /**
- * One of all tabs leads: the one that holds a Web Lock. It speaks to the others on a BroadcastChannel, and when it goes, the next
- * one in the queue for the lock leads.
+ * One of all tabs leads: the one that holds a Web Lock. It speaks to the others on a BroadcastChannel, and when it goes, the
+ * next one in the queue for the lock leads.
  *
- * A leader that sleeps (a suspended tab keeps its lock) does not answer when asked, and its lock is taken. Where the browser has
- * no locks or no channels, or refuses them, each tab leads itself.
+ * A leader that sleeps (a suspended tab keeps its lock) does not answer when asked, and its lock is taken. Where the browser
+ * has no locks or no channels, or refuses them, each tab leads itself.
  *
  * @import { Environment } from "../environment.js"
  *
@@ -97,7 +97,9 @@ export class Tabs {
     const waiting = new AbortController();
     this.#waiting = waiting;
     const isCurrent = () => this.#waiting === waiting;
-    const lead = () => (isCurrent() ? new Promise((/** @type {(value: void) => void} */ resolve) => this.#lead(resolve)) : undefined);
+    /** @type {(resolve: (value: void) => void) => void} */
+    const begin = (resolve) => this.#lead(resolve);
+    const lead = () => (isCurrent() ? new Promise(begin) : undefined);
     const options = isTaken ? { steal: true } : { signal: waiting.signal };
     this.#locks.request(this.#name, options, lead).catch((error) => {
       if (!isCurrent()) return;

@@ -12,7 +12,7 @@ const COMMAND = "pip install '.[local-llm]'";
 const LOOKS = /** @type {Record<string, string>} */ ({ ready: "good", starting: "waits", fetching: "waits", absent: "bad" });
 
 /**
- * @typedef {{kind: string, name: string | null, status: string}} Model as `GET /api/model` tells it
+ * @typedef {{kind: string, name: string | null, status: string, hint: string}} Model as `GET /api/model` tells it
  */
 
 /**
@@ -23,11 +23,12 @@ export function modelView() {
     render(model, t) {
       refill(byId("model"), JSON.stringify([t.language, model]), () => {
         if (!model) return null;
-        const isAbsent = model.kind === "none" || model.status === "absent";
+        const { kind, hint } = model;
         const [before, behind] = t.text("studio.model.get").split("{command}");
         return [
           element("p", {}, element("span", { class: "dot", dataset: { look: LOOKS[model.status] ?? "plain" }, "aria-hidden": "true" }), element("b", {}, t.text("studio.model")), " ", element("span", { dir: "auto" }, sentence(model, t))),
-          isAbsent && element("p", { class: "muted" }, before, element("code", {}, COMMAND), behind),
+          kind === "local" && hint && element("p", { class: "muted", lang: "en" }, textOf(hint)),
+          kind === "none" && element("p", { class: "muted" }, before, element("code", {}, COMMAND), behind),
         ];
       });
     },

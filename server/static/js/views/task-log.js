@@ -31,19 +31,23 @@ export function taskLogView() {
   let isFollowing = true;
   let seenId = 0; // of the last entry that was in sight while following
 
+  // What is measured is kept, because asking for it in every frame would have the page laid out twice.
+  let rowHeight = 0;
+  let frameHeight = 0;
+  let top = 0;
+
   const draw = () => {
     if (!last) return;
     const { log, task, t } = last;
     const { entries } = log;
-    const height = Number.parseFloat(getComputedStyle(frame).getPropertyValue("--row"));
-    rows.style.height = `${entries.length * height}px`;
     if (isFollowing) {
-      frame.scrollTop = frame.scrollHeight;
+      top = Math.max(0, entries.length * rowHeight - frameHeight);
       seenId = entries.at(-1)?.id ?? 0;
     }
-    const first = Math.max(0, Math.floor(frame.scrollTop / height) - BESIDE);
-    const count = Math.ceil(frame.clientHeight / height) + 2 * BESIDE;
-    rows.style.paddingTop = `${first * height}px`;
+    const first = rowHeight ? Math.max(0, Math.floor(top / rowHeight) - BESIDE) : 0;
+    const count = rowHeight ? Math.ceil(frameHeight / rowHeight) + 2 * BESIDE : 0;
+    rows.style.height = `${entries.length * rowHeight}px`;
+    rows.style.paddingTop = `${first * rowHeight}px`;
     reconcile(rows, entries.slice(first, first + count), { key: ({ id }) => id, version: () => t.language, build: (entry) => row(entry, task, t) });
     [...rows.children].forEach((child, i) => {
       child.setAttribute("aria-setsize", String(entries.length));
@@ -53,12 +57,14 @@ export function taskLogView() {
     newest.hidden = isFollowing;
     newest.textContent = unseen > 0 ? t.count("log.newest", unseen) : t.text("log.newest");
     byId("log-count").textContent = log.events ? t.count("log.count", log.events) : "";
+    if (isFollowing) frame.scrollTop = frame.scrollHeight;
   };
 
   frame.addEventListener(
     "scroll",
     () => {
-      isFollowing = frame.scrollHeight - frame.scrollTop - frame.clientHeight < AT_END_PX;
+      top = frame.scrollTop;
+      isFollowing = frame.scrollHeight - top - frame.clientHeight < AT_END_PX;
       draw();
     },
     { passive: true },
@@ -68,7 +74,11 @@ export function taskLogView() {
     draw();
     frame.focus();
   });
-  new ResizeObserver(draw).observe(frame);
+  new ResizeObserver(() => {
+    rowHeight = Number.parseFloat(getComputedStyle(frame).getPropertyValue("--row"));
+    frameHeight = frame.clientHeight;
+    draw();
+  }).observe(frame);
 
   return {
     render(log, task, t) {
