@@ -30,6 +30,7 @@ PUBLIC_ROUTES = frozenset(
         "/health",
         "/api",
         "/api/events/health",
+        "/sse/health",
         "/api/login",
         "/api/logout",
         "/api/session",

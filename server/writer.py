@@ -257,10 +257,23 @@ class Writer:
     def _project(self, db: Any, events: Sequence[Event]) -> None:
         """
         Keep the projection tables in step. An event that a projection cannot read is stored all the same.
+
+        One savepoint for all of them: two statements for each event would cost as much as a small projection.
         """
-        for event in events:
-            for projection in self._projections.get(kind_of(event.stream), ()):
-                project_one(db, projection, event)
+        due = [(projection, event) for event in events for projection in self._projections.get(kind_of(event.stream), ())]
+        if len(due) > 1:
+            db.execute("SAVEPOINT projections").close()
+            try:
+                for projection, event in due:
+                    projection(db, event)
+                due = []
+            except Exception as error:
+                if is_fatal(error) or is_full(error) or is_busy(error):  # the file's fault, not the event's
+                    raise
+                db.execute("ROLLBACK TO projections").close()  # again, one by one: only what cannot be read is left out
+            db.execute("RELEASE projections").close()
+        for projection, event in due:
+            project_one(db, projection, event)
 
 
 def project_one(db: Any, projection: Projection, event: Event) -> None:

@@ -51,6 +51,7 @@ PUBLIC = {
     "GET /api/session",
     "GET /favicon.ico",
     "GET /health",
+    "GET /sse/health",
     "GET /static/{name}",
     "GET /{page}.html",
     "POST /api/login",

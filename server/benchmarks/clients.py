@@ -13,7 +13,7 @@ from typing import Protocol
 from server.benchmarks.loop import LoadError, Loop, get_request, post_request
 from server.benchmarks.publishers import is_whole
 
-_STREAM = "task:survive"
+_STREAM = "bench:survive"
 _TARGET = f"/api/events/stream?stream={_STREAM}&allow_pending=1"
 _RETRY_SECONDS = (0.05, 0.15)  # at random between them, so that clients do not come back in step
 _READ_BYTES = 1 << 18

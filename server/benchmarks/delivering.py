@@ -10,8 +10,8 @@ from server.benchmarks.orders import HEADERS_READY, OURS_READY, Done, Follow, Pu
 from server.benchmarks.rows import Goal
 from server.benchmarks.stage import Stage
 
-_FOLLOW = "/api/events/stream?stream=task:bench&start=live&allow_pending=1"
-_BODY = event_body("task:bench")
+_FOLLOW = "/api/events/stream?stream=bench:single&start=live&allow_pending=1"
+_BODY = event_body("bench:single")
 
 
 def measure_fanout(stage: Stage) -> None:
@@ -100,7 +100,7 @@ def measure_delivery(stage: Stage) -> None:
                 alone = Publish(
                     port=server.port,
                     target="/api/events",
-                    body=event_body("task:alone"),
+                    body=event_body("bench:alone"),
                     in_flight=1,
                     requests=messages,
                 )

@@ -23,9 +23,9 @@ def measure_memory(stage: Stage) -> None:
     bare: list[float] = []
     for _ in stage.turns():
         with stage.server(f"-{len(ours)}") as server:
-            target = "/api/events/stream?stream=task:bench&start=live&allow_pending=1"
+            target = "/api/events/stream?stream=bench:single&start=live&allow_pending=1"
             ours.append(_growth(stage, server.process.pid, Follow(server.port, target, followers, OURS_READY)))
-            body = event_body("task:bench")
+            body = event_body("bench:single")
             stage.publish(Publish(server.port, "/api/events", body, in_flight=1, requests=1, is_followed=True))
             stage.load.ask(Unfollow(), Done)
         with stage.reference("waiting") as reference:

@@ -22,7 +22,7 @@ _BATCH = 1_000
 
 def fill(path: Path, events: int, streams: int, tell: Callable[[str], None]) -> None:
     """
-    Append events in turn to `task:fill-0`, `task:fill-1` and so on.
+    Append events in turn to `bench:fill-0`, `bench:fill-1` and so on.
     """
     asyncio.run(_fill(path, events, streams, tell))
 
@@ -31,7 +31,7 @@ async def _fill(path: Path, events: int, streams: int, tell: Callable[[str], Non
     config = Config(database=DatabaseSection(path=str(path), synchronous="NORMAL"))
     hub = Hub(max_buffer_bytes=0, tail_bytes=0, is_terminal=is_terminal, clock=time.monotonic)
     payload = msgspec.json.decode(payload_text())
-    news = [new_event(f"task:fill-{number}", "note", payload) for number in range(streams)]
+    news = [new_event(f"bench:fill-{number}", "note", payload) for number in range(streams)]
     batch = [news[number % streams] for number in range(_BATCH)]
     async with (
         Database(config.database) as database,

@@ -21,7 +21,7 @@ def measure_publish(stage: Stage) -> None:
     ours: list[float] = []
     empty: list[float] = []
     parsing: list[float] = []
-    body = event_body("task:bench")
+    body = event_body("bench:single")
     with stage.server() as server, stage.reference("empty") as first, stage.reference("parsing") as second:
         contenders = [(server.port, "/api/events", ours), (first.port, "/", empty), (second.port, "/", parsing)]
         orders = [
@@ -47,7 +47,7 @@ def measure_batch(stage: Stage) -> None:
     batches = stage.size(40, 3)
     ours: list[float] = []
     bare: list[float] = []
-    event = event_body("task:batch")
+    event = event_body("bench:batch")
     body = f'{{"events":[{",".join([event] * _BATCH)}]}}'
     with (
         stage.server() as server,

@@ -106,7 +106,7 @@ def send() -> None:
 
 def _send_for(publisher: socket.socket, readers: list[socket.socket]) -> float:
     wire = SseWire()
-    event = Event(1_000_000, "task:bench", 1_000_000, uuid7(time.time), "note", timestamp_of(0.0), "unknown", payload_text())
+    event = Event(1_000_000, "bench:single", 1_000_000, uuid7(time.time), "note", timestamp_of(0.0), "unknown", payload_text())
     data = wire.wrap(wire.event(event))
     seconds = []
     with publisher:
@@ -132,7 +132,7 @@ def insert(path: Path, batches: int) -> None:
     db.execute(f"PRAGMA synchronous = {DatabaseSection().synchronous}")
     migrate(db)
     statement = f"INSERT INTO events ({COLUMNS}, digest) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
-    last = Event(0, "task:batch", 0, "", "note", "", "unknown", payload_text())
+    last = Event(0, "bench:batch", 0, "", "note", "", "unknown", payload_text())
     digest = b""
     _say(0)
     for _ in sys.stdin.buffer:

@@ -24,7 +24,7 @@ def measure_replay(stage: Stage) -> None:
     rates = []
     with stage.server() as server:
         for _ in stage.turns():
-            done = stage.load.ask(Read(server.port, "/api/events/stream?stream=task:fill-0"), ReadDone)
+            done = stage.load.ask(Read(server.port, "/api/events/stream?stream=bench:fill-0"), ReadDone)
             _expect(done.events, events)
             rates.append(events / done.ready_seconds[0])
     what = f"replay of {events:,} events to one reader, SSE"
@@ -44,7 +44,7 @@ def measure_resume(stage: Stage) -> None:
         orders = []
         for server, size in zip((short, long), sizes, strict=True):
             since = size - _MISSED * _STREAMS
-            target = f"/api/events/stream?stream=task:fill-0&since_seq={since}"
+            target = f"/api/events/stream?stream=bench:fill-0&since_seq={since}"
             orders.append(Read(server.port, target, stage.size(_TIMES, 5)))
             stage.load.ask(orders[-1], ReadDone)  # the first connection of a server loads code
         for _ in stage.turns():

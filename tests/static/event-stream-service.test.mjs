@@ -107,9 +107,17 @@ describe("options", () => {
     assert.deepEqual(source.query, { since_seq: "7", allow_pending: "1", keepalive: "event", batch_size: "1", flush_interval: "0.1" });
   });
 
-  test("from the beginning means since_seq 0", () => {
-    assert.equal(open().query.since_seq, "0");
-  });
+  for (const [since_seq, expected] of [
+    [undefined, "0"],
+    ["57", "57"],
+    [Number.parseInt(null, 10), "0"],
+    [-1, "0"],
+    ["soon", "0"],
+  ]) {
+    test(`begin at ${expected} for a since_seq of ${since_seq}`, () => {
+      assert.equal(open({ since_seq }).query.since_seq, expected);
+    });
+  }
 
   test("that are callbacks may be replaced while it runs, and one that fails does no harm", () => {
     const logged = mock.method(console, "error", () => {});
@@ -475,6 +483,7 @@ describe("once and in order", () => {
       isBroken = false;
       await browser.clock.advance(500);
       assert.deepEqual([handled, service.position.seq, FakeEventSource.all.length], [upTo(3), 30, 1]);
+      assert.deepEqual(service.getStats(), stats({ eventsReceived: 3, errors: 1 }), "and is counted once");
     });
   }
 

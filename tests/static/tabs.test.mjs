@@ -69,6 +69,17 @@ describe("several tabs", () => {
     assert.deepEqual(second.stream.getStats(), { eventsReceived: 1201, reconnects: 0, errors: 0, gapsDetected: 0, gapsRecovered: 0, duplicates: 0 });
   });
 
+  test("that opens later with a seq alone needs one page for what was", async () => {
+    const origin = new Origin();
+    origin.server.append(9);
+    watch(origin);
+    await origin.advance(500);
+    origin.server.pages.length = 0;
+    const second = watch(origin, { since_seq: 4 });
+    await origin.advance(500);
+    assert.deepEqual([second.handled, origin.server.pages.length], [[5, 6, 7, 8, 9], 1]);
+  });
+
   test("hand over when the one that leads is stopped, or closed without a word", async () => {
     for (const leave of [(watcher) => watcher.stream.stop(), (watcher) => watcher.tab.close()]) {
       const origin = new Origin();

@@ -63,8 +63,8 @@ export class EventStreamService {
     const { storage, gapDetection, since_seq } = this.options;
     this.#saved = new SavedPosition(storage === true ? this.#env.localStorage : storage || null, this.#baseUrl, this.#taskId);
     /** @type {Position} */
-    const given = { epoch: null, seq: since_seq, revision: null };
-    const position = since_seq ? given : (this.#saved.load() ?? given);
+    const given = { epoch: null, seq: seqOf(since_seq), revision: null };
+    const position = given.seq ? given : (this.#saved.load() ?? given);
     const begin = { position, detectsGaps: gapDetection, url: `${this.#baseUrl}${this.#eventsPath}` };
     this.#intake = new Intake(this.#env, begin, this.#intakeHandlers());
     this.#tabs = new Tabs(this.#env, `towow.task:${this.#baseUrl}|${this.#taskId}`, {
@@ -374,4 +374,15 @@ export class EventStreamService {
   #log(...words) {
     if (this.options.debug) console.info("[EventStreamService]", ...words);
   }
+}
+
+/**
+ * Pages keep cursors as texts, and read NaN where there is none.
+ *
+ * @param {unknown} value
+ * @returns {number} 0 for what is no seq
+ */
+function seqOf(value) {
+  const seq = Number(value);
+  return Number.isSafeInteger(seq) && seq > 0 ? seq : 0;
 }
