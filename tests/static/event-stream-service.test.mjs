@@ -583,6 +583,27 @@ describe("resets", () => {
     assert.deepEqual(handled, upTo(3));
   });
 
+  for (const [head_seq, expected] of [
+    [20, [1, 2]],
+    [10, [1, 2, 2]],
+  ]) {
+    test(`to a log up to seq ${head_seq}, the second event, whose handler is running then, is handed out ${expected.length - 1} times`, async () => {
+      const running = [];
+      const finish = async () => {
+        running.shift()?.();
+        await settle();
+      };
+      open({ onEvent: ({ revision }) => new Promise((resolve) => running.push(() => resolve(handled.push(revision)))) }).ready(0);
+      send(1, 2);
+      await finish();
+      FakeEventSource.last.control("reset", { reason: "past_head", requested: 20, oldest_seq: 1, head_seq, epoch: "e1" });
+      await finish();
+      send(1, 2);
+      await finish();
+      assert.deepEqual([handled, resets], [expected, []]);
+    });
+  }
+
   test("to a log that does not have what was handled begin anew", () => {
     open().ready(0);
     send(1, 2, 3);

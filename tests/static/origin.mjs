@@ -182,6 +182,7 @@ function connectionClass(tab, { server, clock, random }) {
     }
 
     offer(event) {
+      this.sent = event.seq;
       if (random() < (server.dropping ?? 0)) return;
       this.#later(() => {
         this.onmessage?.({ data: JSON.stringify(event) });
@@ -191,6 +192,13 @@ function connectionClass(tab, { server, clock, random }) {
 
     control(name, data) {
       if (this.readyState !== 2) this.#listeners.get(name)?.({ data: JSON.stringify(data) });
+    }
+
+    /** It had its share. */
+    rotate() {
+      server.connections.delete(this);
+      const { sent } = this;
+      this.#later(() => this.control("rotate", { next_since_seq: sent }));
     }
 
     drop() {
@@ -208,6 +216,7 @@ function connectionClass(tab, { server, clock, random }) {
         this.control("reset", reset);
         since = server.trimmedSeq;
       }
+      this.sent = since;
       server.connections.add(this);
       for (const event of server.events.filter(({ seq }) => seq > since)) this.offer(event);
       const { head, epoch } = server;

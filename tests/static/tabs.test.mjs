@@ -338,7 +338,7 @@ describe("under random interleavings", () => {
       () => pick().stream.start(),
       () => watchers.length > 2 && pick().tab.close(),
       () => [...server.connections].forEach((connection) => connection.drop()),
-      () => [...server.connections].forEach((connection) => connection.control("rotate", { next_since_seq: Number(connection.query.since_seq) })),
+      () => [...server.connections].forEach((connection) => connection.rotate()),
       () => (server.isUp ? server.kill() : (server.isUp = true)),
       () => (pick().tab.isFrozen ? pick().tab.thaw() : pick().tab.freeze()),
       () => pick().tab.dispatch("visibilitychange"),

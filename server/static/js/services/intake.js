@@ -148,8 +148,10 @@ export class Intake {
     const isElsewhere = epoch !== null && epoch !== details.epoch;
     const isHere = !isElsewhere && seq >= details.oldest_seq - 1 && seq <= details.head_seq;
     if (isHere && details.reason !== "past_head") return this.meet(details.epoch);
-    this.#generation += 1;
     this.#backfill.stop();
+    // An event whose handler is running counts as handled if the log has it.
+    const isKept = isHere && this.#handedOut !== null && this.#handedOut.seq <= details.head_seq;
+    if (!isKept) this.#generation += 1;
     if (isHere) return this.#ordering.restart(this.position);
     this.#ordering.restart({ epoch: details.epoch, seq: Math.max(0, details.oldest_seq - 1), revision: null });
     this.#openGap = 0;
