@@ -29,6 +29,7 @@ from server.leadership import Leadership
 from server.limits import Clients, Limits
 from server.llm import ChatModel, is_configured
 from server.local_model import LocalModel, is_available
+from server.model_source import models_folder
 from server.pages import PageRoutes
 from server.retention import run_retention
 from server.surfaces.demands import matching
@@ -80,11 +81,11 @@ TERMINAL_EVENTS: dict[str, frozenset[str]] = {
     tasks.KIND: tasks.TERMINAL_EVENTS,
 }
 # The kinds whose rules a surface keeps, and event types that must not come through POST /api/events at all, because they say
-# who decided.
+# who decided, or begin work whose limits, session and scopes the surface's own route checks.
 RESERVED_EVENTS: dict[str, frozenset[str]] = {
     demands.KIND: frozenset(),
     matching.KIND: frozenset(),
-    generations.KIND: frozenset(),
+    generations.KIND: frozenset({generations.RUN_STARTED}),
     sessions.KIND: frozenset(),
     sessions.OPERATOR_KIND: frozenset(),
     tools.KIND: frozenset({tools.PERMISSION_RESPONSE}),
@@ -137,7 +138,7 @@ def make_app(
     chat_model = ChatModel(config.llm) if is_configured(config.llm) else None
     local_model = None
     if chat_model is None and is_available(config.llm):
-        local_model = LocalModel(config.llm, config.database.path, Leadership(config.database.path, "model"))
+        local_model = LocalModel(config.llm, config.database.path, Leadership(str(models_folder(config.database.path)), "lock"))
     language_model = LanguageModel(chat_model, local_model)
     author = Author(chat_model)
     samples = SampleParticipants(log, config.negotiation, author)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
+import structlog
+
 from server.config import DatabaseSection
 from server.errors import StartupError
 
@@ -27,6 +29,7 @@ try:
 except ImportError:  # no wheel for this platform: the standard library's engine, checked below
     import sqlite3
 
+_log = structlog.get_logger("towow.database")
 _standard = sys.modules.get("sqlite3")
 sys.modules["sqlite3"] = sqlite3
 try:
@@ -233,7 +236,11 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
     db.execute("PRAGMA foreign_keys = 1")
     db.execute("PRAGMA recursive_triggers = 1")  # REPLACE must fire the triggers that keep events
     db.execute(f"PRAGMA journal_size_limit = {config.journal_size_limit_bytes}")
-    migrate(db)
+    was = int(db.execute("PRAGMA user_version").fetchone()[0])
+    version = migrate(db)
+    if 0 < was < version:  # what the log says of them is not in them yet
+        hint = "new tables are empty: `python run.py rebuild` fills them from the log"
+        _log.warning("file_migrated", was=was, version=version, hint=hint)
     # A file that cannot be written is found out now, not by the first publisher. (BEGIN IMMEDIATE alone would only read it.)
     db.execute("UPDATE log_meta SET trimmed_seq = trimmed_seq WHERE 0")
 

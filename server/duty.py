@@ -44,7 +44,7 @@ class Duty(ABC):
         try:
             await self._begin()
         except (Unavailable, StorageFull):  # reading goes on meanwhile
-            self._turn = asyncio.create_task(patiently(self._begin), name=f"{self._name}'s turn")
+            self._turn = asyncio.create_task(self._wait_for_turn(), name=f"{self._name}'s turn")
         except BaseException:
             self._leadership.release()
             raise
@@ -81,8 +81,10 @@ class Duty(ABC):
         """
         while True:
             try:
+                is_late = self._leadership.is_ours  # it was free at the start, and the file could not be written
                 if self._leadership.try_take():
-                    self._logger.info("taking_over")
+                    if not is_late:
+                        self._logger.info("taking_over")
                     await self._log.refresh()
                     await patiently(self._begin)
                     return

@@ -105,7 +105,9 @@ class TextStreams:
                 is_blank = is_blank and not piece.strip()
                 yield piece
             is_whole = part.is_last
-            late, deadline = "stalled", clock() + self._config.stall_timeout_seconds
+            quiet_until = clock() + self._config.stall_timeout_seconds
+            if not is_blank or quiet_until > deadline:  # a frame without text takes nothing from the time of the first piece
+                late, deadline = "stalled", quiet_until
         if is_blank:
             raise ModelFailed("empty_answer")
 

@@ -25,7 +25,7 @@ from server.llm_stream import open_session
 from server.local_writer import CONTEXT_TOKENS, Engine, LocalWriter
 from server.model_file import SMALL_MODEL, NotFetched, PublishedFile, installed_file
 from server.model_process import NotStarted, Settings, running
-from server.model_source import ModelSource
+from server.model_source import ModelSource, models_folder
 
 _SLOTS = 4  # texts at the same time: one for each agent of a run
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0  # before the engine is started again
@@ -44,7 +44,7 @@ class LocalModel:
     The model and its process. Use as an async context manager; entering starts it, leaving ends it at once.
 
     `status` is `fetching`, `starting`, `ready` or `absent`; `hint` says what to do about the last. Raises `StartupError` when
-    the file of the settings is not there. A fetched file is beside the database; `fetching` is the lock of who fetches it.
+    the file of the settings is not there. A fetched file is in `models_folder`; `fetching` is the lock of who fetches into it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LocalModel:
         find_installed: Callable[[], Path | None] = installed_file,
     ) -> None:
         self._config = config
-        self._source = ModelSource(Path(database).parent / "models", fetching, wanted, find_installed)
+        self._source = ModelSource(models_folder(database), fetching, wanted, find_installed)
         self._slots = slots
         self._file = _named_file(config.local_model_path)
         self._task: asyncio.Task[None] | None = None

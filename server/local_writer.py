@@ -2,6 +2,7 @@
 Texts of the model on this machine: its address, the key to it, and questions that fit into its window.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -39,6 +40,7 @@ class Engine:
         self._headers = {"Authorization": f"Bearer {key}"}
         # It tells how far it has read, which is a sign of life, but not while it reads for another agent.
         patient = max(config.first_piece_timeout_seconds, config.stall_timeout_seconds)
+        self._patient_seconds = patient
         config = msgspec.structs.replace(config, stall_timeout_seconds=patient)
         url, extra = f"{address}/v1/chat/completions", {"return_progress": True}
         self._texts = TextStreams(url, self._headers, config, at_once=slots, extra=extra)
@@ -51,13 +53,20 @@ class Engine:
         if len(system.encode()) + len(user.encode()) <= self._room_tokens:
             return user
         with spoken_errors():
-            room = self._room_tokens - await self._count(system)
-            for _ in range(_TRIES):
-                tokens = await self._count(user)
-                if tokens <= room:
-                    return user
-                kept = max(0, int(len(user) * max(0, room) / tokens * 0.95) - len(_LEFT_OUT))
-                user = f"{user[: kept - kept // 2]}{_LEFT_OUT}{user[len(user) - kept // 2 :]}"
+            async with asyncio.timeout(self._patient_seconds):
+                return await self._shortened(system, user)
+
+    async def _shortened(self, system: str, user: str) -> str:
+        """
+        The same by counting.
+        """
+        room = self._room_tokens - await self._count(system)
+        for _ in range(_TRIES):
+            tokens = await self._count(user)
+            if tokens <= room:
+                return user
+            kept = max(0, int(len(user) * max(0, room) / tokens * 0.95) - len(_LEFT_OUT))
+            user = f"{user[: kept - kept // 2]}{_LEFT_OUT}{user[len(user) - kept // 2 :]}"
         raise ModelFailed("too_large")
 
     async def _count(self, text: str) -> int:

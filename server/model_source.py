@@ -18,6 +18,13 @@ _TOLD_PERCENT = 25
 _log = structlog.get_logger("towow.local_model")
 
 
+def models_folder(database: str) -> Path:
+    """
+    Where fetched files are: beside the database, so that databases in one folder share them.
+    """
+    return Path(database).parent / "models"
+
+
 class ModelSource:
     """
     The file that is `wanted`; `fetching` is the lock of who fetches it into `folder`.

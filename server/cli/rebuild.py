@@ -20,9 +20,10 @@ _BUSY_SECONDS = 10.0
 @database_option("The SQLite file to work on.")
 def rebuild(db: Path) -> None:
     """
-    Empty the projection tables (agents and their search, demands, sessions, permissions) and fold the log into them again.
+    Empty the projection tables (agents, demands, sessions, permissions, tasks, runs) and fold the log into them again.
 
     One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
+    What retention has removed cannot be folded any more: of such streams the tables know less afterwards.
 
     Example: python run.py rebuild --db data/towow.db
     """

@@ -271,10 +271,9 @@ async def test_a_name_that_no_run_can_have_is_refused(client, path):
 
 async def test_a_run_that_somebody_else_wrote_into_the_log_is_a_run(client):
     """
-    `POST /api/events` with the scope over the whole kind: two fields are enough.
+    Another process on the file: two fields are enough.
     """
-    event = {"stream": "run:r-mine", "event_type": "run_started", "payload": {"mode": "loomi", "prompt": "tea"}}
-    await post(client, "/api/events", 201, event)
+    await client.app[LOG].append([new_event("run:r-mine", "run_started", {"mode": "loomi", "prompt": "tea"})])
     told = await get(client, "/api/runs/r-mine")
     assert (told["mode"], told["status"], [agent["name"] for agent in told["agents"]]) == (
         "loomi",
@@ -704,9 +703,20 @@ async def test_events_of_runs_need_the_whole_kind_to_be_appended_past_the_rules(
     """
     config = with_tokens(quiet_config, token("one", "append:run:r-1"), token("kind", "append:run:*"))
     client = await connect(config)
-    event = {"stream": "run:r-1", "event_type": "run_started", "payload": {"mode": "nova", "prompt": "tea"}}
+    event = {"stream": "run:r-1", "event_type": "note", "payload": {}}
     await assert_error(await client.post("/api/events", json=event, headers=bearer("one")), "forbidden", status=403)
     assert (await client.post("/api/events", json=event, headers=bearer("kind"))).status == 201
+
+
+async def test_a_run_is_started_by_its_own_routes_alone(client):
+    """
+    `POST /api/events` knows neither how many may run nor whose session it is.
+    """
+    event = {"stream": "run:r-1", "event_type": "run_started", "payload": {"mode": "nova", "prompt": "tea"}}
+    for sent in (event, {"events": [{"stream": "run:r-1", "event_type": "note", "payload": {}}, event]}):
+        answer = await client.post("/api/events", json=sent)
+        await assert_error(answer, "forbidden", status=403, field="event_type")
+    assert client.app[LOG].head_seq == 0
 
 
 # In the file

@@ -411,7 +411,7 @@ async def test_what_anybody_appends_to_a_run_does_not_disturb_it(start, upstream
         number += 1
         garbage = [
             {"stream": f"run:{run_id}", "event_type": kind, "payload": {"agent": 7, "content": [], "percent": "x"}}
-            for kind in ("llm_chunk", "progress", "note", "retrying", "run_started")
+            for kind in ("llm_chunk", "progress", "note", "retrying", "run_resumed")
         ]
         async with client.post("/api/events", json={"events": garbage}) as answer:
             assert answer.status in (201, 409)

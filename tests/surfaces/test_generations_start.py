@@ -265,6 +265,20 @@ async def test_an_unknown_format_is_refused_before_there_is_a_run(client):
     assert nothing_happened(client)
 
 
+@pytest.mark.parametrize("origin", [None, "http://elsewhere.example"])
+async def test_a_post_is_no_handshake_of_a_websocket(client, origin):
+    """
+    The run is answered with its stream: a refusal of the handshake would come after its start.
+    """
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers = upgrade if origin is None else {**upgrade, "Origin": origin}
+    async with client.post("/novachat", json=ASKED, headers=headers) as response:
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+        assert response.headers["X-Run-Id"]
+        [started] = await read_frames(response, 1)
+        assert started.data["event_type"] == "run_started"
+
+
 async def test_what_just_fits_is_taken(client):
     """
     10,000 characters and 16 KiB, the limits included.

@@ -151,6 +151,7 @@ def test_a_work_item_is_what_was_said_of_it_last(types, expected):
         pytest.param([{"name": " x\n"}], "x", id="edge: trimmed"),
         pytest.param([{"name": "解" * 300}], "解" * 200, id="edge: cut"),
         pytest.param([{"name": "", "title": "t"}], "t", id="edge: empty"),
+        pytest.param([{"name": " ", "title": " t "}], "t", id="edge: blank"),
         pytest.param([{"name": "x"}, {"name": " "}], "x", id="edge: blank"),
         pytest.param([{"name": 7, "title": ["x"]}], None, id="malformed"),
     ],

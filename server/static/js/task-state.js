@@ -167,7 +167,7 @@ function progressOf({ payload }) {
  * @returns {string}
  */
 function shortName({ name, title }) {
-  const found = (text(name) || text(title)).trim();
+  const found = text(name).trim() || text(title).trim();
   return found.length > LONGEST_NAME ? [...found].slice(0, LONGEST_NAME).join("") : found;
 }
 

@@ -4,7 +4,6 @@ Runs over HTTP: follow, look, list, cancel, where a session is, and which model 
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -16,6 +15,7 @@ from server.decider import decide_and_append, fold
 from server.errors import Gone, NotFound
 from server.eventlog import EventLog
 from server.events import seconds_of, timestamp_of
+from server.language_model import LanguageModel
 from server.selection import select
 from server.surfaces.generations import commands, inputs, model, rendering
 from server.surfaces.generations.projections import get_run, get_session, list_runs
@@ -26,23 +26,12 @@ DEFAULT_LISTED_RUNS = 50
 MAX_LISTED_RUNS = 200
 
 
-class Model(Protocol):
-    """
-    What can say which model writes; `server/language_model.py` has it.
-    """
-
-    def describe(self) -> Any:
-        """
-        `{kind: remote|local|none, name, status: ready|starting|fetching|absent, hint}`.
-        """
-
-
 class RunRoutes:
     """
     Handlers of `/api/runs*`, of `/api/sessions/{session_id}/state` and of `/api/model`.
     """
 
-    def __init__(self, log: EventLog, streaming: Streaming, language_model: Model, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: Streaming, language_model: LanguageModel, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._model = language_model

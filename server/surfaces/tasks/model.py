@@ -109,8 +109,8 @@ def _name_in(payload: dict[str, Any]) -> str | None:
     """
     What people call a work item: `name`, else `title`, cut at 200 characters.
     """
-    texts = [value for value in (payload.get("name"), payload.get("title")) if isinstance(value, str) and value]
-    return (texts[0].strip()[:MAX_NAME_CHARACTERS] or None) if texts else None
+    texts = [value.strip() for value in (payload.get("name"), payload.get("title")) if isinstance(value, str)]
+    return next((text[:MAX_NAME_CHARACTERS] for text in texts if text), None)
 
 
 def decide(state: TaskState, command: Emit, *, max_event_bytes: int = 262_144) -> list[NewEvent]:
