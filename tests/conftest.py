@@ -3,6 +3,7 @@ Fixtures give real objects: SQLite in `tmp_path`, the real application over HTTP
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -41,10 +42,19 @@ TOKEN = "every-test-0123456789abcdef"
 os.environ.setdefault("TOWOW__LLM__LOCAL", "false")  # for server processes: who tests the local model asks for it
 
 
+def allow_interrupts():
+    """
+    Let Ctrl-C work in programs that tests start: a shell that runs them in the background turns it off for all.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_configure(config):
     """
     With `--with-tokens`, applications whose settings ask nobody ask for the token that every test client then sends.
     """
+    allow_interrupts()
     if not config.getoption("--with-tokens"):
         return
     build = server.app.make_app

@@ -282,11 +282,13 @@ async def test_a_redirect_is_not_followed(upstream, monkeypatch):
     assert (failed.reason, came, len(upstream.asked)) == ("status_307", "", 1)
 
 
-@pytest.mark.parametrize("retry_after", ["7", email.utils.formatdate(time.time() + 3_600, usegmt=True), "soon"])
+@pytest.mark.parametrize("retry_after", ["7", "in an hour", "soon"])
 async def test_a_wait_that_the_server_asks_for_is_told(upstream, retry_after):
     """
     Seconds or a date; what cannot be read counts as not said.
     """
+    if retry_after == "in an hour":
+        retry_after = email.utils.formatdate(time.time() + 3_600, usegmt=True)
     upstream.otherwise(refuses(429, retry_after=retry_after))
     _, failed = await failure(upstream)
     if retry_after == "soon":

@@ -292,6 +292,15 @@ describe("without a body", () => {
     assert.equal(client.isConnected, true);
   });
 
+  test("a run that ends in its replay was connected all the same", async () => {
+    open(URL, {}).connect();
+    FakeEventSource.last.onmessage({ data: JSON.stringify(event(5)) });
+    FakeEventSource.last.onmessage({ data: JSON.stringify(event(6)) });
+    FakeEventSource.last.control("end", { reason: "run_complete", last_seq: 6 });
+    assert.deepEqual(names(), ["connected", "llm_chunk", "llm_chunk"]);
+    assert.equal(client.isConnected, false);
+  });
+
   test("an interruption is told, and it goes on after the last event", async () => {
     open("http://example.com/api/runs/r-7/events", {}).connect();
     FakeEventSource.last.ready(0);

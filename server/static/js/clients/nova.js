@@ -251,7 +251,10 @@ export class SSEClient {
       capMs: maxReconnectDelay,
       maxAttempts: maxReconnectAttempts,
       environment: { ...this.#env, localStorage: null },
-      onEvent: (event) => this.#event(event),
+      onEvent: (event) => {
+        if (stream.state.name !== "polling") this.#connected(); // a stream that ends in its replay is never "connected"
+        this.#event(event);
+      },
       onReset: ({ oldest_seq, epoch }) => {
         this.#lastSeq = Math.max(0, oldest_seq - 1);
         this.#epoch = epoch;
