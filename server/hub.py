@@ -8,12 +8,11 @@ A member whose socket still holds more than `max_buffer_bytes` is put back to ca
 A group with a pace holds events back to write several at once; the first after quiet is written at once. Held events are
 dispatched but not written: whoever joins, stops or closes has them written first, so that nobody can tell the difference.
 
-The tail is a shared window on the newest events, so that a follower a moment behind needs no read from the file.
+`tail.py` keeps the newest events, so that a follower a moment behind needs no read from the file.
 """
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ import structlog
 
 from server.events import Event
 from server.selection import Selection
+from server.tail import Tail
 
 NEVER = 2**62
 _log = structlog.get_logger("towow.hub")
@@ -133,21 +133,19 @@ class Hub:
         self.dispatched_seq = 0
         self.is_closed = False
         self.max_buffer_bytes = max_buffer_bytes
-        self._tail_limit = tail_bytes
         self._is_terminal = is_terminal
         self.clock = clock
         self._groups: dict[tuple[Selection, Encoding | None, Pace | None], Group] = {}
         self._by_name: dict[str, dict[Group, None]] = {}
         self._by_pattern: dict[Group, None] = {}
-        self._tail: deque[Event] = deque()
-        self._tail_size = 0
-        self._tail_after = 0
+        self._tail = Tail(tail_bytes)
 
     def start_at(self, seq: int) -> None:
         """
         Set the position before the first dispatch: the head that the log had when it was opened.
         """
-        self.dispatched_seq = self._tail_after = seq
+        self.dispatched_seq = seq
+        self._tail.start_at(seq)
 
     @property
     def follower_count(self) -> int:
@@ -223,22 +221,7 @@ class Hub:
         """
         A page from the tail like `reading.read_page`: events after a cursor and the seq looked at; None if too far back.
         """
-        if after < self._tail_after:
-            return None
-        events: list[Event] = []
-        size = 0
-        behind: deque[Event] = deque()
-        for event in reversed(self._tail):  # a follower a moment behind looks at a moment's events
-            if event.seq <= after:
-                break
-            behind.appendleft(event)
-        for event in behind:
-            if selection.wants(event):
-                events.append(event)
-                size += len(event.payload_json) + 250
-                if size >= max_bytes or len(events) >= limit:
-                    return events, event.seq
-        return events, self.dispatched_seq
+        return self._tail.read(selection, after, limit, max_bytes, self.dispatched_seq)
 
     def dispatch(self, events: Sequence[Event]) -> None:
         """
@@ -256,7 +239,7 @@ class Hub:
                     group.pending.append(event)
                     touched[group] = None
         before, self.dispatched_seq = self.dispatched_seq, events[-1].seq
-        self._remember(events)
+        self._tail.add(events)
         if touched:
             encoded: dict[tuple[Encoding, int], bytes] = {}
             now = self.clock()
@@ -395,15 +378,6 @@ class Hub:
         if data is None:
             data = encoded[key] = encoding.event(event)
         return data
-
-    def _remember(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self._tail.append(event)
-            self._tail_size += len(event.payload_json) + 250
-        while self._tail and self._tail_size > self._tail_limit:
-            oldest = self._tail.popleft()
-            self._tail_size -= len(oldest.payload_json) + 250
-            self._tail_after = oldest.seq
 
     def _discard(self, group: Group) -> None:
         """

@@ -39,6 +39,7 @@ LAYERS = [
     (1, "server.config"),
     (1, "server.database"),
     (1, "server.hub"),
+    (1, "server.tail"),
     (1, "server.keepalive"),
     (1, "server.leadership"),
     (2, "server.writer"),
