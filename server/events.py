@@ -230,6 +230,14 @@ def matches(pattern: str, name: str) -> bool:
     return fnmatchcase(name, pattern)
 
 
+@lru_cache(maxsize=8192)  # the hub asks for every event and every subscription
+def matches_any(patterns: tuple[str, ...], name: str) -> bool:
+    """
+    Whether one of several globs matches.
+    """
+    return any(matches(pattern, name) for pattern in patterns)
+
+
 def check_glob(pattern: str, field: str) -> str:
     """
     Return the pattern, or raise `InvalidRequest` naming the field.

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from server.errors import InvalidRequest
-from server.events import Event, check_glob, is_stream_name, kind_of, matches
+from server.events import Event, check_glob, is_stream_name, kind_of, matches_any
 
 # Kinds whose past is not what a new reader came for: without a cursor they start at the head (design section 5).
 LIVE_KINDS = frozenset({"agent", "operator", "broadcast"})
@@ -32,13 +32,13 @@ class Selection(NamedTuple):
         """
         Whether events of the stream can belong to this selection.
         """
-        return stream in self.names or any(matches(pattern, stream) for pattern in self.patterns)
+        return stream in self.names or matches_any(self.patterns, stream)
 
     def wants_type(self, event_type: str) -> bool:
         """
         Whether events of the type can belong to this selection.
         """
-        return not self.types or any(matches(pattern, event_type) for pattern in self.types)
+        return not self.types or matches_any(self.types, event_type)
 
     @property
     def single(self) -> str | None:
