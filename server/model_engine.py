@@ -6,11 +6,14 @@ its process when it fails: neither may happen to who keeps the log. The process 
 was given, says nothing but one line, and ends when its standard input does, however the server ends.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _NICENESS = 5  # the server comes first where there are few cores
 _BATCH_TOKENS = 128  # read at a time: while one text's question is read, the others wait
 
@@ -22,6 +25,7 @@ def main() -> None:
     The settings: `path`, `threads`, `slots` (texts at the same time), `context_tokens` (of one text, with what was asked) and
     `key`.
     """
+    _end_with_parent()
     settings = json.loads(sys.stdin.buffer.readline())
     os.nice(_NICENESS)
     try:
@@ -32,6 +36,14 @@ def main() -> None:
     _say(address=server.listening_address)
     sys.stdin.buffer.read()
     os._exit(0)  # without waiting for a text in the making: nobody is there to read it
+
+
+def _end_with_parent() -> None:
+    """
+    Ask the kernel, where it can, to end this process when the server is killed: the engine may hang before anybody reads.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(path: str, threads: int, slots: int, context_tokens: int, key: str) -> Any:

@@ -278,9 +278,14 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_the_engine_ends_when_its_server_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    "hangs",
+    [False, pytest.param(True, marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel does it"))],
+    ids=["an engine that reads", "an engine that hangs"],
+)
+async def test_the_engine_ends_when_its_server_is_killed(tmp_path, hangs):
     """
-    Nobody is left behind, however the server ends.
+    Nobody is left behind, however the server ends, and whatever its engine does.
     """
     killed = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", KILLED, str(tmp_path / "towow.db")), cwd=ROOT, stderr=asyncio.subprocess.PIPE
@@ -288,6 +293,8 @@ async def test_the_engine_ends_when_its_server_is_killed(tmp_path):
     async with asyncio.timeout(START_SECONDS):
         process_id = int(await killed.stderr.readline())
     assert is_running(process_id)
+    if hangs:
+        os.kill(process_id, signal.SIGSTOP)
     killed.kill()
     await killed.wait()
     await until(lambda: not is_running(process_id))
