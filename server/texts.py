@@ -1,10 +1,16 @@
 """
-What every text that somebody gives has to keep to: trimmed, with LF line ends, without control characters, within its limit.
+What every text that somebody gives has to keep to: trimmed, with LF line ends, without control characters, within its limit,
+or one of the words that there are.
 
 Pure. Each surface's `inputs.py` says which field is checked how; events are checked again where all events are (`events.py`).
 """
 
-from server.errors import InvalidBody, TooLarge
+from collections.abc import Sequence
+from typing import TypeVar
+
+from server.errors import InvalidBody, InvalidRequest, TooLarge
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def plain_text(text: str, field: str) -> str:
@@ -40,3 +46,15 @@ def within(text: str, field: str, limit: int) -> str:
     if len(text) > limit:
         raise TooLarge(f"{field} has {len(text)} characters, the limit is {limit}", field=field, limit=limit)
     return text
+
+
+def one_of(text: str | None, field: str, choices: Sequence[Choice]) -> Choice | None:
+    """
+    The choice that a query parameter names; None when it is absent. Raises `InvalidRequest` naming all choices.
+    """
+    if text is None:
+        return None
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise InvalidRequest(f"{field} must be one of {', '.join(choices)}", field=field)

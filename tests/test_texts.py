@@ -4,8 +4,8 @@ Texts that people and programs give: what is kept of them, and what is refused w
 
 import pytest
 
-from server.errors import InvalidBody, TooLarge
-from server.texts import plain_text, within, without_controls
+from server.errors import InvalidBody, InvalidRequest, TooLarge
+from server.texts import one_of, plain_text, within, without_controls
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,15 @@ def test_a_limit_is_in_characters_and_belongs_to_it():
         within("需" * 6, "prompt", 5)
     assert (raised.value.field, raised.value.details) == ("prompt", {"limit": 5})
     assert "6 characters" in raised.value.message
+
+
+def test_one_of_takes_a_choice_or_nothing_and_names_them_all_otherwise():
+    """
+    Letter for letter; an empty text is no choice.
+    """
+    assert one_of(None, "mode", ("nova", "loomi")) is None
+    assert one_of("loomi", "mode", ("nova", "loomi")) == "loomi"
+    for text in ("", "Nova", "nova "):
+        with pytest.raises(InvalidRequest, match="mode must be one of nova, loomi") as caught:
+            one_of(text, "mode", ("nova", "loomi"))
+        assert caught.value.field == "mode"

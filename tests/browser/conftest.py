@@ -2,8 +2,6 @@
 A real server process, Debian's Chromium, and a page that fails its test when the browser complains.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.support import Complaints, DemandServer
+from tests.support import require
 
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -30,18 +29,6 @@ def server(tmp_path: Path) -> Iterator[DemandServer]:
     """
     with DemandServer(tmp_path / "towow.db") as process:
         yield process
-
-
-def require(program: str, reason: str) -> str:
-    """
-    The path of a program. Without it a test is skipped, or fails where TOWOW_REQUIRE_BROWSER=1 demands it.
-    """
-    executable = shutil.which(program)
-    if executable is None:
-        if os.environ.get("TOWOW_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return executable
 
 
 @pytest.fixture(scope="session")

@@ -58,15 +58,6 @@ IMPATIENT = {"first_piece_timeout_seconds": 0.5, "stall_timeout_seconds": 0.5}
 
 
 @pytest.fixture
-async def upstream():
-    """
-    A model that writes the same for everybody, unless the test says otherwise.
-    """
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
 def start(aiohttp_client, quiet_config, upstream):
     """
     Start the application with the upstream and these settings of generations.
@@ -426,7 +417,7 @@ async def test_a_run_whose_beginning_is_gone_ends(aiohttp_client, quiet_config, 
     assert (found["status"], found["reason"]) == ("failed", "interrupted")
 
 
-async def test_a_hundred_runs_may_be_and_no_more(start, upstream):
+async def test_as_many_runs_may_be_as_the_settings_say_and_no_more(start, upstream):
     """
     The next one gets 429 and when to come back; when one ends there is room.
     """

@@ -30,18 +30,9 @@ from tests.generations import (
     until_run,
 )
 from tests.support import assert_error, until
-from tests.upstream import Upstream, refuses, writes, writes_for_ever
+from tests.upstream import refuses, writes, writes_for_ever
 
 AGENT = ["agent_start", "llm_chunk", "agent_complete"]
-
-
-@pytest.fixture
-async def upstream():
-    """
-    A model that writes the same for everybody, unless the test says otherwise.
-    """
-    async with Upstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture

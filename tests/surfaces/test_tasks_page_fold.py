@@ -3,7 +3,6 @@ The page and the server read a task in the same way, whatever anybody has append
 """
 
 import json
-import shutil
 import subprocess
 
 import msgspec
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from server.surfaces.tasks import rendering
 from server.surfaces.tasks.model import evolve
 from server.surfaces.tasks.state import initial
-from tests.support import ROOT
+from tests.support import ROOT, require
 from tests.surfaces.test_tasks_projections import HISTORIES, stored
 
 # Reads one list of flat events a line, answers with the state after them.
@@ -32,9 +31,7 @@ def page():
     """
     The page's fold as a process: a function from flat events to its state.
     """
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("there is no node")
+    node = require("node", "no node: apt-get install nodejs")
     path = json.dumps((ROOT / "server" / "static" / "js" / "task-state.js").as_uri())
     command = [node, "--input-type=module", "-e", SCRIPT.format(path=path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

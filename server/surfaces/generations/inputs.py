@@ -17,7 +17,7 @@ from server.surfaces.generations.state import (
     is_run_id,
     is_session_id,
 )
-from server.texts import plain_text, within
+from server.texts import one_of, plain_text, within
 
 MAX_CONTEXT_BYTES = 16_384
 
@@ -94,18 +94,14 @@ def query_status(text: str | None) -> Status | None:
     """
     One of the four statuses, or None for all. Raises `InvalidRequest`.
     """
-    if text is not None and text not in STATUSES:
-        raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}", field="status")
-    return text
+    return one_of(text, "status", STATUSES)
 
 
 def query_mode(text: str | None) -> Mode | None:
     """
     One of the two modes, or None for both. Raises `InvalidRequest`.
     """
-    if text is not None and text not in MODES:
-        raise InvalidRequest(f"mode must be one of {', '.join(MODES)}", field="mode")
-    return text
+    return one_of(text, "mode", MODES)
 
 
 def language_of(prompt: str) -> Language:

@@ -15,7 +15,7 @@ from server.surfaces.sessions.state import (
     is_agent_id,
     is_session_name,
 )
-from server.texts import plain_text, within
+from server.texts import one_of, plain_text, within
 
 MAX_CONTENT_CHARACTERS = 10_000
 MAX_REASON_CHARACTERS = 500
@@ -47,9 +47,7 @@ def query_status(text: str | None) -> str | None:
     """
     One of the four statuses, or None for all. Raises `InvalidRequest`.
     """
-    if text is not None and text not in STATUSES:
-        raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}", field="status")
-    return text
+    return one_of(text, "status", STATUSES)
 
 
 def check_session_name(text: str) -> str:

@@ -12,6 +12,7 @@ from server.errors import InvalidBody, InvalidRequest
 from server.events import is_id
 from server.surfaces.tasks.commands import Emit
 from server.surfaces.tasks.state import MAX_TASK_ID_CHARACTERS, STATUSES, is_task_id
+from server.texts import one_of
 
 
 class EmitInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,9 +51,7 @@ def query_status(text: str | None) -> str | None:
     """
     One of the four statuses, or None for all. Raises `InvalidRequest`.
     """
-    if text is not None and text not in STATUSES:
-        raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}", field="status")
-    return text
+    return one_of(text, "status", STATUSES)
 
 
 def read_emit(given: EmitInput) -> Emit:
