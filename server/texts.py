@@ -1,6 +1,5 @@
 """
-What every text that somebody gives has to keep to: trimmed, with LF line ends, without control characters, within its limit,
-or one of the words that there are.
+What texts have to keep to: trimmed, with LF line ends, without control characters, within a limit, or one of some choices.
 
 Pure. Each surface's `inputs.py` says which field is checked how; events are checked again where all events are (`events.py`).
 """
