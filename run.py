@@ -1,6 +1,4 @@
-"""
-Entry point: `python run.py` serves; `python run.py --help` lists the commands.
-"""
+"""Entry point: `python run.py` serves; `python run.py --help` lists the commands."""
 
 from server.cli import main
 

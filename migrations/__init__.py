@@ -1,3 +1,1 @@
-"""
-The numbered SQL files that make and change the schema; `server/database.py` applies them.
-"""
+"""The numbered SQL files that make and change the schema; `server/eventlog/database.py` applies them."""

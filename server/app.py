@@ -1,6 +1,4 @@
-"""
-The one place that builds every object, in the order of their dependencies, and decides what starts and ends with what.
-"""
+"""The one place that builds every object, in the order of their dependencies, and decides what starts and ends with what."""
 
 import asyncio
 import time
@@ -10,28 +8,30 @@ from functools import lru_cache
 import msgspec
 from aiohttp import web
 
-from server import middleware
-from server.answers import CORS, Cors, response_headers
-from server.api import EventRoutes
-from server.auth import Authenticator
-from server.auth_routes import AuthRoutes
-from server.bus import EventBus
+from server.api import middleware
+from server.api.events import EventRoutes
+from server.api.login import AuthRoutes
+from server.api.pages import PageRoutes
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import Authenticator
+from server.auth.jwt import JwtKeys
+from server.auth.rate_limits import Clients, Limits
+from server.background.event_bus import EventBus
+from server.background.leader_lock import LeaderLock
 from server.config import Config, with_profile
-from server.database import Database
-from server.eventlog import EventLog
-from server.events import kind_of
-from server.follower import Followers
-from server.hosts import Hosts
-from server.hub import Hub
-from server.jwt_keys import JwtKeys
-from server.language_model import LanguageModel
-from server.leadership import Leadership
-from server.limits import Clients, Limits
-from server.llm import ChatModel, is_configured
-from server.local_model import LocalModel, is_available
-from server.model_source import models_folder
-from server.pages import PageRoutes
-from server.retention import run_retention
+from server.eventlog.database import Database
+from server.eventlog.hub import Hub
+from server.eventlog.log import EventLog
+from server.eventlog.retention import run_retention
+from server.eventlog.writer import Projection
+from server.http.cors import CORS, Cors
+from server.http.hosts import AllowedHosts
+from server.http.responses import response_headers
+from server.llm.chat import ChatModel, is_configured
+from server.llm.local.model import LocalModel, is_available
+from server.llm.local.model_source import models_folder
+from server.llm.provider import LanguageModel
+from server.streaming.follower import Followers
 from server.surfaces.demands import matching
 from server.surfaces.demands import state as demands
 from server.surfaces.demands.agent_routes import AgentRoutes
@@ -41,8 +41,8 @@ from server.surfaces.demands.negotiator import Negotiator
 from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
-from server.surfaces.demands.sample_participants import SampleParticipants
-from server.surfaces.demands.writing import Author
+from server.surfaces.demands.samples.participants import SampleParticipants
+from server.surfaces.demands.writing import TextWriter
 from server.surfaces.generations import state as generations
 from server.surfaces.generations.projections import clear_runs, project_run
 from server.surfaces.generations.routes import RunRoutes
@@ -57,14 +57,13 @@ from server.surfaces.tasks.event_routes import TaskEventRoutes
 from server.surfaces.tasks.projections import clear_tasks, project_task
 from server.surfaces.tasks.routes import TaskRoutes
 from server.surfaces.tools import state as tools
-from server.surfaces.tools.coalescing import StatusCoalescer
-from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.coalescing import StatusThrottle
+from server.surfaces.tools.deciding import PermissionService
 from server.surfaces.tools.expiry import PermissionExpiry
 from server.surfaces.tools.notice_routes import NoticeRoutes
 from server.surfaces.tools.projections import clear_permissions, project_permission
 from server.surfaces.tools.routes import ToolRoutes
-from server.transports import Streaming
-from server.writer import Projection
+from towow.events import kind_of
 
 LOG = web.AppKey("log", EventLog)
 BUS = web.AppKey("bus", EventBus)
@@ -103,20 +102,16 @@ CLEAR_PROJECTIONS = (clear_demands, matching.clear_agents, clear_runs, clear_ses
 
 @lru_cache(maxsize=8192)
 def is_terminal(stream: str, event_type: str) -> bool:
-    """
-    Whether an event of this type ends the stream.
-    """
+    """Whether an event of this type ends the stream."""
     return event_type in TERMINAL_EVENTS.get(kind_of(stream), ())
 
 
 def make_app(
     config: Config, *, clock: Callable[[], float] = time.time, on_fatal: Callable[[str], None] = lambda reason: None
 ) -> web.Application:
-    """
-    Build the application. Nothing is opened before it starts; what fails then raises `StartupError`.
+    """Build the application. Nothing is opened before it starts; what fails then raises `StartupError`.
 
-    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted.
-    """
+    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted."""
     config = with_profile(config)
     stream = config.stream
     database = Database(config.database)
@@ -133,22 +128,22 @@ def make_app(
     config = msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, tokens=()))
     clients = Clients(config.server.trusted_proxies)
     limits = Limits(config.limits, clients)
-    hosts = Hosts(config.server.host, config.server.allowed_hosts)
-    streaming = Streaming(log, followers, limits, stream, room)
+    hosts = AllowedHosts(config.server.host, config.server.allowed_hosts)
+    streaming = StreamResponder(log, followers, limits, stream, room)
     chat_model = ChatModel(config.llm) if is_configured(config.llm) else None
     local_model = None
     if chat_model is None and is_available(config.llm):
-        local_model = LocalModel(config.llm, config.database.path, Leadership(str(models_folder(config.database.path)), "lock"))
+        local_model = LocalModel(config.llm, config.database.path, LeaderLock(str(models_folder(config.database.path)), "lock"))
     language_model = LanguageModel(chat_model, local_model)
-    author = Author(chat_model)
+    author = TextWriter(chat_model)
     samples = SampleParticipants(log, config.negotiation, author)
     negotiator = Negotiator(log, config.negotiation, author, samples)
-    coordinator = Coordinator(log, bus, config.negotiation, negotiator, Leadership(config.database.path, "coordinator"))
+    coordinator = Coordinator(log, bus, config.negotiation, negotiator, LeaderLock(config.database.path, "coordinator"))
 
-    statuses = StatusCoalescer(log, config.tools.status_interval_seconds)
-    decisions = Decisions(log, statuses)
+    statuses = StatusThrottle(log, config.tools.status_interval_seconds)
+    decisions = PermissionService(log, statuses)
     expiry = PermissionExpiry(log, bus, decisions)
-    runner = GenerationRunner(log, bus, config.generations, language_model, Leadership(config.database.path, "generations"))
+    runner = GenerationRunner(log, bus, config.generations, language_model, LeaderLock(config.database.path, "generations"))
 
     around = middleware.around(authenticator, limits, hosts)
     app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)

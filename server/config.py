@@ -1,9 +1,7 @@
-"""
-Settings: the defaults, what overrides them, and the refusal of everything that is not a setting.
+"""Settings: the defaults, what overrides them, and the refusal of everything that is not a setting.
 
 The order is `config.toml`, then the environment (`TOWOW__SECTION__KEY`), then command-line flags. `config.toml` in the
-project's root is the manual: it lists every key with its default, unit and consequence, and a test holds it to this file.
-"""
+project's root is the manual: it lists every key with its default, unit and consequence, and a test holds it to this file."""
 
 import os
 import tomllib
@@ -13,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from server.errors import StartupError
+from towow.errors import StartupError
 
 ENVIRONMENT_PREFIX = "TOWOW__"
 
@@ -23,15 +21,11 @@ ZeroOrMore = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """
-    Base of the sections; unknown keys are refused with their path.
-    """
+    """Base of the sections; unknown keys are refused with their path."""
 
 
 class ServerSection(Section, frozen=True):
-    """
-    `[server]`: where to listen and how to stop.
-    """
+    """`[server]`: where to listen and how to stop."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
@@ -45,9 +39,7 @@ class ServerSection(Section, frozen=True):
 
 
 class DatabaseSection(Section, frozen=True):
-    """
-    `[database]`: the file and how safely it is written.
-    """
+    """`[database]`: the file and how safely it is written."""
 
     path: Annotated[str, msgspec.Meta(min_length=1)] = "data/towow.db"
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
@@ -58,9 +50,7 @@ class DatabaseSection(Section, frozen=True):
 
 
 class AppendSection(Section, frozen=True):
-    """
-    `[append]`: limits of what publishers may send.
-    """
+    """`[append]`: limits of what publishers may send."""
 
     max_body_bytes: Count = 4_194_304
     max_event_bytes: Annotated[int, msgspec.Meta(ge=256, le=500_000)] = 262_144
@@ -68,9 +58,7 @@ class AppendSection(Section, frozen=True):
 
 
 class StreamSection(Section, frozen=True):
-    """
-    `[stream]`: followers, on every transport.
-    """
+    """`[stream]`: followers, on every transport."""
 
     keepalive_seconds: Positive = 15.0
     demand_keepalive_seconds: Positive = 5.0
@@ -87,9 +75,7 @@ class StreamSection(Section, frozen=True):
 
 
 class PollSection(Section, frozen=True):
-    """
-    `[poll]`: how writers that do not announce themselves are noticed.
-    """
+    """`[poll]`: how writers that do not announce themselves are noticed."""
 
     poll_interval_seconds: Positive = 0.1
     max_poll_interval_seconds: Positive = 2.0
@@ -97,9 +83,7 @@ class PollSection(Section, frozen=True):
 
 
 class RetentionSection(Section, frozen=True):
-    """
-    `[retention]`: what is trimmed; 0 keeps everything.
-    """
+    """`[retention]`: what is trimmed; 0 keeps everything."""
 
     max_age_days: Annotated[float, msgspec.Meta(ge=0, le=20_000)] = 0.0
     max_events: ZeroOrMore = 0
@@ -108,9 +92,7 @@ class RetentionSection(Section, frozen=True):
 
 
 class NegotiationSection(Section, frozen=True):
-    """
-    `[negotiation]`: demands and the agents that answer them.
-    """
+    """`[negotiation]`: demands and the agents that answer them."""
 
     sample_agents: bool = True
     sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.8
@@ -125,9 +107,7 @@ class NegotiationSection(Section, frozen=True):
 
 
 class LlmSection(Section, frozen=True):
-    """
-    `[llm]`: the language model that writes, when there is one; the rules write otherwise.
-    """
+    """`[llm]`: the language model that writes, when there is one; the rules write otherwise."""
 
     base_url: str = ""
     model: str = ""
@@ -145,9 +125,7 @@ class LlmSection(Section, frozen=True):
 
 
 class TasksSection(Section, frozen=True):
-    """
-    `[tasks]`: the streams of tasks, in batches.
-    """
+    """`[tasks]`: the streams of tasks, in batches."""
 
     profile: Literal["default", "low_latency", "high_throughput"] = "default"
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
@@ -157,9 +135,7 @@ class TasksSection(Section, frozen=True):
 
 
 class GenerationsSection(Section, frozen=True):
-    """
-    `[generations]`: runs of several agents that write a text together.
-    """
+    """`[generations]`: runs of several agents that write a text together."""
 
     max_prompt_characters: Count = 10_000
     max_runs: Count = 100
@@ -174,9 +150,7 @@ class GenerationsSection(Section, frozen=True):
 
 
 class ToolsSection(Section, frozen=True):
-    """
-    `[tools]`: the status of tools, and permissions that somebody has to give.
-    """
+    """`[tools]`: the status of tools, and permissions that somebody has to give."""
 
     permission_timeout_seconds: Positive = 120.0
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=256, le=262_144)] = 65_536
@@ -197,9 +171,7 @@ class ToolsSection(Section, frozen=True):
 
 
 class TokenSection(Section, frozen=True):
-    """
-    `[[auth.tokens]]`: a client that is known by a secret of its own; exactly one of the three says which.
-    """
+    """`[[auth.tokens]]`: a client that is known by a secret of its own; exactly one of the three says which."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@-]{1,64}\Z")]
     scopes: tuple[str, ...]
@@ -209,9 +181,7 @@ class TokenSection(Section, frozen=True):
 
 
 class JwtSection(Section, frozen=True):
-    """
-    `[jwt]`: how tokens of an identity provider are verified.
-    """
+    """`[jwt]`: how tokens of an identity provider are verified."""
 
     algorithms: tuple[Literal["HS256", "RS256", "EdDSA"], ...] = ("RS256", "EdDSA")
     secret_env: str = ""
@@ -223,9 +193,7 @@ class JwtSection(Section, frozen=True):
 
 
 class AuthSection(Section, frozen=True):
-    """
-    `[auth]`: who may read and append what.
-    """
+    """`[auth]`: who may read and append what."""
 
     mode: Literal["off", "token", "jwt"] = "off"
     tokens: tuple[TokenSection, ...] = ()
@@ -235,9 +203,7 @@ class AuthSection(Section, frozen=True):
 
 
 class LimitsSection(Section, frozen=True):
-    """
-    `[limits]`: what one client may use; a client is a token's name or, without one, an address.
-    """
+    """`[limits]`: what one client may use; a client is a token's name or, without one, an address."""
 
     streams_per_client: ZeroOrMore = 1_000
     publishes_per_second: ZeroOrMore = 20_000
@@ -245,26 +211,20 @@ class LimitsSection(Section, frozen=True):
 
 
 class CorsSection(Section, frozen=True):
-    """
-    `[cors]`: pages of other origins that may read answers and streams.
-    """
+    """`[cors]`: pages of other origins that may read answers and streams."""
 
     origins: tuple[str, ...] = ()
 
 
 class LoggingSection(Section, frozen=True):
-    """
-    `[logging]`: what is logged and how.
-    """
+    """`[logging]`: what is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
 class Config(Section, frozen=True):
-    """
-    All settings. Frozen: a running server never changes them.
-    """
+    """All settings. Frozen: a running server never changes them."""
 
     server: ServerSection = ServerSection()
     database: DatabaseSection = DatabaseSection()
@@ -285,9 +245,7 @@ class Config(Section, frozen=True):
 
 
 class SSEConfig(msgspec.Struct, frozen=True):
-    """
-    Source 002's names for how a task's events are sent and found; times in seconds.
-    """
+    """Source 002's names for how a task's events are sent and found; times in seconds."""
 
     batch_size: int = 10
     flush_interval: float = 0.5
@@ -307,9 +265,7 @@ PROFILES = {
 
 
 def with_profile(config: Config) -> Config:
-    """
-    The settings with what `[tasks] profile` stands for; `default` leaves them as they are.
-    """
+    """The settings with what `[tasks] profile` stands for; `default` leaves them as they are."""
     if config.tasks.profile == "default":
         return config
     chosen = PROFILES[config.tasks.profile]
@@ -325,11 +281,9 @@ def load_config(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Config:
-    """
-    Merge file, environment and flags (`{section: {key: value}}`) over the defaults; later ones win.
+    """Merge file, environment and flags (`{section: {key: value}}`) over the defaults; later ones win.
 
-    `file` None reads nothing. Raises `StartupError` naming the source and the path of the key at fault.
-    """
+    `file` None reads nothing. Raises `StartupError` naming the source and the path of the key at fault."""
     merged: dict[str, dict[str, Any]] = {}
     sources = [
         (str(file), _read_file(file) if file is not None else {}),
@@ -365,9 +319,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """
-    `TOWOW__STREAM__KEEPALIVE_SECONDS=5` → `{"stream": {"keepalive_seconds": 5}}`; what is no TOML value is text.
-    """
+    """`TOWOW__STREAM__KEEPALIVE_SECONDS=5` → `{"stream": {"keepalive_seconds": 5}}`; what is no TOML value is text."""
     found: dict[str, dict[str, Any]] = {}
     for name, text in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX):

@@ -1,9 +1,7 @@
-"""
-Logging: structlog, one line per event of the process; JSON when the output is not a terminal.
+"""Logging: structlog, one line per event of the process; JSON when the output is not a terminal.
 
 JSON lines are gathered for a moment and written together, because a write to a file for each request costs as much as
-answering it. A warning or worse is written at once, with everything before it; so is what is left at exit.
-"""
+answering it. A warning or worse is written at once, with everything before it; so is what is left at exit."""
 
 import asyncio
 import atexit
@@ -16,7 +14,7 @@ import msgspec
 import structlog
 
 from server.config import LoggingSection
-from server.events import timestamp_of
+from towow.events import timestamp_of
 
 _FLUSH_SECONDS = 0.1
 _FLUSH_BYTES = 65_536
@@ -25,9 +23,7 @@ _URGENT = frozenset({"warning", "error", "critical"})
 
 
 def configure_logging(config: LoggingSection) -> None:
-    """
-    Set up structlog and quieten libraries that would log payloads (aiosqlite logs SQL parameters at debug).
-    """
+    """Set up structlog and quieten libraries that would log payloads (aiosqlite logs SQL parameters at debug)."""
     level = getattr(logging, config.level.upper())
     is_console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
     if is_console:
@@ -59,17 +55,13 @@ def configure_logging(config: LoggingSection) -> None:
 
 
 def flush() -> None:
-    """
-    Write what is waiting, before the process ends in a way that skips the usual exit.
-    """
+    """Write what is waiting, before the process ends in a way that skips the usual exit."""
     for lines in _outputs:
         lines.flush()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """
-    Drop aiohttp's tracebacks of requests that are not HTTP: they quote the request line, where tokens travel.
-    """
+    """Drop aiohttp's tracebacks of requests that are not HTTP: they quote the request line, where tokens travel."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__module__ not in _NOT_OURS
 
@@ -80,9 +72,7 @@ def _stamp(logger: Any, name: str, event_dict: Any) -> Any:
 
 
 def _json_logger(level: int) -> type[structlog.BoundLoggerBase]:
-    """
-    A bound logger whose every line is encoded in one step: half the cost of a chain of processors, on every request.
-    """
+    """A bound logger whose every line is encoded in one step: half the cost of a chain of processors, on every request."""
 
     def method(name: str) -> Any:
         number = getattr(logging, name.upper())
@@ -105,9 +95,7 @@ def _json_logger(level: int) -> type[structlog.BoundLoggerBase]:
 
 
 class _Lines:
-    """
-    The output of the JSON logger; safe to use from any thread, timers only in the event loop's.
-    """
+    """The output of the JSON logger; safe to use from any thread, timers only in the event loop's."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -116,9 +104,7 @@ class _Lines:
         self._timer: asyncio.TimerHandle | None = None
 
     def msg(self, line: bytes, *, is_urgent: bool = False) -> None:
-        """
-        Take one line.
-        """
+        """Take one line."""
         self._pending.append(line)
         self._size += len(line)
         if is_urgent or self._size > _FLUSH_BYTES:
@@ -132,9 +118,7 @@ class _Lines:
                 self._timer = loop.call_later(_FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """
-        Write what is waiting. A log that cannot be written must not stop the server.
-        """
+        """Write what is waiting. A log that cannot be written must not stop the server."""
         pending, self._pending, self._size = self._pending, [], 0
         timer, self._timer = self._timer, None
         if timer is not None:

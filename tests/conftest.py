@@ -1,6 +1,4 @@
-"""
-Fixtures give real objects: SQLite in `tmp_path`, the real application over HTTP. Only the clock is made.
-"""
+"""Fixtures give real objects: SQLite in `tmp_path`, the real application over HTTP. Only the clock is made."""
 
 import os
 import signal
@@ -26,13 +24,11 @@ from server.config import (  # noqa: E402
     StreamSection,
     TokenSection,
 )
-from tests.upstream import Upstream  # noqa: E402
+from tests.support.upstream import Upstream  # noqa: E402
 
 
 def pytest_addoption(parser):
-    """
-    Add `--keep-db`, which prints where each test's database is.
-    """
+    """Add `--keep-db`, which prints where each test's database is."""
     parser.addoption("--keep-db", action="store_true", help="print the path of each test's database")
     parser.addoption("--with-tokens", action="store_true", help="ask every client in process for a token, and send one")
 
@@ -43,17 +39,13 @@ os.environ.setdefault("TOWOW__LLM__LOCAL", "false")  # for server processes: who
 
 
 def allow_interrupts():
-    """
-    Let Ctrl-C work in programs that tests start: a shell that runs them in the background turns it off for all.
-    """
+    """Let Ctrl-C work in programs that tests start: a shell that runs them in the background turns it off for all."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
-    """
-    With `--with-tokens`, applications whose settings ask nobody ask for the token that every test client then sends.
-    """
+    """With `--with-tokens`, applications whose settings ask nobody ask for the token that every test client then sends."""
     allow_interrupts()
     if not config.getoption("--with-tokens"):
         return
@@ -73,9 +65,7 @@ def pytest_configure(config):
 
 @pytest.fixture
 def aiohttp_client(aiohttp_client, request):
-    """
-    pytest-aiohttp's client; with `--with-tokens` one that sends the token.
-    """
+    """pytest-aiohttp's client; with `--with-tokens` one that sends the token."""
     if not request.config.getoption("--with-tokens"):
         return aiohttp_client
 
@@ -88,9 +78,7 @@ def aiohttp_client(aiohttp_client, request):
 
 @pytest.fixture
 def config(tmp_path, request):
-    """
-    Settings for tests: a fresh file, quick keepalives, no sample agents, no model.
-    """
+    """Settings for tests: a fresh file, quick keepalives, no sample agents, no model."""
     path = tmp_path / "towow.db"
     if request.config.getoption("--keep-db"):
         print(f"database: {path}")
@@ -105,9 +93,7 @@ def config(tmp_path, request):
 
 @pytest.fixture
 def quiet_config(config):
-    """
-    The same with keepalives that no test lives to see.
-    """
+    """The same with keepalives that no test lives to see."""
     return msgspec.structs.replace(
         config, stream=msgspec.structs.replace(config.stream, keepalive_seconds=60.0, demand_keepalive_seconds=60.0)
     )
@@ -115,24 +101,18 @@ def quiet_config(config):
 
 @pytest.fixture
 async def upstream():
-    """
-    A model's server that answers as the test says.
-    """
+    """A model's server that answers as the test says."""
     async with Upstream() as server:
         yield server
 
 
 @pytest.fixture
 async def client(aiohttp_client, quiet_config):
-    """
-    An HTTP client of the whole application.
-    """
+    """An HTTP client of the whole application."""
     return await aiohttp_client(make_app(quiet_config))
 
 
 @pytest.fixture
 def log(client):
-    """
-    The event log behind `client`.
-    """
+    """The event log behind `client`."""
     return client.app[LOG]

@@ -1,6 +1,4 @@
-"""
-Settings: the shipped file is the manual, later sources win, and what is no setting is refused with its path.
-"""
+"""Settings: the shipped file is the manual, later sources win, and what is no setting is refused with its path."""
 
 import re
 import tomllib
@@ -9,17 +7,15 @@ import msgspec
 import pytest
 
 from server.config import Config, load_config
-from server.errors import StartupError
 from tests.support import ROOT
+from towow.errors import StartupError
 
 SHIPPED = ROOT / "config.toml"
 
 
 @pytest.fixture
 def write(tmp_path):
-    """
-    Write a settings file and return its path.
-    """
+    """Write a settings file and return its path."""
 
     def write(text):
         path = tmp_path / "c.toml"
@@ -30,9 +26,7 @@ def write(tmp_path):
 
 
 def refusal(file=None, environment=None, flags=None):
-    """
-    The message with which these settings are refused.
-    """
+    """The message with which these settings are refused."""
     with pytest.raises(StartupError) as caught:
         load_config(file, environment=environment or {}, flags=flags)
     return caught.value.message
@@ -42,9 +36,7 @@ def refusal(file=None, environment=None, flags=None):
 
 
 def test_the_shipped_file_lists_every_key_with_its_default():
-    """
-    `config.toml` equals the defaults key by key: none missing, none extra, same values and order.
-    """
+    """`config.toml` equals the defaults key by key: none missing, none extra, same values and order."""
     shipped = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
     defaults = msgspec.to_builtins(Config())
     assert list(shipped) == list(defaults)
@@ -59,9 +51,7 @@ def test_the_shipped_file_lists_every_key_with_its_default():
 
 
 def test_every_key_of_the_shipped_file_has_a_sentence_above_it():
-    """
-    The file is the manual: the line above a key is a comment.
-    """
+    """The file is the manual: the line above a key is a comment."""
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
     keys = [number for number, line in enumerate(lines) if re.match(r"[a-z_]+ = ", line)]
     assert len(keys) == sum(len(values) for values in msgspec.to_builtins(Config()).values())
@@ -70,9 +60,7 @@ def test_every_key_of_the_shipped_file_has_a_sentence_above_it():
 
 
 def test_no_file_no_environment_and_no_flags_give_the_defaults():
-    """
-    A server starts without being told anything.
-    """
+    """A server starts without being told anything."""
     assert load_config(environment={}) == Config()
     assert load_config(environment={"PATH": "/bin", "TOWO__SERVER__PORT": "x", "towow__server__port": "x"}) == Config()
 
@@ -81,9 +69,7 @@ def test_no_file_no_environment_and_no_flags_give_the_defaults():
 
 
 def test_environment_wins_over_the_file_and_flags_win_over_both(write):
-    """
-    Each source changes only the keys that it names.
-    """
+    """Each source changes only the keys that it names."""
     file = write("[server]\nhost = '127.0.0.2'\nport = 1\nmax_connections = 10\n[cors]\norigins = ['https://a']\n")
     environment = {
         "TOWOW__SERVER__PORT": "2",
@@ -125,9 +111,7 @@ def test_environment_wins_over_the_file_and_flags_win_over_both(write):
     ],
 )
 def test_environment_variables_are_toml_values_or_text(name, text, section, key, value):
-    """
-    Numbers, flags and lists are read as TOML; what is no TOML value is text.
-    """
+    """Numbers, flags and lists are read as TOML; what is no TOML value is text."""
     config = load_config(environment={name: text})
     assert getattr(getattr(config, section), key) == value
 
@@ -166,9 +150,7 @@ def test_environment_variables_are_toml_values_or_text(name, text, section, key,
     ],
 )
 def test_a_bad_file_is_refused_with_its_name_and_the_path_of_the_key(write, text, says):
-    """
-    The operator learns which file, which section and key, and what was expected.
-    """
+    """The operator learns which file, which section and key, and what was expected."""
     file = write(text)
     message = refusal(file)
     assert says in message
@@ -192,39 +174,29 @@ def test_a_bad_file_is_refused_with_its_name_and_the_path_of_the_key(write, text
     ],
 )
 def test_a_bad_environment_variable_is_refused_by_name(environment, says):
-    """
-    A typing error in the environment is said, not ignored.
-    """
+    """A typing error in the environment is said, not ignored."""
     assert says in refusal(environment=environment)
 
 
 def test_a_bad_flag_is_refused_as_one():
-    """
-    The message names the command line.
-    """
+    """The message names the command line."""
     assert refusal(flags={"server": {"prot": 1}}).startswith("the command line: [server]")
 
 
 def test_a_bad_file_is_refused_even_when_a_later_source_would_replace_the_value(write):
-    """
-    Every source must be right by itself, so that a fault does not show up later.
-    """
+    """Every source must be right by itself, so that a fault does not show up later."""
     file = write("[server]\nport = 'x'")
     assert str(file) in refusal(file, {"TOWOW__SERVER__PORT": "1"})
 
 
 def test_an_unreadable_file_is_refused_with_the_reason(tmp_path):
-    """
-    A missing file and a directory are said as such.
-    """
+    """A missing file and a directory are said as such."""
     for path in (tmp_path / "nowhere.toml", tmp_path):
         message = refusal(path)
         assert message.startswith(f"cannot read the settings file {path}: ")
 
 
 def test_settings_never_change_while_the_server_runs():
-    """
-    The configuration is frozen.
-    """
+    """The configuration is frozen."""
     with pytest.raises(AttributeError):
         Config().server.port = 1

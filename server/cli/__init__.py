@@ -1,10 +1,8 @@
-"""
-The command line: which commands there are, what runs without one, and how errors reach a person.
+"""The command line: which commands there are, what runs without one, and how errors reach a person.
 
 Each command is a module of the same name that is imported only when it runs, so that help and errors come at
 once. Errors are one red line on stderr; the exit code is 2 for wrong usage, 130 after Ctrl-C, 141 when the
-reader of a pipe has left, and 1 for everything else that failed.
-"""
+reader of a pipe has left, and 1 for everything else that failed."""
 
 import os
 import sys
@@ -16,7 +14,7 @@ from pathlib import Path
 import click
 
 from server import __version__
-from server.errors import TowowError
+from towow.errors import TowowError
 
 COMMANDS = {
     "serve": "Serve streams, the API and the page (the default command).",
@@ -37,29 +35,21 @@ INTERRUPTED = 130  # the same for SIGINT
 
 
 class Commands(click.Group):
-    """
-    The commands by name; without a name, or with options only, the default command runs.
-    """
+    """The commands by name; without a name, or with options only, the default command runs."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """
-        Put the default command in front of nothing and of options that are not the group's own.
-        """
+        """Put the default command in front of nothing and of options that are not the group's own."""
         own = ("--help", "-h", "--version")
         if not args or (args[0].startswith("-") and args[0] not in own):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """
-        The names in the order in which a newcomer needs them.
-        """
+        """The names in the order in which a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """
-        Import the command's module; None for a name that is no command.
-        """
+        """Import the command's module; None for a name that is no command."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
@@ -67,9 +57,7 @@ class Commands(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """
-        Refuse what is no command, with the nearest name that is.
-        """
+        """Refuse what is no command, with the nearest name that is."""
         if args[0] not in COMMANDS:
             near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -77,16 +65,12 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        Write the list for `--help` without importing a command.
-        """
+        """Write the list for `--help` without importing a command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        """
-        Run the command and write out what it printed; a reader that has left is no error.
-        """
+        """Run the command and write out what it printed; a reader that has left is no error."""
         try:
             result: object = super().invoke(ctx)
             sys.stdout.flush()
@@ -99,8 +83,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="towow", message="%(prog)s %(version)s")
 def cli() -> None:
-    """
-    ToWow event server: durable event streams for agents that negotiate.
+    """ToWow event server: durable event streams for agents that negotiate.
 
     Without a command it serves: `python run.py --port 9000` is `python run.py serve --port 9000`.
 
@@ -113,9 +96,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    Run one command line (default: this process's) and exit with its code.
-    """
+    """Run one command line (default: this process's) and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result = cli.main(list(arguments), prog_name=_program(), standalone_mode=False)
@@ -135,9 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def print_error(message: str) -> None:
-    """
-    One line on stderr, red on a terminal unless NO_COLOR is set; nothing in it can move the cursor.
-    """
+    """One line on stderr, red on a terminal unless NO_COLOR is set; nothing in it can move the cursor."""
     line = "error: " + "".join(character if character.isprintable() else " " for character in message)
     click.secho(line, err=True, fg=None if os.environ.get("NO_COLOR") else "red")
 

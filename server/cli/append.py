@@ -1,6 +1,4 @@
-"""
-`append`: one event from the arguments, or many from standard input.
-"""
+"""`append`: one event from the arguments, or many from standard input."""
 
 import asyncio
 import sys
@@ -15,8 +13,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from server.cli.output import console, note, print_line
 from server.cli.remote import connect, server_options
-from server.errors import InvalidBody, InvalidRequest, TooLarge, TowowError
-from server.events import EventInput, check_input, parse_json
+from towow.errors import InvalidBody, InvalidRequest, TooLarge, TowowError
+from towow.events import EventInput, check_input, parse_json
 
 BATCH_EVENTS = 500  # half of what the server takes at once by default
 READ_BYTES = 262_144  # at once from stdin; a batch is not larger, but for the rest of one line
@@ -57,8 +55,7 @@ def append(
     url: str,
     token: str | None,
 ) -> None:
-    """
-    Append events to the log of a running server; they are on disk when this returns.
+    """Append events to the log of a running server; they are on disk when this returns.
 
     PAYLOAD is a JSON object. With -, or without one when something is piped in, it is read from standard
     input; without any it is {}. Tries are repeated with the same event_id, so nothing is stored twice.
@@ -117,11 +114,9 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
 
 
 def _append_lines(defaults: dict[str, Any], as_json: bool, url: str, token: str | None) -> None:
-    """
-    Store the lines of standard input in batches, each all or none, as soon as they come.
+    """Store the lines of standard input in batches, each all or none, as soon as they come.
 
-    Reading blocks between two runs of the event loop: Ctrl-C must end a wait for the next line at once.
-    """
+    Reading blocks between two runs of the event loop: Ctrl-C must end a wait for the next line at once."""
     seqs: list[int] = []  # the first and the last
     stored = 0
     stack = AsyncExitStack()
@@ -145,11 +140,9 @@ def _append_lines(defaults: dict[str, Any], as_json: bool, url: str, token: str 
 
 
 def _batches(defaults: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """
-    The events of each batch, and the lines they stand on; blank lines are counted and skipped.
+    """The events of each batch, and the lines they stand on; blank lines are counted and skipped.
 
-    What stands before a line that cannot be read is yielded before that line's error is raised.
-    """
+    What stands before a line that cannot be read is yielded before that line's error is raised."""
     number = 0
     for lines in _blocks():
         batch: list[dict[str, Any]] = []
@@ -172,9 +165,7 @@ def _batches(defaults: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any
 
 
 def _blocks() -> Iterator[list[bytes]]:
-    """
-    The complete lines of each read, so that a slow pipe's lines do not wait for a full batch.
-    """
+    """The complete lines of each read, so that a slow pipe's lines do not wait for a full batch."""
     rest = b""
     with open(sys.stdin.fileno(), "rb", closefd=False) as stdin:
         while block := stdin.read1(READ_BYTES):
@@ -186,9 +177,7 @@ def _blocks() -> Iterator[list[bytes]]:
 
 
 def _read_line(line: bytes, defaults: dict[str, Any]) -> dict[str, Any]:
-    """
-    The arguments of `Client.append` that a line holds, checked as far as that is possible here.
-    """
+    """The arguments of `Client.append` that a line holds, checked as far as that is possible here."""
     given = parse_json(line, _objects, field="line")
     fields = defaults | {name: value for name, value in given.items() if name not in ASSIGNED}
     try:
@@ -201,9 +190,7 @@ def _read_line(line: bytes, defaults: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """
-    A running count on stderr while it is a terminal.
-    """
+    """A running count on stderr while it is a terminal."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.completed:,} events"),

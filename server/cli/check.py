@@ -1,6 +1,4 @@
-"""
-`check`: verify a database file.
-"""
+"""`check`: verify a database file."""
 
 from pathlib import Path
 
@@ -8,9 +6,9 @@ import click
 from rich.console import Console
 
 from server.cli.files import database_option
-from server.database import read_only, sqlite3
-from server.errors import StartupError
-from server.maintenance import check as check_file
+from server.eventlog.database import read_only, sqlite3
+from server.eventlog.verify import check as check_file
+from towow.errors import StartupError
 
 _SHOWN_FAULTS = 20
 
@@ -18,13 +16,11 @@ _SHOWN_FAULTS = 20
 @click.command()
 @database_option("The SQLite file to verify.")
 def check(db: Path) -> None:
-    """
-    Verify every event of a database: SQLite's integrity, revisions without gaps, and the digest chain of every stream.
+    """Verify every event of a database: SQLite's integrity, revisions without gaps, and the digest chain of every stream.
 
     Only reads; a server may be running. The exit code is 1 when anything is wrong.
 
-    Example: python run.py check --db data/towow.db
-    """
+    Example: python run.py check --db data/towow.db"""
     screen = Console(stderr=True)
     connection = read_only(db)
     try:

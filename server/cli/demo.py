@@ -1,8 +1,6 @@
-"""
-`demo`: one demand, submitted and watched to its end, for someone who sees the system for the first time.
+"""`demo`: one demand, submitted and watched to its end, for someone who sees the system for the first time.
 
-`demo task` emits a task instead; `demo_task.py` does that.
-"""
+`demo task` emits a task instead; `demo_task.py` does that."""
 
 import asyncio
 import sys
@@ -18,7 +16,7 @@ from server.cli import demo_task
 from server.cli.narration import Narration
 from server.cli.output import console, note, safe_text
 from server.cli.remote import connect, server_options
-from server.client import Client
+from towow import Client
 
 SAMPLES = {
     "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
@@ -53,8 +51,7 @@ _WIDTH = 80  # columns of a file or a pipe: this is a story for people, it wraps
 def demo(
     text: str | None, lang: str, seconds: float | None, task_id: str | None, items: int | None, url: str, token: str | None
 ) -> None:
-    """
-    Submit a sample demand, or TEXT, and watch its negotiation to the end. `demo task` emits a sample task instead.
+    """Submit a sample demand, or TEXT, and watch its negotiation to the end. `demo task` emits a sample task instead.
 
     Shows who is found, the offers as they arrive, every proposal and the answers to it, what is missing, the
     sub-negotiations for that (indented), and the outcome. However it ends, the exit code is 0; it is 1 when
@@ -83,9 +80,7 @@ def demo(
 
 
 async def _demo(text: str, seconds: float, url: str, token: str | None) -> str | None:
-    """
-    None when the negotiation ended in time, else where it can be watched further.
-    """
+    """None when the negotiation ended in time, else where it can be watched further."""
     out = console()
     if not sys.stdout.isatty():
         out.width = _WIDTH
@@ -102,11 +97,9 @@ async def _demo(text: str, seconds: float, url: str, token: str | None) -> str |
 
 
 async def _watch(client: Client, out: Console, answer: dict[str, Any]) -> None:
-    """
-    Tell what happens until the demand has ended.
+    """Tell what happens until the demand has ended.
 
-    All demands are followed, because the sub-negotiations that there will be have no names yet.
-    """
+    All demands are followed, because the sub-negotiations that there will be have no names yet."""
     started = (await client.get_event(answer["seq"])).timestamp
     story = Narration(out, answer["demand_id"], started)
     async with aclosing(client.follow("demand:*", since_seq=answer["seq"], on_state=_say_break)) as events:
@@ -116,9 +109,7 @@ async def _watch(client: Client, out: Console, answer: dict[str, Any]) -> None:
 
 
 def _show_demand(out: Console, text: str, answer: dict[str, Any], page: str) -> None:
-    """
-    The demand, how it was understood, and where the page shows it.
-    """
+    """The demand, how it was understood, and where the page shows it."""
     understanding = answer["understanding"]
     wanted = [_wanted(each["capability"], each["term"]) for each in understanding["capabilities"]]
     heading = Table.grid(padding=(0, 2, 0, 0))
@@ -139,16 +130,12 @@ def _show_demand(out: Console, text: str, answer: dict[str, Any], page: str) -> 
 
 
 def _wanted(capability: str, term: str) -> str:
-    """
-    A capability, and how the demand says it where that differs.
-    """
+    """A capability, and how the demand says it where that differs."""
     return capability if term == capability.replace("_", " ") else f"{capability} ({term})"
 
 
 def _limits(requirements: dict[str, Any]) -> str:
-    """
-    What the demand fixes: people, money, the day; nothing when it fixes nothing.
-    """
+    """What the demand fixes: people, money, the day; nothing when it fixes nothing."""
     people, budget, day = (requirements.get(key) for key in ("people", "budget", "date"))
     money = f"{budget:,g} {requirements.get('currency') or ''}".rstrip() if budget is not None else None
     return ", ".join(filter(None, (people and f"{people} people", money, day)))

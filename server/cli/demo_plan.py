@@ -1,6 +1,5 @@
-"""
-A task such as a real one, planned: phases, work items side by side, one that fails and is done again, progress, an end. Pure.
-"""
+"""A task such as a real one, planned: phases, work items side by side, one that fails and is done again, progress, an end.
+Pure."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -40,9 +39,7 @@ _ERROR = {"en": "the archive did not answer in time", "zh": "归档系统未及�
 
 
 class Step(NamedTuple):
-    """
-    One event of the task; `at` is a share of the whole time, 0 to 1.
-    """
+    """One event of the task; `at` is a share of the whole time, 0 to 1."""
 
     at: float
     event_type: str
@@ -52,9 +49,7 @@ class Step(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """
-    One piece of work, between two shares of the time.
-    """
+    """One piece of work, between two shares of the time."""
 
     span_id: str
     name: str
@@ -62,16 +57,12 @@ class _Item(NamedTuple):
     ends: float
 
     def done(self, at: float) -> float:
-        """
-        How much of it is done, 0 to 1.
-        """
+        """How much of it is done, 0 to 1."""
         return min(1.0, max(0.0, (at - self.begins) / (self.ends - self.begins)))
 
 
 def plan_task(items: int, lang: str) -> list[Step]:
-    """
-    Everything that the task will say, in order, from 0 to 1.
-    """
+    """Everything that the task will say, in order, from 0 to 1."""
     work = list(_work(items, lang))
     steps = [Step(at, "phase_enter", {}, phase) for phase, at in PHASES]
     for item in work:

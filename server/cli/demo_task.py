@@ -1,6 +1,4 @@
-"""
-`demo task`: a task that works for a while, told to the server event by event and to the terminal as it goes.
-"""
+"""`demo task`: a task that works for a while, told to the server event by event and to the terminal as it goes."""
 
 import asyncio
 import sys
@@ -15,9 +13,9 @@ from rich.text import Text
 from server.cli.demo_plan import Step, plan_task
 from server.cli.output import console, safe_text
 from server.cli.remote import connect
-from server.client import Client
-from server.errors import TowowError
-from server.events import uuid7
+from towow import Client
+from towow.errors import TowowError
+from towow.events import uuid7
 
 DEFAULT_SECONDS = 20.0
 DEFAULT_ITEMS = 9
@@ -38,9 +36,7 @@ _WORDS = {
 
 
 async def run_task(task_id: str | None, items: int, seconds: float, lang: str, url: str, token: str | None) -> None:
-    """
-    Emit a whole task, in about `seconds`. Cancelled, it cancels the task as well. Raises what the server refuses.
-    """
+    """Emit a whole task, in about `seconds`. Cancelled, it cancels the task as well. Raises what the server refuses."""
     task_id = task_id or f"report-{uuid7()[-8:]}"
     async with connect(url, token) as client:
         out = console()
@@ -65,9 +61,7 @@ async def _work(client: Client, task_id: str, steps: list[Step], seconds: float,
 
 
 def _show_places(out: Console, client: Client, task_id: str) -> None:
-    """
-    Where the task can be watched.
-    """
+    """Where the task can be watched."""
     for label, text in (
         ("task", task_id),
         ("watch", f"{client.base_url}/demo_sse_streaming.html#{task_id}"),
@@ -78,9 +72,7 @@ def _show_places(out: Console, client: Client, task_id: str) -> None:
 
 
 class _Show:
-    """
-    Tells what happens: a line for each event, and the progress in a bar where there is a terminal for it.
-    """
+    """Tells what happens: a line for each event, and the progress in a bar where there is a terminal for it."""
 
     def __init__(self, out: Console, bar: Progress | None) -> None:
         self._out = out
@@ -88,9 +80,7 @@ class _Show:
         self._shown = bar.add_task("", total=100) if bar is not None else None
 
     def tell(self, step: Step, seconds: float) -> None:
-        """
-        Show an event that has been stored.
-        """
+        """Show an event that has been stored."""
         if self._bar is not None and self._shown is not None:
             if step.event_type == "phase_enter":
                 self._bar.update(self._shown, description=step.phase or "")
@@ -104,9 +94,7 @@ class _Show:
 
 
 def _sentence(step: Step) -> str:
-    """
-    An event in words.
-    """
+    """An event in words."""
     match step.event_type:
         case "phase_enter":
             return f"phase: {step.phase}"

@@ -1,6 +1,4 @@
-"""
-What the commands that work on a database file share: which file.
-"""
+"""What the commands that work on a database file share: which file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,5 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def database_option(text: str) -> Callable[[F], F]:
-    """
-    `--db`, explained by `text`; by default the file that a server without settings writes.
-    """
+    """`--db`, explained by `text`; by default the file that a server without settings writes."""
     return click.option("--db", type=click.Path(path_type=Path), default=Path("data/towow.db"), show_default=True, help=text)

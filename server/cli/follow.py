@@ -1,6 +1,4 @@
-"""
-`follow`: events as they happen, for people or as JSON lines.
-"""
+"""`follow`: events as they happen, for people or as JSON lines."""
 
 import asyncio
 import os
@@ -14,8 +12,8 @@ import click
 
 from server.cli.output import console, note, print_event, print_line
 from server.cli.remote import connect, server_options
-from server.client import CursorLost
-from server.errors import NotFound
+from towow import CursorLost
+from towow.errors import NotFound
 
 
 @click.command()
@@ -38,8 +36,7 @@ def follow(
     url: str,
     token: str | None,
 ) -> None:
-    """
-    Show events as they happen; resumes by itself.
+    """Show events as they happen; resumes by itself.
 
     STREAM is kind:id (demand:d-1a2b3c4d), kind:* or * (the default: everything). One stream is shown from its
     beginning, patterns from now on, unless --since or --start says otherwise. After a break, also a restart
@@ -85,9 +82,7 @@ async def _follow(streams: tuple[str, ...], as_json: bool, url: str, token: str 
 
 
 class _Narrator:
-    """
-    Says on stderr what happens to the connection; brief when stdout is for a program.
-    """
+    """Says on stderr what happens to the connection; brief when stdout is for a program."""
 
     def __init__(self, *, is_brief: bool) -> None:
         self._is_brief = is_brief
@@ -106,11 +101,9 @@ class _Narrator:
 
 @contextmanager
 def _ended_with_the_reader() -> Iterator[None]:
-    """
-    End the block with BrokenPipeError once the reader of stdout leaves, also while there is nothing to write.
+    """End the block with BrokenPipeError once the reader of stdout leaves, also while there is nothing to write.
 
-    Without it `follow | head -1` would stay until the second event comes.
-    """
+    Without it `follow | head -1` would stay until the second event comes."""
     task, loop, output = asyncio.current_task(), asyncio.get_running_loop(), sys.stdout.fileno()
     if task is None or not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.fstat(output).st_mode):
         yield

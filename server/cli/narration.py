@@ -1,9 +1,7 @@
-"""
-A negotiation told in the terminal, event by event: who was found, offers, each proposal as a table, answers, the end.
+"""A negotiation told in the terminal, event by event: who was found, offers, each proposal as a table, answers, the end.
 
 What sub-negotiations do is indented. Everything in an event is a stranger's text or a stranger's shape: it is
-shown on one line, and what has not the right type is left out.
-"""
+shown on one line, and what has not the right type is left out."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from server.cli.output import safe_text
-from server.events import Event
+from towow.events import Event
 
 _TIME_COLUMNS = 9  # "  12.3 s  "
 _LONGEST_TEXT = 300  # characters of what an agent says
@@ -28,9 +26,7 @@ _OUTCOMES = {"finalized": "agreed", "failed": "failed", "cancelled": "was cancel
 
 
 class Narration:
-    """
-    Tells one demand and its sub-negotiations on `out`; times are seconds since `started`, an ISO-8601 timestamp.
-    """
+    """Tells one demand and its sub-negotiations on `out`; times are seconds since `started`, an ISO-8601 timestamp."""
 
     def __init__(self, out: Console, demand_id: str, started: str) -> None:
         self._out = out
@@ -38,16 +34,12 @@ class Narration:
         self._started = datetime.fromisoformat(started)
 
     def concerns(self, event: Event) -> bool:
-        """
-        Whether an event belongs to the demand or to one below it: their ids begin with its id and a dot.
-        """
+        """Whether an event belongs to the demand or to one below it: their ids begin with its id and a dot."""
         demand_id = event.stream.partition(":")[2]
         return demand_id == self._demand_id or demand_id.startswith(f"{self._demand_id}.")
 
     def tell(self, event: Event) -> bool:
-        """
-        Show an event; True when it is the end of the demand.
-        """
+        """Show an event; True when it is the end of the demand."""
         depth = event.stream.partition(":")[2].removeprefix(self._demand_id).count(".")
         seconds = (datetime.fromisoformat(event.timestamp) - self._started).total_seconds()
         what = list(_sentences(event.event_type, event.payload, seconds, depth))
@@ -65,9 +57,7 @@ class Narration:
 
 
 def _sentences(event_type: str, payload: dict[str, Any], seconds: float, depth: int) -> Iterator[RenderableType]:
-    """
-    What there is to see of an event; nothing for what was said before.
-    """
+    """What there is to see of an event; nothing for what was said before."""
     name = _text(payload, "name") or _text(payload, "agent_id") or _text(payload, "user_id") or "somebody"
     match event_type:
         case "towow.demand.understood":
@@ -123,9 +113,7 @@ def _offer(name: str, offer: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _proposal(payload: dict[str, Any]) -> Iterator[RenderableType]:
-    """
-    The heading, a row for each agent, and what nobody covers.
-    """
+    """The heading, a row for each agent, and what nobody covers."""
     number = payload.get("round")
     total = _money(payload, "total_price")
     heading = f"proposal {number}" if isinstance(number, int) else "proposal"
@@ -172,9 +160,7 @@ def _table(*columns: str) -> Table:
 
 
 def _price(assignment: dict[str, Any]) -> str:
-    """
-    What is proposed, and below it what was asked for where that differs.
-    """
+    """What is proposed, and below it what was asked for where that differs."""
     terms = _object(assignment, "terms")
     price = _money(terms, "price")
     asked = _number(assignment, "offered_price")
@@ -182,9 +168,7 @@ def _price(assignment: dict[str, Any]) -> str:
 
 
 def _money(fields: dict[str, Any], key: str) -> str:
-    """
-    An amount with its currency, or nothing.
-    """
+    """An amount with its currency, or nothing."""
     value = _number(fields, key)
     return "" if value is None else f"{_amount(value)} {_text(fields, 'currency')}".rstrip()
 
@@ -207,9 +191,7 @@ def _after(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """
-    A stranger's text on one line, cut when it is long.
-    """
+    """A stranger's text on one line, cut when it is long."""
     text = safe_text(" ".join(text.split()))
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 

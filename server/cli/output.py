@@ -1,9 +1,7 @@
-"""
-What commands print: lines and tables for people, JSON and CSV for programs.
+"""What commands print: lines and tables for people, JSON and CSV for programs.
 
 Stored text is a stranger's text: nothing that is printed for people can move the cursor, ring the bell or
-turn the writing direction around. Colours appear on terminals only, and never with NO_COLOR.
-"""
+turn the writing direction around. Colours appear on terminals only, and never with NO_COLOR."""
 
 import csv
 import sys
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from server.events import Event, kind_of
+from towow.events import Event, kind_of
 
 WIDE = 100_000  # columns of a file or a pipe: lines are never cut there
 
@@ -41,9 +39,7 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """
-    The place for results: stdout, coloured on a terminal, of any width elsewhere.
-    """
+    """The place for results: stdout, coloured on a terminal, of any width elsewhere."""
     return _Console(
         markup=False,
         highlight=False,
@@ -54,9 +50,7 @@ def console() -> Console:
 
 
 def note(text: str, *, style: str = "dim") -> None:
-    """
-    Tell the person something that is not a result: one line on stderr.
-    """
+    """Tell the person something that is not a result: one line on stderr."""
     error_console = Console(
         stderr=True, markup=False, highlight=False, emoji=False, width=None if sys.stderr.isatty() else WIDE
     )
@@ -64,9 +58,7 @@ def note(text: str, *, style: str = "dim") -> None:
 
 
 def safe_text(value: object) -> str:
-    """
-    One line of plain text: control and direction characters become visible escapes; None becomes nothing.
-    """
+    """One line of plain text: control and direction characters become visible escapes; None becomes nothing."""
     text = "" if value is None else str(value)
     if text.isprintable():
         return text
@@ -78,16 +70,12 @@ def _escape(character: str) -> str:
 
 
 def kind_style(kind: str) -> str:
-    """
-    The colour of a kind of stream, the same every time.
-    """
+    """The colour of a kind of stream, the same every time."""
     return _KIND_STYLES.get(kind) or _OTHER_STYLES[zlib.crc32(kind.encode()) % len(_OTHER_STYLES)]
 
 
 def local_time(timestamp: str) -> str:
-    """
-    The time of day here, with the date unless it is today; what is no timestamp stays as it is.
-    """
+    """The time of day here, with the date unless it is today; what is no timestamp stays as it is."""
     try:
         at = datetime.fromisoformat(timestamp).astimezone()
     except ValueError:
@@ -97,9 +85,7 @@ def local_time(timestamp: str) -> str:
 
 
 def print_event(out: Console, event: Event) -> None:
-    """
-    An event as one line: time, seq, stream, type, payload; cut at the terminal's width.
-    """
+    """An event as one line: time, seq, stream, type, payload; cut at the terminal's width."""
     style = kind_style(kind_of(event.stream))
     line = Text.assemble(
         (local_time(event.timestamp), "dim"),
@@ -122,9 +108,7 @@ def print_table(
     numbers: Sequence[str] = (),
     is_cut: bool = False,
 ) -> None:
-    """
-    A table; on a terminal cells wrap, or with `is_cut` end in an ellipsis. `numbers` go to the right.
-    """
+    """A table; on a terminal cells wrap, or with `is_cut` end in an ellipsis. `numbers` go to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(
@@ -139,18 +123,14 @@ def print_table(
 
 
 def print_line(line: bytes) -> None:
-    """
-    One line of output for programs, written out at once.
-    """
+    """One line of output for programs, written out at once."""
     stream = sys.stdout.buffer
     stream.write(line + b"\n")
     stream.flush()
 
 
 def print_json_array(values: Iterable[Any]) -> None:
-    """
-    A JSON array with one element per line, written as the values come; an error leaves it open.
-    """
+    """A JSON array with one element per line, written as the values come; an error leaves it open."""
     stream = sys.stdout.buffer
     opening = b"["
     for value in values:
@@ -161,9 +141,7 @@ def print_json_array(values: Iterable[Any]) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """
-    CSV with a header line, written as the rows come; NULL is an empty field.
-    """
+    """CSV with a header line, written as the rows come; NULL is an empty field."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)

@@ -1,6 +1,4 @@
-"""
-`rebuild`: build the projections again from the log.
-"""
+"""`rebuild`: build the projections again from the log."""
 
 from pathlib import Path
 
@@ -9,9 +7,9 @@ from rich.console import Console
 
 from server.app import CLEAR_PROJECTIONS, PROJECTIONS
 from server.cli.files import database_option
-from server.database import migrate, sqlite3
-from server.errors import StartupError
-from server.maintenance import rebuild as rebuild_file
+from server.eventlog.database import migrate, sqlite3
+from server.eventlog.verify import rebuild as rebuild_file
+from towow.errors import StartupError
 
 _BUSY_SECONDS = 10.0
 
@@ -19,14 +17,12 @@ _BUSY_SECONDS = 10.0
 @click.command()
 @database_option("The SQLite file to work on.")
 def rebuild(db: Path) -> None:
-    """
-    Empty the projection tables (agents, demands, sessions, permissions, tasks, runs) and fold the log into them again.
+    """Empty the projection tables (agents, demands, sessions, permissions, tasks, runs) and fold the log into them again.
 
     One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
     What retention has removed cannot be folded any more: of such streams the tables know less afterwards.
 
-    Example: python run.py rebuild --db data/towow.db
-    """
+    Example: python run.py rebuild --db data/towow.db"""
     if not db.is_file():
         raise StartupError(f"there is no database at {db}")
     screen = Console(stderr=True)

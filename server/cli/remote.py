@@ -1,6 +1,4 @@
-"""
-What the commands that talk to a server share: its address, and a client for it.
-"""
+"""What the commands that talk to a server share: its address, and a client for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,16 +10,14 @@ import click
 import stamina.instrumentation
 
 from server.cli.output import note
-from server.client import Client
-from server.client.transport import unreachable
+from towow import Client
+from towow.transport import unreachable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def server_options(command: F) -> F:
-    """
-    `--server` and `--token`, with their environment variables.
-    """
+    """`--server` and `--token`, with their environment variables."""
     command = click.option(
         "--token",
         envvar="TOWOW_TOKEN",
@@ -42,9 +38,7 @@ def server_options(command: F) -> F:
 
 @asynccontextmanager
 async def connect(url: str, token: str | None) -> AsyncIterator[Client]:
-    """
-    A client for a server that is there now: a wrong address is said at once, later breaks are bridged.
-    """
+    """A client for a server that is there now: a wrong address is said at once, later breaks are bridged."""
     stamina.instrumentation.set_on_retry_hooks([_say_retry])  # the default would log to stdout
     async with Client(url, token=token.strip() if token else None, source="cli") as client:
         await _look(client.base_url)

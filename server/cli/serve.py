@@ -1,6 +1,4 @@
-"""
-`serve`: listen, say where, and end cleanly.
-"""
+"""`serve`: listen, say where, and end cleanly."""
 
 import asyncio
 import contextlib
@@ -21,10 +19,10 @@ from aiohttp import http_parser, web
 from server import __version__
 from server.app import LOG, make_app
 from server.config import Config, load_config
-from server.database import engine_fault, sqlite3
-from server.errors import StartupError
-from server.hosts import is_loopback
+from server.eventlog.database import engine_fault, sqlite3
+from server.http.hosts import is_loopback
 from server.logs import configure_logging, flush
+from towow.errors import StartupError
 
 _BACKLOG = 4_096
 _SPARE_FILE_HANDLES = 100
@@ -41,13 +39,11 @@ _log = structlog.get_logger("towow.serve")
 @click.option("--db", help="SQLite file; made when absent. Default data/towow.db.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe lines to log.")
 def serve(config_file: Path | None, host: str | None, port: int | None, db: str | None, log_level: str | None) -> None:
-    """
-    Serve events, streams and the page until Ctrl-C or SIGTERM.
+    """Serve events, streams and the page until Ctrl-C or SIGTERM.
 
     Flags win over the environment (TOWOW__SECTION__KEY), which wins over the settings file.
 
-    Example: python run.py serve --port 8002 --db data/towow.db
-    """
+    Example: python run.py serve --port 8002 --db data/towow.db"""
     if config_file is None and Path("config.toml").is_file():
         config_file = Path("config.toml")
     given: dict[str, dict[str, Any]] = {
@@ -72,9 +68,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, db: str 
 
 
 def check_environment(config: Config) -> None:
-    """
-    Refuse what would be unsafe: aiohttp without its C parser, or other machines without authentication.
-    """
+    """Refuse what would be unsafe: aiohttp without its C parser, or other machines without authentication."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise StartupError("aiohttp runs without its C parser; install a wheel of aiohttp for this Python")
     host = config.server.host
@@ -88,12 +82,10 @@ def check_environment(config: Config) -> None:
 
 
 def listening_socket(config: Config) -> socket.socket:
-    """
-    Bind. Raises `StartupError` when the address is taken or not ours.
+    """Bind. Raises `StartupError` when the address is taken or not ours.
 
     What is set on the listener is inherited by accepted connections: the bounded send buffer that keeps a stalled reader from
-    swallowing megabytes, and the time after which the kernel gives up on a peer that does not take data.
-    """
+    swallowing megabytes, and the time after which the kernel gives up on a peer that does not take data."""
     host, port = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -115,21 +107,15 @@ def listening_socket(config: Config) -> socket.socket:
 
 
 class _TooMany(asyncio.Protocol):
-    """
-    A connection beyond the limit: dropped before a byte is read.
-    """
+    """A connection beyond the limit: dropped before a byte is read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Drop it.
-        """
+        """Drop it."""
         transport.abort()  # type: ignore[attr-defined]  # every stream transport has it
 
 
 class CappedSite(web.BaseSite):
-    """
-    A listener that takes so many connections and drops further ones: out of file handles, accepting fails for everybody.
-    """
+    """A listener that takes so many connections and drops further ones: out of file handles, accepting fails for everybody."""
 
     def __init__(self, runner: web.AppRunner, listener: socket.socket, max_connections: int) -> None:
         super().__init__(runner, backlog=_BACKLOG)
@@ -139,16 +125,12 @@ class CappedSite(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """
-        The address, for messages.
-        """
+        """The address, for messages."""
         host, port = self._listener.getsockname()[:2]
         return f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """
-        Begin to accept.
-        """
+        """Begin to accept."""
         await super().start()
         server = self._runner.server
         if server is None:
@@ -167,9 +149,7 @@ class CappedSite(web.BaseSite):
 
 
 async def run_server(config: Config) -> int:
-    """
-    Serve until a signal or a failed database; returns the exit code.
-    """
+    """Serve until a signal or a failed database; returns the exit code."""
     stop = asyncio.Event()
     failure: list[str] = []
 
@@ -194,7 +174,7 @@ async def run_server(config: Config) -> int:
         await runner.setup()
         await CappedSite(runner, listener, config.server.max_connections).start()
         _announce(config, listener, app)
-        _settle_memory()
+        _freeze_gc()
         await stop.wait()
         _log.info("stopping", reason=failure[0] if failure else "signal")
     finally:
@@ -212,9 +192,7 @@ async def run_server(config: Config) -> int:
 
 
 def _announce(config: Config, listener: socket.socket, app: web.Application) -> None:
-    """
-    Say where the page is, which engine runs and where the log stands.
-    """
+    """Say where the page is, which engine runs and where the log stands."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log = app[LOG]
@@ -234,21 +212,17 @@ def _announce(config: Config, listener: socket.socket, app: web.Application) -> 
     click.echo(f"ToWow event server {__version__}: http://{shown}:{port}/  (Ctrl-C stops it)")
 
 
-def _settle_memory() -> None:
-    """
-    Keep what was loaded at start out of every later garbage collection, and collect rarely: requests leave few cycles.
-    """
+def _freeze_gc() -> None:
+    """Keep what was loaded at start out of every later garbage collection, and collect rarely: requests leave few cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def _fit_to_file_limit(config: Config) -> Config:
-    """
-    Allow as many file handles as connections, or fewer connections.
+    """Allow as many file handles as connections, or fewer connections.
 
-    Out of handles, accepting fails thousands of times a second.
-    """
+    Out of handles, accepting fails thousands of times a second."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = config.server.max_connections + _SPARE_FILE_HANDLES
     if soft < wanted:

@@ -1,9 +1,7 @@
-"""
-`sql`: one query over a database file, by a connection that cannot write.
+"""`sql`: one query over a database file, by a connection that cannot write.
 
 What may not happen is refused by how the file is opened, never by reading the text of the query: the file is
-opened read-only, and no other file can be attached, which ATTACH and VACUUM INTO would create otherwise.
-"""
+opened read-only, and no other file can be attached, which ATTACH and VACUUM INTO would create otherwise."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,7 +12,7 @@ import click
 
 from server.cli.files import database_option
 from server.cli.output import note, print_csv, print_json_array, print_table
-from server.database import read_only, sqlite3
+from server.eventlog.database import read_only, sqlite3
 
 TABLE_ROWS = 500
 _ATTACH = 24  # SQLITE_ATTACH: https://www.sqlite.org/c3ref/c_alter_table.html
@@ -28,8 +26,7 @@ _INTERRUPT_STEPS = 20_000  # virtual machine steps between two looks at Ctrl-C: 
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line.")
 @click.option("--all", "show_all", is_flag=True, help=f"Show every row in the table, not the first {TABLE_ROWS}.")
 def sql(query: str, db: Path, as_json: bool, as_csv: bool, show_all: bool) -> None:
-    """
-    Query a database file with SQL; cannot write.
+    """Query a database file with SQL; cannot write.
 
     The log is the table `events` (seq, stream, revision, event_id, event_type, timestamp, source, payload);
     views such as `streams` and `negotiation_timeline` make it readable. Payloads are JSON: payload ->>
@@ -81,17 +78,13 @@ def _print(cursor: Any, as_json: bool, as_csv: bool, most: int | None) -> None:
 
 
 def _rows(cursor: Any) -> Iterator[list[object]]:
-    """
-    The rows; bytes as hexadecimal text.
-    """
+    """The rows; bytes as hexadecimal text."""
     for row in cursor:
         yield [value.hex() if isinstance(value, bytes) else value for value in row]
 
 
 def _distinct(columns: list[str]) -> list[str]:
-    """
-    The column names, a repeated one with a number: a JSON object cannot hold two of the same name.
-    """
+    """The column names, a repeated one with a number: a JSON object cannot hold two of the same name."""
     names: list[str] = []
     for column in columns:
         name, count = column, 1

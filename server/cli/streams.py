@@ -1,6 +1,4 @@
-"""
-`streams`: what streams there are, as a table or as JSON.
-"""
+"""`streams`: what streams there are, as a table or as JSON."""
 
 import asyncio
 from typing import Any
@@ -16,8 +14,7 @@ from server.cli.remote import connect, server_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one stream per line.")
 @server_options
 def streams(kind: str | None, as_json: bool, url: str, token: str | None) -> None:
-    """
-    List the streams of a running server, by name.
+    """List the streams of a running server, by name.
 
     \b
     Examples:

@@ -1,6 +1,4 @@
-"""
-`token`: make tokens and look at them, without a server.
-"""
+"""`token`: make tokens and look at them, without a server."""
 
 import asyncio
 import hashlib
@@ -13,21 +11,20 @@ import click
 import jwt
 import msgspec
 
-from server.auth import Authenticator
+from server.auth.authenticator import Authenticator
+from server.auth.jwt import JwtKeys, secret_of
+from server.auth.principal import read_scopes
 from server.cli.output import console
 from server.config import Config, TokenSection, load_config
-from server.errors import StartupError, Unauthorized
-from server.events import timestamp_of
-from server.jwt_keys import JwtKeys, secret_of
-from server.principal import read_scopes
+from towow.errors import StartupError, Unauthorized
+from towow.events import timestamp_of
 
 _TOKEN_BYTES = 32
 
 
 @click.group()
 def token() -> None:
-    """
-    Make tokens, sign JWTs, and check either.
+    """Make tokens, sign JWTs, and check either.
 
     \b
     Examples:
@@ -58,11 +55,9 @@ def _check_scopes(scopes: tuple[str, ...]) -> None:
 @_name
 @_scopes
 def new(name: str, scopes: tuple[str, ...]) -> None:
-    """
-    Make a secret for [[auth.tokens]] and print the table for the settings, which holds only its SHA-256.
+    """Make a secret for [[auth.tokens]] and print the table for the settings, which holds only its SHA-256.
 
-    Example: python run.py token new --name bob --scope read:agent:bob --scope append:agent:bob
-    """
+    Example: python run.py token new --name bob --scope read:agent:bob --scope append:agent:bob"""
     _check_scopes(scopes)
     try:
         msgspec.convert({"name": name, "scopes": scopes}, TokenSection)
@@ -82,11 +77,9 @@ def new(name: str, scopes: tuple[str, ...]) -> None:
 @click.option("--seconds", type=click.IntRange(1, 1_000_000_000), default=3600, show_default=True, help="Good for so long.")
 @_settings
 def sign(name: str, scopes: tuple[str, ...], seconds: int, file: Path | None) -> None:
-    """
-    Sign a JWT with the HS256 secret of [jwt] secret_env. RS256 and EdDSA tokens come from the identity provider.
+    """Sign a JWT with the HS256 secret of [jwt] secret_env. RS256 and EdDSA tokens come from the identity provider.
 
-    Example: TOWOW__JWT__SECRET_ENV=SECRET python run.py token sign --name bob --scope 'read:*'
-    """
+    Example: TOWOW__JWT__SECRET_ENV=SECRET python run.py token sign --name bob --scope 'read:*'"""
     _check_scopes(scopes)
     config = _load(file)
     if "HS256" not in config.jwt.algorithms:
@@ -104,11 +97,9 @@ def sign(name: str, scopes: tuple[str, ...], seconds: int, file: Path | None) ->
 @token.command("check")
 @_settings
 def check(file: Path | None) -> None:
-    """
-    Read a token from standard input and say who it stands for, as a server with these settings would.
+    """Read a token from standard input and say who it stands for, as a server with these settings would.
 
-    Example: echo "$TOKEN" | python run.py token check --config config.toml
-    """
+    Example: echo "$TOKEN" | python run.py token check --config config.toml"""
     config = _load(file)
     given = sys.stdin.read(100_000).strip()
     try:

@@ -1,3 +1,1 @@
-"""
-The page in a real browser.
-"""
+"""The page in a real browser."""

@@ -1,6 +1,4 @@
-"""
-A real server process, Debian's Chromium, and a page that fails its test when the browser complains.
-"""
+"""A real server process, Debian's Chromium, and a page that fails its test when the browser complains."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,28 +22,22 @@ CHROMIUM_ARGS = [
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DemandServer]:
-    """
-    A running server with a database of its own.
-    """
+    """A running server with a database of its own."""
     with DemandServer(tmp_path / "towow.db") as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """
-    Node.js, which reads the pages' modules without a browser.
-    """
+    """Node.js, which reads the pages' modules without a browser."""
     return require("node", "no node: apt-get install nodejs")
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """
-    Debian's Chromium.
+    """Debian's Chromium.
 
-    It ends with the module, because Playwright's event loop would be in the way of async tests elsewhere.
-    """
+    It ends with the module, because Playwright's event loop would be in the way of async tests elsewhere."""
     executable = require("chromium", "no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
@@ -55,9 +47,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def complaints() -> Iterator[Complaints]:
-    """
-    Fails the test when the browser complained about something unexpected.
-    """
+    """Fails the test when the browser complained about something unexpected."""
     complaints = Complaints()
     yield complaints
     assert complaints.texts == []
@@ -65,9 +55,7 @@ def complaints() -> Iterator[Complaints]:
 
 @pytest.fixture
 def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """
-    A fresh profile, 1280 px wide and English; options of `new_context` are the fixture's parameter.
-    """
+    """A fresh profile, 1280 px wide and English; options of `new_context` are the fixture's parameter."""
     options = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **getattr(request, "param", {})}
     context = chromium.new_context(**options)
     context.set_default_timeout(20_000)
@@ -77,9 +65,7 @@ def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Brows
 
 @pytest.fixture
 def page(context: BrowserContext, server: DemandServer, complaints: Complaints) -> Page:
-    """
-    The page, connected.
-    """
+    """The page, connected."""
     page = context.new_page()
     complaints.watch(page)
     page.goto(server.url)

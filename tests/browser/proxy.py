@@ -1,6 +1,4 @@
-"""
-A bad proxy: it passes everything on, but loses one event of a task's stream, once.
-"""
+"""A bad proxy: it passes everything on, but loses one event of a task's stream, once."""
 
 import http.client
 import json
@@ -14,9 +12,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host
 
 
 class LossyProxy:
-    """
-    Stands before a server on a port of its own. Use as a context manager; `lost` are the events that it did not pass on.
-    """
+    """Stands before a server on a port of its own. Use as a context manager; `lost` are the events that it did not pass on."""
 
     def __init__(self, port: int, task_id: str, revision: int) -> None:
         self.lost: list[dict[str, Any]] = []
@@ -36,15 +32,11 @@ class LossyProxy:
 
     @property
     def url(self) -> str:
-        """
-        Where it listens.
-        """
+        """Where it listens."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     def loses(self, block: bytes) -> bool:
-        """
-        Whether this block of the stream is the one that gets lost.
-        """
+        """Whether this block of the stream is the one that gets lost."""
         data = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
         event = json.loads(data[0]) if data and not self.lost else {}
         if (event.get("task_id"), event.get("revision")) != self._wanted:

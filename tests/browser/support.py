@@ -1,6 +1,4 @@
-"""
-A server process to ask beside the page, and an ear for what the browser complains about.
-"""
+"""A server process to ask beside the page, and an ear for what the browser complains about."""
 
 import json
 import re
@@ -17,9 +15,7 @@ NETWORK_ERROR = re.compile(r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUN
 
 
 def open_demand(page: Page, url: str, demand_id: str) -> None:
-    """
-    Go to a demand by its address and wait until its history is there.
-    """
+    """Go to a demand by its address and wait until its history is there."""
     page.goto(f"{url}/#{demand_id}")
     page.wait_for_selector('#connection[data-state="connected"]')
     expect(page.locator("#story")).to_be_visible()
@@ -27,9 +23,7 @@ def open_demand(page: Page, url: str, demand_id: str) -> None:
 
 
 def assert_fits(page: Page) -> None:
-    """
-    Nothing is wider than the window, nor than the pane of the negotiation.
-    """
+    """Nothing is wider than the window, nor than the pane of the negotiation."""
     widths = page.evaluate(
         """() => {
             const pane = document.getElementById("detail");
@@ -41,16 +35,12 @@ def assert_fits(page: Page) -> None:
 
 
 class DemandServer(ServerProcess):
-    """
-    A server process with the requests that these tests make beside the page, with a `token` where one is needed.
-    """
+    """A server process with the requests that these tests make beside the page, with a `token` where one is needed."""
 
     token = ""
 
     def post(self, path: str, body: dict[str, Any], **more: str) -> Any:
-        """
-        The JSON that answers a POST with these headers more. Raises `OSError` (also `HTTPError`) when the request failed.
-        """
+        """The JSON that answers a POST with these headers more. Raises `OSError` (also `HTTPError`) when the request failed."""
         headers = {"Content-Type": "application/json", **more}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -63,16 +53,12 @@ class DemandServer(ServerProcess):
                 raise
 
     def play(self, *batches: list[dict[str, Any]]) -> None:
-        """
-        Append batches of events, each in one request.
-        """
+        """Append batches of events, each in one request."""
         for batch in batches:
             self.post("/api/events", {"events": batch})
 
     def note(self, demand_id: str, n: int) -> int:
-        """
-        Append a note to a demand's stream; safe to repeat. Returns its seq.
-        """
+        """Append a note to a demand's stream; safe to repeat. Returns its seq."""
         event = {
             "stream": f"demand:{demand_id}",
             "event_type": "note",
@@ -83,22 +69,16 @@ class DemandServer(ServerProcess):
         return int(self.post("/api/events", event)["seq"])
 
     def register(self, agent_id: str, *capabilities: str) -> None:
-        """
-        Register an agent that only listens.
-        """
+        """Register an agent that only listens."""
         agent = {"agent_id": agent_id, "name": agent_id.title(), "capabilities": list(capabilities), "description": ""}
         self.post("/api/agents", agent)
 
     def submit(self, raw_input: str) -> str:
-        """
-        Submit a demand over HTTP; returns its id.
-        """
+        """Submit a demand over HTTP; returns its id."""
         return str(self.post("/api/demand/submit", {"raw_input": raw_input})["demand_id"])
 
     def events(self, demand_id: str) -> list[dict[str, Any]]:
-        """
-        The whole history of a demand.
-        """
+        """The whole history of a demand."""
         events: list[dict[str, Any]] = []
         page = {"has_more": True, "next_since_seq": 0}
         while page["has_more"]:
@@ -109,9 +89,7 @@ class DemandServer(ServerProcess):
 
 
 class Complaints:
-    """
-    What the browser complained about; network errors, a 404 and a 409 count unless the test expects them.
-    """
+    """What the browser complained about; network errors, a 404 and a 409 count unless the test expects them."""
 
     def __init__(self) -> None:
         self.expects_network_errors = False
@@ -121,9 +99,7 @@ class Complaints:
         self._texts: list[str] = []
 
     def watch(self, page: Page) -> None:
-        """
-        Listen to a page.
-        """
+        """Listen to a page."""
         page.on("console", self._console)
         page.on("pageerror", lambda error: self._texts.append(f"uncaught: {error}"))
 
@@ -133,9 +109,7 @@ class Complaints:
 
     @property
     def texts(self) -> list[str]:
-        """
-        Those that the test did not expect.
-        """
+        """Those that the test did not expect."""
         return [text for text in self._texts if not self._is_expected(text)]
 
     def _is_expected(self, text: str) -> bool:

@@ -1,6 +1,4 @@
-"""
-What axe finds on every state of the page, light and dark, and what the keyboard and screen readers need besides.
-"""
+"""What axe finds on every state of the page, light and dark, and what the keyboard and screen readers need besides."""
 
 from typing import Any
 
@@ -8,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import histories
+from tests.browser.demands import histories
 from tests.browser.support import DemandServer, open_demand
 
 pytestmark = pytest.mark.browser
@@ -26,9 +24,7 @@ in_every_theme = pytest.mark.parametrize("context", THEMES, indirect=True)
 
 
 def serious(page: Page) -> list[Any]:
-    """
-    The serious and critical issues, each with the elements that have it.
-    """
+    """The serious and critical issues, each with the elements that have it."""
     found = Axe().run(page).response["violations"]
     return [
         (issue["id"], issue["impact"], [node["target"] for node in issue["nodes"]])
@@ -39,18 +35,14 @@ def serious(page: Page) -> list[Any]:
 
 @in_every_theme
 def test_axe_finds_nothing_serious_on_the_empty_page(page: Page) -> None:
-    """
-    Form, empty list and welcome.
-    """
+    """Form, empty list and welcome."""
     expect(page.locator(".empty, .welcome").first).to_be_visible()
     assert serious(page) == []
 
 
 @in_every_theme
 def test_axe_finds_nothing_serious_on_a_running_negotiation(page: Page, server: DemandServer) -> None:
-    """
-    Offers, gaps, a nested sub-negotiation, a proposal with the user's form, the SQL, and the past.
-    """
+    """Offers, gaps, a nested sub-negotiation, a proposal with the user's form, the SQL, and the past."""
     batches = histories.workshop(DEMAND)
     server.play(*batches[:5])
     open_demand(page, server.url, DEMAND)
@@ -67,9 +59,7 @@ def test_axe_finds_nothing_serious_on_a_running_negotiation(page: Page, server: 
 
 @in_every_theme
 def test_axe_finds_nothing_serious_on_a_finished_negotiation(page: Page, server: DemandServer) -> None:
-    """
-    The plan, everything folded opened, the raw events, a failed and a cancelled one.
-    """
+    """The plan, everything folded opened, the raw events, a failed and a cancelled one."""
     server.play(*histories.workshop(DEMAND))
     for number, ended in enumerate(("negotiation.failed", "negotiation.cancelled"), start=5):
         other = f"d-5eed000{number}"
@@ -90,9 +80,7 @@ def test_axe_finds_nothing_serious_on_a_finished_negotiation(page: Page, server:
 
 @in_every_theme
 def test_axe_finds_nothing_serious_in_the_dialogs(page: Page, server: DemandServer) -> None:
-    """
-    The agents, and the question before a negotiation is cancelled.
-    """
+    """The agents, and the question before a negotiation is cancelled."""
     server.play(*histories.workshop(DEMAND)[:2])
     page.click("#agents-open")
     expect(page.locator(".agent").first).to_be_visible()
@@ -105,9 +93,7 @@ def test_axe_finds_nothing_serious_in_the_dialogs(page: Page, server: DemandServ
 
 
 def test_the_tabs_are_one_stop_and_walked_with_arrows(page: Page, server: DemandServer) -> None:
-    """
-    Arrow keys, Home and End choose; the other tab is out of the way of the tab key; the choice is remembered.
-    """
+    """Arrow keys, Home and End choose; the other tab is out of the way of the tab key; the choice is remembered."""
     server.play(*histories.workshop(DEMAND)[:2])
     open_demand(page, server.url, DEMAND)
     negotiation, events = page.get_by_role("tab", name="Negotiation"), page.get_by_role("tab", name="Events")
@@ -126,9 +112,7 @@ def test_the_tabs_are_one_stop_and_walked_with_arrows(page: Page, server: Demand
 
 
 def test_only_the_standing_is_announced(page: Page, server: DemandServer) -> None:
-    """
-    One live region says where the negotiation stands; countdowns and the replay's label keep still.
-    """
+    """One live region says where the negotiation stands; countdowns and the replay's label keep still."""
     server.play(*histories.workshop(DEMAND)[:2])
     open_demand(page, server.url, DEMAND)
     expect(page.locator("#now")).to_have_attribute("role", "status")
@@ -142,9 +126,7 @@ def test_only_the_standing_is_announced(page: Page, server: DemandServer) -> Non
 
 
 def test_the_whole_page_can_be_reached_by_keyboard(page: Page, server: DemandServer) -> None:
-    """
-    Tab goes through form, list, negotiation and replay, with a visible mark on whatever has the focus.
-    """
+    """Tab goes through form, list, negotiation and replay, with a visible mark on whatever has the focus."""
     server.play(*histories.workshop(DEMAND)[:6])
     open_demand(page, server.url, DEMAND)
     page.focus("#skip")

@@ -1,6 +1,4 @@
-"""
-The pages where the server asks who one is: a login on each of them, its end, and what every change carries.
-"""
+"""The pages where the server asks who one is: a login on each of them, its end, and what every change carries."""
 
 import json
 import re
@@ -13,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from tests.browser.support import Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
-from tests.credentials import secret_of
+from tests.support.tokens import secret_of
 
 pytestmark = pytest.mark.browser
 
@@ -25,9 +23,7 @@ with_short_logins = pytest.mark.parametrize("server", [{"TOWOW__AUTH__LOGIN_SECO
 
 
 def environment() -> dict[str, str]:
-    """
-    Settings with a token for each person.
-    """
+    """Settings with a token for each person."""
     tables = [
         f'{{name = "{name}", scopes = {json.dumps(scopes)}, token = "{secret_of(name)}"}}' for name, scopes in SCOPES.items()
     ]
@@ -36,18 +32,14 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DemandServer]:
-    """
-    A server that asks who one is; further settings are the fixture's parameter.
-    """
+    """A server that asks who one is; further settings are the fixture's parameter."""
     with DemandServer(tmp_path / "towow.db", environment={**environment(), **getattr(request, "param", {})}) as process:
         process.token = secret_of("alice")
         yield process
 
 
 def open_page(context: BrowserContext, server: DemandServer, complaints: Complaints, path: str) -> Page:
-    """
-    A page, which asks for a login.
-    """
+    """A page, which asks for a login."""
     page = context.new_page()
     complaints.watch(page)
     page.goto(f"{server.url}/{path}")
@@ -56,18 +48,14 @@ def open_page(context: BrowserContext, server: DemandServer, complaints: Complai
 
 
 def log_in(page: Page, name: str = "alice") -> None:
-    """
-    Log in with somebody's token.
-    """
+    """Log in with somebody's token."""
     page.fill("#login-token", secret_of(name))
     page.press("#login-token", "Enter")
     expect(page.locator("#login")).to_be_hidden()
 
 
 def is_live(page: Page) -> None:
-    """
-    Wait until the page's streams are there.
-    """
+    """Wait until the page's streams are there."""
     page.wait_for_selector('#connection[data-state="connected"]')
 
 
@@ -75,9 +63,7 @@ def is_live(page: Page) -> None:
 def test_a_page_asks_for_a_login_tells_what_is_wrong_and_then_lives(
     context: BrowserContext, server: DemandServer, complaints: Complaints, path: str
 ) -> None:
-    """
-    Before it nothing is asked that would be refused; the dialog cannot be dismissed; the token is kept nowhere.
-    """
+    """Before it nothing is asked that would be refused; the dialog cannot be dismissed; the token is kept nowhere."""
     page = open_page(context, server, complaints, path)
     expect(page.locator("#login-token")).to_be_focused()
     expect(page.locator("#account-open")).to_be_hidden()
@@ -109,9 +95,8 @@ def test_a_page_asks_for_a_login_tells_what_is_wrong_and_then_lives(
 def test_a_login_that_ends_leads_back_to_the_login_and_the_page_stays(
     context: BrowserContext, server: DemandServer, complaints: Complaints, path: str
 ) -> None:
-    """
-    The stream says that the login has ended; what was being written is still there, and the stream goes on after the next one.
-    """
+    """The stream says that the login has ended; what was being written is still there, and the stream goes on after the next
+    one."""
     page = open_page(context, server, complaints, path)
     page.evaluate("window.isSamePage = true")
     log_in(page)
@@ -130,9 +115,7 @@ def test_a_login_that_ends_leads_back_to_the_login_and_the_page_stays(
 def test_the_first_page_works_and_every_change_carries_the_csrf_token(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
-    """
-    A demand is submitted and watched; no token is in any address.
-    """
+    """A demand is submitted and watched; no token is in any address."""
     page = open_page(context, server, complaints, "")
     requests: list[Request] = []
     page.on("request", lambda request: requests.append(request))
@@ -151,9 +134,7 @@ def test_the_first_page_works_and_every_change_carries_the_csrf_token(
 def test_a_tab_goes_on_after_another_tab_has_logged_in_anew(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
-    """
-    The cookie is then another one's, and so is the CSRF token: the page asks for it and repeats what was refused.
-    """
+    """The cookie is then another one's, and so is the CSRF token: the page asks for it and repeats what was refused."""
     complaints.expected_statuses = {403}
     page = open_page(context, server, complaints, "workbench.html")
     log_in(page)
@@ -180,9 +161,7 @@ def test_a_tab_goes_on_after_another_tab_has_logged_in_anew(
 def test_a_logout_forgets_everything_that_was_shown(
     context: BrowserContext, server: DemandServer, complaints: Complaints, path: str
 ) -> None:
-    """
-    The page begins anew with a login; somebody else then sees only what is theirs.
-    """
+    """The page begins anew with a login; somebody else then sees only what is theirs."""
     page = open_page(context, server, complaints, path)
     log_in(page)
     is_live(page)
@@ -198,9 +177,7 @@ def test_a_logout_forgets_everything_that_was_shown(
 def test_an_operator_and_a_tool_are_served_behind_the_login(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
-    """
-    Hand-over and permission with mode token; the answer is recorded with the name of who gave it.
-    """
+    """Hand-over and permission with mode token; the answer is recorded with the name of who gave it."""
     page = open_page(context, server, complaints, "workbench.html")
     log_in(page)
     page.fill("#operator-id", "alice")
@@ -221,9 +198,7 @@ def test_an_operator_and_a_tool_are_served_behind_the_login(
 
 
 def test_who_may_not_watch_is_told_so(context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
-    """
-    A login with few scopes: each page says what it does not show, and asks for no other login.
-    """
+    """A login with few scopes: each page says what it does not show, and asks for no other login."""
     complaints.expected_statuses = {403}
     page = open_page(context, server, complaints, "tools.html#s-1")
     log_in(page, "bob")
@@ -242,9 +217,7 @@ def test_who_may_not_watch_is_told_so(context: BrowserContext, server: DemandSer
 def test_the_client_class_takes_a_ticket_for_each_connection(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
-    """
-    `SSEClient` with a token on a page that is not logged in: the token is in no address, and each ticket is used once.
-    """
+    """`SSEClient` with a token on a page that is not logged in: the token is in no address, and each ticket is used once."""
     page = open_page(context, server, complaints, "tools.html")
     urls: list[str] = []
     page.on("request", lambda request: urls.append(request.url))
@@ -275,9 +248,7 @@ def test_the_client_class_takes_a_ticket_for_each_connection(
 
 @in_every_theme
 def test_axe_finds_nothing_serious_in_the_login(context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
-    """
-    The dialog, an error in it, and who one is.
-    """
+    """The dialog, an error in it, and who one is."""
     complaints.expected_statuses = {401}
     page = open_page(context, server, complaints, "workbench.html")
     assert serious(page) == []
@@ -293,9 +264,7 @@ def test_axe_finds_nothing_serious_in_the_login(context: BrowserContext, server:
 
 
 def test_where_nobody_is_asked_there_is_no_login(chromium: Any, tmp_path: Path, complaints: Complaints) -> None:
-    """
-    With mode off neither dialog nor button is to be seen.
-    """
+    """With mode off neither dialog nor button is to be seen."""
     with DemandServer(tmp_path / "open.db") as server:
         context = chromium.new_context(locale="en-US")
         for path in PAGES:

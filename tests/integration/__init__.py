@@ -1,3 +1,1 @@
-"""
-The cases that source documents name, against a real server process.
-"""
+"""The cases that source documents name, against a real server process."""

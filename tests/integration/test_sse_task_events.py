@@ -1,8 +1,6 @@
-"""
-The six cases that source 002 names, against a real server process: `pytest tests/integration/test_sse_task_events.py -v`.
+"""The six cases that source 002 names, against a real server process: `pytest tests/integration/test_sse_task_events.py -v`.
 
-`tests/surfaces/test_tasks_routes.py` has the details of each.
-"""
+`tests/surfaces/tasks/test_routes.py` has the details of each."""
 
 import asyncio
 import json
@@ -10,17 +8,15 @@ import json
 import aiohttp
 import pytest
 
-from server.events import uuid7
 from tests.support import EventSource, ServerProcess, credentials, read_frames, until
+from towow.events import uuid7
 
 KEEPALIVE = {"TOWOW__TASKS__KEEPALIVE_INTERVAL_SECONDS": "0.1"}
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """
-    A server with quick keepalives.
-    """
+    """A server with quick keepalives."""
     environment = {**KEEPALIVE, "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "10"}
     with ServerProcess(tmp_path_factory.mktemp("tasks") / "towow.db", environment=environment) as server:
         yield server
@@ -28,48 +24,36 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 async def session(served):
-    """
-    Requests to it.
-    """
+    """Requests to it."""
     async with aiohttp.ClientSession(served.url, headers=credentials()) as session:
         yield session
 
 
 @pytest.fixture
 def task_id():
-    """
-    A task that no other test has.
-    """
+    """A task that no other test has."""
     return f"task_{uuid7()}"
 
 
 async def emit(session, task_id, *events):
-    """
-    Say what happened, in one request; the places in the log.
-    """
+    """Say what happened, in one request; the places in the log."""
     async with session.post(f"/api/tasks/{task_id}/events", json={"events": events}) as answer:
         assert answer.status == 201, await answer.text()
         return [each["seq"] for each in (await answer.json())["events"]]
 
 
 def notes(*numbers):
-    """
-    Events that say a number.
-    """
+    """Events that say a number."""
     return [{"event_type": "note", "payload": {"n": n}} for n in numbers]
 
 
 def numbers(events):
-    """
-    What notes say.
-    """
+    """What notes say."""
     return [event["payload"]["n"] for event in events]
 
 
 async def test_sse_basic_streaming(session, task_id):
-    """
-    What was emitted before and what is emitted now arrives in order, flat, until the task ends.
-    """
+    """What was emitted before and what is emitted now arrives in order, flat, until the task ends."""
     await emit(session, task_id, {"event_type": "phase_enter", "phase": "executing"})
     async with session.get(f"/sse/tasks/{task_id}/events?since_seq=0&batch_size=10&flush_interval=0.5") as response:
         assert response.status == 200
@@ -88,9 +72,7 @@ async def test_sse_basic_streaming(session, task_id):
 
 
 async def test_sse_resumption(served, session, task_id):
-    """
-    After every break exactly the rest, also across `kill -9` of the server; the cursor is exclusive.
-    """
+    """After every break exactly the rest, also across `kill -9` of the server; the cursor is exclusive."""
     seqs = await emit(session, task_id, *notes(0, 1, 2, 3))
     async with session.get(f"/sse/tasks/{task_id}/events?since_seq={seqs[1]}") as response:
         frames = await read_frames(response, 3)
@@ -108,9 +90,7 @@ async def test_sse_resumption(served, session, task_id):
 
 
 async def test_sse_batching(session, task_id):
-    """
-    The first event goes out at once, later ones in batches, one event a frame, in order.
-    """
+    """The first event goes out at once, later ones in batches, one event a frame, in order."""
     path = f"/sse/tasks/{task_id}/events?batch_size=5&flush_interval=5&allow_pending=1"
     async with session.get(path) as response:
         await read_frames(response, 1)
@@ -123,18 +103,14 @@ async def test_sse_batching(session, task_id):
 
 
 async def _emitted_one_by_one(session, task_id, response, said, *, wanted):
-    """
-    The frames that come after single events.
-    """
+    """The frames that come after single events."""
     for n in said:
         await emit(session, task_id, *notes(n))
     return await read_frames(response, wanted)
 
 
 async def test_sse_keepalive(session, task_id):
-    """
-    Silence is filled with the comment of the source, which no client takes for an event; events still come after it.
-    """
+    """Silence is filled with the comment of the source, which no client takes for an event; events still come after it."""
     async with session.get(f"/sse/tasks/{task_id}/events?allow_pending=1") as response:
         frames = await read_frames(response, 3, comments=True)
         assert [frame.comment for frame in frames[1:]] == ["keepalive", "keepalive"]
@@ -145,9 +121,7 @@ async def test_sse_keepalive(session, task_id):
 
 
 async def test_sse_error_handling(session, task_id):
-    """
-    What cannot be served is a status and one JSON error, before any stream; what cannot be emitted stores nothing.
-    """
+    """What cannot be served is a status and one JSON error, before any stream; what cannot be emitted stores nothing."""
     stream = f"/sse/tasks/{task_id}/events"
     await _refused(session.get(stream), 404, "not_found")
     await emit(session, task_id, *notes(0))
@@ -172,9 +146,7 @@ async def _refused(request, status, code):
 
 
 async def test_sse_health_check(session):
-    """
-    The body of the source, to the letter.
-    """
+    """The body of the source, to the letter."""
     async with session.get("/sse/health") as answer:
         assert answer.status == 200
         assert await answer.text() == '{"status":"ok","service":"task_events_sse","version":"v0.32","protocol":"sse"}'

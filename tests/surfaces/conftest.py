@@ -1,6 +1,4 @@
-"""
-Fixtures of the surfaces' tests.
-"""
+"""Fixtures of the surfaces' tests."""
 
 import contextlib
 from pathlib import Path
@@ -8,19 +6,17 @@ from pathlib import Path
 import pytest
 
 from server.app import make_app
-from server.database import sqlite3
+from server.eventlog.database import sqlite3
 from server.surfaces.demands.projections import clear_demands
-from tests.negotiations import Clock, negotiating
 from tests.support import ROOT
+from tests.support.negotiations import Clock, negotiating
 
 PATIENT = {"offer_timeout_seconds": 60.0, "feedback_timeout_seconds": 60.0, "subnet_timeout_seconds": 60.0}
 
 
 @pytest.fixture(scope="session")
 def migrated():
-    """
-    A database in memory with the tables of all migrations.
-    """
+    """A database in memory with the tables of all migrations."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for script in sorted(Path(ROOT, "migrations").glob("*.sql")):
             connection.executescript(script.read_text(encoding="utf-8"))
@@ -29,26 +25,20 @@ def migrated():
 
 @pytest.fixture
 def table(migrated):
-    """
-    A connection to the empty table of demands.
-    """
+    """A connection to the empty table of demands."""
     clear_demands(migrated)
     return migrated
 
 
 @pytest.fixture
 def clock():
-    """
-    A clock that the test sets.
-    """
+    """A clock that the test sets."""
     return Clock()
 
 
 @pytest.fixture
 def start(aiohttp_client, quiet_config):
-    """
-    Start the application on the test's file with these settings of the negotiation; patient unless said otherwise.
-    """
+    """Start the application on the test's file with these settings of the negotiation; patient unless said otherwise."""
 
     async def start(clock=None, **negotiation):
         options = {} if clock is None else {"clock": clock}

@@ -1,6 +1,4 @@
-"""
-The agents that may serve demands, over HTTP: register, list, look, follow what concerns one, remove.
-"""
+"""The agents that may serve demands, over HTTP: register, list, look, follow what concerns one, remove."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,15 +6,15 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.errors import NotFound
-from server.eventlog import EventLog
-from server.selection import select
+from server.eventlog.log import EventLog
+from server.eventlog.selection import select
+from server.http import params
+from server.http.responses import json_response
 from server.surfaces.demands import matching
-from server.transports import Streaming
+from towow.errors import NotFound
 
 
 class _AgentInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,19 +28,15 @@ _AGENT = msgspec.json.Decoder(_AgentInput)
 
 
 class AgentRoutes:
-    """
-    Handlers of `/api/agents*`.
-    """
+    """Handlers of `/api/agents*`."""
 
-    def __init__(self, log: EventLog, streaming: Streaming, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.post("/api/agents", self.register),
             web.get("/api/agents", self.list, allow_head=False),
@@ -52,54 +46,46 @@ class AgentRoutes:
         )
 
     async def register(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/agents
+        """POST /api/agents
 
         `{agent_id, name, capabilities: [text], description?}`. 201 with the agent and the `seq` of its registration; 200 when
         it was registered just so before; a changed one replaces the old. Errors: invalid_request, invalid_body,
-        unsupported_media_type, storage_full, unavailable.
-        """
+        unsupported_media_type, storage_full, unavailable."""
         given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
         agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
         require_append(request, matching.stream_of(agent.agent_id))
         before = await self._log.query(partial(matching.get_agent, agent_id=agent.agent_id))
         said = {**msgspec.to_builtins(agent), "capabilities": list(agent.capabilities)}
         if before is not None and all(before[key] == value for key, value in said.items()):
-            return json_answer(before)
+            return json_response(before)
         receipt = (await self._log.append([matching.agent_registered(agent)]))[0]
-        return json_answer({**said, "registered_at": receipt.event.timestamp, "seq": receipt.event.seq}, 201)
+        return json_response({**said, "registered_at": receipt.event.timestamp, "seq": receipt.event.seq}, 201)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/agents
+        """GET /api/agents
 
-        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`.
-        """
+        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`."""
         require_read(request, f"{matching.KIND}:*")
         head_seq = self._log.head_seq
-        return json_answer({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})
+        return json_response({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/agents/{agent_id}
+        """GET /api/agents/{agent_id}
 
-        200 with the agent. Errors: invalid_request, not_found.
-        """
+        200 with the agent. Errors: invalid_request, not_found."""
         agent_id = params.path_id(request, "agent_id")
         require_read(request, matching.stream_of(agent_id))
         agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
         if agent is None:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
-        return json_answer(agent)
+        return json_response(agent)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/agents/{agent_id}/events
+        """GET /api/agents/{agent_id}/events
 
         What concerns an agent, each with its `demand_id`: invitations (`towow.demand.broadcast`), proposals in which it has a
         part (`towow.proposal.distributed`) and how they end. Live unless a cursor or `start=` says otherwise; canonical
-        events on every transport. Errors: invalid_request, not_found.
-        """
+        events on every transport. Errors: invalid_request, not_found."""
         agent_id = params.path_id(request, "agent_id")
         return await self._streaming.serve(
             request,
@@ -110,14 +96,13 @@ class AgentRoutes:
         )
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
-        """
-        DELETE /api/agents/{agent_id}
+        """DELETE /api/agents/{agent_id}
 
-        200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full, unavailable.
-        """
+        200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full,
+        unavailable."""
         agent_id = params.path_id(request, "agent_id")
         require_append(request, matching.stream_of(agent_id))
         if await self._log.query(partial(matching.get_agent, agent_id=agent_id)) is None:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
         receipt = (await self._log.append([matching.agent_removed(agent_id)]))[0]
-        return json_answer({"agent_id": agent_id, "removed": True, "seq": receipt.event.seq})
+        return json_response({"agent_id": agent_id, "removed": True, "seq": receipt.event.seq})

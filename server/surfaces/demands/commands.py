@@ -1,25 +1,21 @@
-"""
-What may be asked of a negotiation: the commands that `model.decide` turns into events.
+"""What may be asked of a negotiation: the commands that `model.decide` turns into events.
 
-Texts and terms in them have been checked by `inputs.py`, or come from the coordinator itself.
-"""
+Texts and terms in them have been checked by `inputs.py`, or come from the coordinator itself."""
 
 from typing import Any, Literal
 
 import msgspec
 
 from server.surfaces.demands.planning import Draft, Missing
-from server.surfaces.demands.requirements import Requirements
 from server.surfaces.demands.state import Assignment, Decision
-from server.surfaces.demands.understanding import Understanding
+from server.surfaces.demands.understanding.reader import Understanding
+from server.surfaces.demands.understanding.requirements import Requirements
 
 WrittenBy = Literal["rules", "llm"]
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """
-    Start a demand; with `confirm` the user's yes is needed too.
-    """
+    """Start a demand; with `confirm` the user's yes is needed too."""
 
     raw_input: str
     user_id: str
@@ -30,26 +26,20 @@ class Submit(msgspec.Struct, frozen=True):
 
 
 class RecordCandidates(msgspec.Struct, frozen=True):
-    """
-    Record which agents were found, best first, and invite them; none ends the demand.
-    """
+    """Record which agents were found, best first, and invite them; none ends the demand."""
 
     candidates: tuple[dict[str, Any], ...]
     within_seconds: float
 
 
 class SendInvitations(msgspec.Struct, frozen=True):
-    """
-    Invite candidates that somebody else has recorded.
-    """
+    """Invite candidates that somebody else has recorded."""
 
     within_seconds: float
 
 
 class SubmitOffer(msgspec.Struct, frozen=True):
-    """
-    An invited agent's offer; `written_by` is None when the agent is not a built-in one.
-    """
+    """An invited agent's offer; `written_by` is None when the agent is not a built-in one."""
 
     agent_id: str
     content: str
@@ -60,9 +50,7 @@ class SubmitOffer(msgspec.Struct, frozen=True):
 
 
 class DeclineOffer(msgspec.Struct, frozen=True):
-    """
-    An invited agent's no.
-    """
+    """An invited agent's no."""
 
     agent_id: str
     reason: str = ""
@@ -70,9 +58,7 @@ class DeclineOffer(msgspec.Struct, frozen=True):
 
 
 class NameMissing(msgspec.Struct, frozen=True):
-    """
-    Say what nobody covers, and start sub-negotiations for the first `subnets` of it.
-    """
+    """Say what nobody covers, and start sub-negotiations for the first `subnets` of it."""
 
     gaps: tuple[Missing, ...]
     subnets: int
@@ -81,9 +67,7 @@ class NameMissing(msgspec.Struct, frozen=True):
 
 
 class CompleteSubnet(msgspec.Struct, frozen=True):
-    """
-    Record how a sub-negotiation ended: finalized, failed, cancelled or timed_out; `missing` is what its plan lacks.
-    """
+    """Record how a sub-negotiation ended: finalized, failed, cancelled or timed_out; `missing` is what its plan lacks."""
 
     subnet_id: str
     outcome: str
@@ -93,9 +77,7 @@ class CompleteSubnet(msgspec.Struct, frozen=True):
 
 
 class Distribute(msgspec.Struct, frozen=True):
-    """
-    Send a proposal to those who have a part in it.
-    """
+    """Send a proposal to those who have a part in it."""
 
     draft: Draft
     summary: str
@@ -104,9 +86,7 @@ class Distribute(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """
-    Feedback to a proposal, of an agent or, without an `agent_id`, of the user.
-    """
+    """Feedback to a proposal, of an agent or, without an `agent_id`, of the user."""
 
     proposal_id: str
     decision: Decision
@@ -118,24 +98,18 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Finalize(msgspec.Struct, frozen=True):
-    """
-    Agree on the newest proposal.
-    """
+    """Agree on the newest proposal."""
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """
-    End a demand that cannot go on; `reason` is a code, `message` is for people.
-    """
+    """End a demand that cannot go on; `reason` is a code, `message` is for people."""
 
     reason: str
     message: str
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """
-    End a demand that is not wanted any more; `by` is user or parent.
-    """
+    """End a demand that is not wanted any more; `by` is user or parent."""
 
     reason: str
     by: Literal["user", "parent"] = "user"

@@ -1,31 +1,28 @@
-"""
-The coordinator: works on every open demand in a supervised task of its own, and goes on after a restart.
+"""The coordinator: works on every open demand in a supervised task of its own, and goes on after a restart.
 
-What is done in such a task is `negotiator.py`'s. Of several server processes on a file one coordinates (`server/duty.py`).
-"""
+What is done in such a task is `negotiator.py`'s. Of several server processes on a file one coordinates
+(`server/background/leader_worker.py`)."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from server.bus import EventBus
+from server.background.event_bus import EventBus
+from server.background.leader_lock import LeaderLock
+from server.background.leader_worker import LeaderWorker
+from server.background.retry import retry_until_writable
 from server.config import NegotiationSection
-from server.duty import Duty
-from server.eventlog import EventLog
-from server.events import Event
-from server.leadership import Leadership
-from server.patience import patiently
+from server.eventlog.log import EventLog
 from server.surfaces.demands import matching
 from server.surfaces.demands.negotiator import Negotiator, Work
 from server.surfaces.demands.projections import open_demands
-from server.surfaces.demands.sample_agents import SAMPLE_AGENTS
+from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import KIND, SUBNET_COMPLETED, TERMINAL_EVENTS
+from towow.events import Event
 
 
-class Coordinator(Duty):
-    """
-    Drives negotiations. Use as an async context manager, after the log has been opened.
-    """
+class Coordinator(LeaderWorker):
+    """Drives negotiations. Use as an async context manager, after the log has been opened."""
 
     def __init__(
         self,
@@ -33,9 +30,9 @@ class Coordinator(Duty):
         bus: EventBus,
         config: NegotiationSection,
         negotiator: Negotiator,
-        leadership: Leadership,
+        lock: LeaderLock,
     ) -> None:
-        super().__init__(log, leadership, name="coordinator", does="coordinates")
+        super().__init__(log, lock, name="coordinator", does="coordinates")
         self._bus = bus
         self._config = config
         self._negotiator = negotiator
@@ -44,9 +41,7 @@ class Coordinator(Duty):
 
     @property
     def open_demands(self) -> int:
-        """
-        How many demands are worked on.
-        """
+        """How many demands are worked on."""
         return len(self._work)
 
     async def _let_go(self) -> None:
@@ -60,9 +55,7 @@ class Coordinator(Duty):
         await self._negotiator.close()
 
     async def _begin(self) -> None:
-        """
-        Register the sample agents in a log that has had none, watch for events, and take up the demands that are open.
-        """
+        """Register the sample agents in a log that has had none, watch for events, and take up the demands that are open."""
         if self._config.sample_agents:
             await self._register_samples()
         if self._unsubscribe is None:
@@ -77,9 +70,7 @@ class Coordinator(Duty):
         await self._log.append([matching.agent_registered(agent, event_id=f"sample-{agent.agent_id}") for agent in agents])
 
     def _on_event(self, event: Event) -> None:
-        """
-        Wake the demand that an event is of, and those that wait for its end.
-        """
+        """Wake the demand that an event is of, and those that wait for its end."""
         kind, _, demand_id = event.stream.partition(":")
         if kind != KIND:
             return
@@ -96,9 +87,7 @@ class Coordinator(Duty):
                     child.wake.set()
 
     def _take_up(self, demand_id: str, *, was_listed: bool = False) -> None:
-        """
-        Work on a demand in a task of its own, once at a time.
-        """
+        """Work on a demand in a task of its own, once at a time."""
         work = self._work.get(demand_id)
         if work is None or work.task is None or work.task.done():
             work = self._work[demand_id] = Work()
@@ -111,11 +100,9 @@ class Coordinator(Duty):
             del self._work[demand_id]
 
     async def _supervise(self, demand_id: str, work: Work) -> None:
-        """
-        Negotiate; wait out a file that cannot be written; end the demand with a reason when it cannot go on.
-        """
+        """Negotiate; wait out a file that cannot be written; end the demand with a reason when it cannot go on."""
         try:
-            await patiently(partial(self._negotiator.negotiate, demand_id, work))
+            await retry_until_writable(partial(self._negotiator.negotiate, demand_id, work))
         except Exception:
             self._logger.exception("negotiation_failed", demand_id=demand_id)
-            await patiently(partial(self._negotiator.give_up, demand_id))
+            await retry_until_writable(partial(self._negotiator.give_up, demand_id))

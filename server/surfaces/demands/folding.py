@@ -1,10 +1,8 @@
-"""
-What each event of a negotiation changes in the state, read from payloads that anybody may have written.
+"""What each event of a negotiation changes in the state, read from payloads that anybody may have written.
 
 Whoever may append to a demand's stream can append anything: of a payload only what has the right type counts,
 of offers only the first answer of an invited agent, of feedback only the first answer of somebody who was
-asked, and of sub-negotiations only those that the demand started itself.
-"""
+asked, and of sub-negotiations only those that the demand started itself."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +10,7 @@ from typing import Any
 
 import msgspec
 
-from server.events import MAX_SEQ, Event, is_stream_name
 from server.surfaces.demands import state as words
-from server.surfaces.demands.requirements import Requirements
 from server.surfaces.demands.state import (
     Assignment,
     Candidate,
@@ -27,6 +23,8 @@ from server.surfaces.demands.state import (
     Proposal,
     Subnet,
 )
+from server.surfaces.demands.understanding.requirements import Requirements
+from towow.events import MAX_SEQ, Event, is_stream_name
 
 DEFAULT_WITHIN_SECONDS = 30.0  # for an invitation or proposal that names no time
 _LONGEST_WITHIN_SECONDS = 86_400.0
@@ -245,9 +243,7 @@ CHANGES: dict[str, Callable[[DemandState, Event], Changes]] = {
 
 
 def read_assignments(payload: dict[str, Any], key: str) -> tuple[Assignment, ...]:
-    """
-    The assignments in a payload; those without an agent are left out.
-    """
+    """The assignments in a payload; those without an agent are left out."""
     return tuple(
         Assignment(
             agent_id=item["agent_id"],
@@ -265,16 +261,12 @@ def read_assignments(payload: dict[str, Any], key: str) -> tuple[Assignment, ...
 
 
 def _is_agent_id(value: Any) -> bool:
-    """
-    Whether copies can go to an agent's stream; an event that nobody could be told would stop the negotiation.
-    """
+    """Whether copies can go to an agent's stream; an event that nobody could be told would stop the negotiation."""
     return isinstance(value, str) and is_stream_name(f"agent:{value}")
 
 
 def read_requirements_object(value: Any) -> Requirements:
-    """
-    The requirements in a payload; each field counts only with the right type.
-    """
+    """The requirements in a payload; each field counts only with the right type."""
     given = value if isinstance(value, dict) else {}
     people = given.get("people")
     return Requirements(
@@ -300,18 +292,14 @@ def _short_texts(payload: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _terms(payload: dict[str, Any]) -> dict[str, Any]:
-    """
-    Terms that fit into a proposal among those of others; else none.
-    """
+    """Terms that fit into a proposal among those of others; else none."""
     terms = _object(payload, "terms")
     fits = nesting_of(terms) <= _MAX_TERMS_NESTING and len(msgspec.json.encode(terms)) <= _MAX_TERMS_BYTES
     return terms if fits else {}
 
 
 def nesting_of(value: Any) -> int:
-    """
-    How many levels of objects and lists a JSON value has.
-    """
+    """How many levels of objects and lists a JSON value has."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else 1 + max(map(nesting_of, inner), default=0)
 

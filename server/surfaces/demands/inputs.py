@@ -1,16 +1,14 @@
-"""
-What people and agents may say to a negotiation: every text trimmed and within its limit, or refused with the field.
+"""What people and agents may say to a negotiation: every text trimmed and within its limit, or refused with the field.
 
-Pure. Events that these become are checked again where all events are (`server/events.py`).
-"""
+Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from server.errors import InvalidBody, TooLarge
-from server.texts import plain_text, within, without_controls
+from server.http.text_rules import plain_text, within, without_controls
+from towow.errors import InvalidBody, TooLarge
 
 MAX_RAW_INPUT_CHARACTERS = 10_000
 MAX_USER_ID_CHARACTERS = 200
@@ -27,9 +25,7 @@ MAX_CURRENCY_CHARACTERS = 16
 
 
 def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
-    """
-    The text as it is stored: trimmed, with LF line ends. Raises `InvalidBody`, or `TooLarge` over `limit`.
-    """
+    """The text as it is stored: trimmed, with LF line ends. Raises `InvalidBody`, or `TooLarge` over `limit`."""
     text = plain_text(text, "raw_input")
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidBody("raw_input is blank: say what you need", field="raw_input")
@@ -37,9 +33,7 @@ def check_raw_input(text: str, limit: int = MAX_RAW_INPUT_CHARACTERS) -> str:
 
 
 def check_user_id(text: str | None) -> str:
-    """
-    The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` unless a line of up to 200.
-    """
+    """The user id trimmed, `anonymous` when absent or blank. Raises `InvalidBody` unless a line of up to 200."""
     text = (text or "").strip() or "anonymous"
     without_controls(text, "user_id")
     if len(text) > MAX_USER_ID_CHARACTERS or "\n" in text:
@@ -48,9 +42,7 @@ def check_user_id(text: str | None) -> str:
 
 
 def check_content(text: str) -> str:
-    """
-    What an agent offers, in its own words. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters.
-    """
+    """What an agent offers, in its own words. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters."""
     text = plain_text(text, "content")
     if not text:
         raise InvalidBody("content is blank: say what you offer", field="content")
@@ -58,43 +50,33 @@ def check_content(text: str) -> str:
 
 
 def check_comment(text: str | None) -> str:
-    """
-    A comment of up to 1,000 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
-    """
+    """A comment of up to 1,000 characters; absent is empty. Raises `InvalidBody`, `TooLarge`."""
     return within(plain_text(text or "", "comment"), "comment", MAX_COMMENT_CHARACTERS)
 
 
 def check_reason(text: str | None, field: str = "reason") -> str:
-    """
-    A reason of up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
-    """
+    """A reason of up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`."""
     return within(plain_text(text or "", field), field, MAX_REASON_CHARACTERS)
 
 
 def check_capabilities(texts: Sequence[str] | None) -> tuple[str, ...]:
-    """
-    The 1 to 20 capabilities of an offer, trimmed, each once. Raises `InvalidBody`.
-    """
+    """The 1 to 20 capabilities of an offer, trimmed, each once. Raises `InvalidBody`."""
     if not texts or len(texts) > MAX_CAPABILITIES:
         raise InvalidBody(f"capabilities must be a list of 1 to {MAX_CAPABILITIES} texts", field="capabilities")
     return _lines(texts, "capabilities")
 
 
 def check_needs(texts: Sequence[str] | None) -> tuple[str, ...]:
-    """
-    What an agent needs of others: up to 10 texts, trimmed, each once. Raises `InvalidBody`.
-    """
+    """What an agent needs of others: up to 10 texts, trimmed, each once. Raises `InvalidBody`."""
     if texts is not None and len(texts) > MAX_NEEDS:
         raise InvalidBody(f"needs must be a list of up to {MAX_NEEDS} texts", field="needs")
     return _lines(texts or (), "needs")
 
 
 def check_terms(terms: Mapping[str, Any] | None) -> dict[str, Any]:
-    """
-    The terms of an offer: any JSON object of up to 1,024 bytes and 8 levels.
+    """The terms of an offer: any JSON object of up to 1,024 bytes and 8 levels.
 
-    `price` is a number of 0 or more, `currency` a short text. Raises `InvalidBody`, `TooLarge`.
-    """
+    `price` is a number of 0 or more, `currency` a short text. Raises `InvalidBody`, `TooLarge`."""
     given = dict(terms or {})
     size = len(msgspec.json.encode(given))
     if size > MAX_TERMS_BYTES:
@@ -111,9 +93,7 @@ def check_terms(terms: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """
-    How many levels of objects and lists; the value is small.
-    """
+    """How many levels of objects and lists; the value is small."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 

@@ -1,11 +1,9 @@
-"""
-Agents, and the search for those that can serve a demand: input rules, projection, and FTS5 with bm25.
+"""Agents, and the search for those that can serve a demand: input rules, projection, and FTS5 with bm25.
 
 A capability that the lexicon knows is indexed under its canonical name, so a demand in one language finds
 an agent that speaks the other. Capabilities outside the lexicon are found by their words. Every function is
 short and works on the connection it is given: writing ones inside the transaction that stores the event,
-others on a reader.
-"""
+others on a reader."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -14,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from server.errors import InvalidBody
-from server.events import Event, NewEvent, is_id, new_event
-from server.surfaces.demands.understanding import Understanding, plain_words
-from server.surfaces.demands.words import find_terms, find_words, fold, normalise
+from server.surfaces.demands.understanding.reader import Understanding, plain_words
+from server.surfaces.demands.understanding.words import find_terms, find_words, fold, normalise
+from towow.errors import InvalidBody
+from towow.events import Event, NewEvent, is_id, new_event
 
 SOURCE = "towow"
 KIND = "agent"
@@ -36,20 +34,14 @@ _WEIGHTS = "10.0, 4.0, 1.0, 1.0"  # of the columns concepts, words, name, descri
 
 
 class Connection(Protocol):
-    """
-    What is used of a DB-API connection to SQLite.
-    """
+    """What is used of a DB-API connection to SQLite."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
-        """
-        Run one statement and return its cursor.
-        """
+        """Run one statement and return its cursor."""
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """
-    What an agent says about itself; `sample` marks those that come with the program.
-    """
+    """What an agent says about itself; `sample` marks those that come with the program."""
 
     agent_id: str
     name: str
@@ -64,9 +56,7 @@ class Agent(msgspec.Struct, frozen=True):
 def validate_agent(
     agent_id: object, name: object, capabilities: object, description: object = "", *, sample: bool = False
 ) -> Agent:
-    """
-    The agent, trimmed and without repeated capabilities. Raises `InvalidBody` with the field and its limits.
-    """
+    """The agent, trimmed and without repeated capabilities. Raises `InvalidBody` with the field and its limits."""
     if not isinstance(agent_id, str) or not is_id(agent_id) or ":" in agent_id or len(f"{KIND}:{agent_id}") > 128:
         raise InvalidBody("agent_id must be 1 to 122 characters from A-Z a-z 0-9 . _ -", field="agent_id")
     if not isinstance(capabilities, list | tuple) or not 1 <= len(capabilities) <= MAX_CAPABILITIES:
@@ -93,24 +83,18 @@ def _line(value: object, field: str, shortest: int, longest: int, *, more: str =
 
 
 def stream_of(agent_id: str) -> str:
-    """
-    The stream of an agent.
-    """
+    """The stream of an agent."""
     return f"{KIND}:{agent_id}"
 
 
 def agent_registered(agent: Agent, *, event_id: str | None = None) -> NewEvent:
-    """
-    The event that registers an agent, or replaces what it said before.
-    """
+    """The event that registers an agent, or replaces what it said before."""
     payload = msgspec.to_builtins(agent)
     return new_event(stream_of(agent.agent_id), REGISTERED, payload, event_id=event_id, source=SOURCE)
 
 
 def agent_removed(agent_id: str) -> NewEvent:
-    """
-    The event that takes an agent off the list.
-    """
+    """The event that takes an agent off the list."""
     return new_event(stream_of(agent_id), REMOVED, {"agent_id": agent_id}, source=SOURCE)
 
 
@@ -118,12 +102,10 @@ def agent_removed(agent_id: str) -> NewEvent:
 
 
 def project_agent(connection: Connection, event: Event) -> None:
-    """
-    Keep `agents` and its index in step with one event of an agent's stream; again the same is no change.
+    """Keep `agents` and its index in step with one event of an agent's stream; again the same is no change.
 
     Raises `InvalidBody` for what `POST /api/agents` would not take: another agent's id, or text over the
-    limits.
-    """
+    limits."""
     if event.event_type not in (REGISTERED, REMOVED):
         return
     agent_id = event.stream.partition(":")[2]
@@ -177,18 +159,14 @@ def _insert(connection: Connection, agent: Agent, event: Event) -> None:
 
 
 def clear_agents(connection: Connection) -> None:
-    """
-    Empty the projection, before `project_agent` is run over the whole log again.
-    """
+    """Empty the projection, before `project_agent` is run over the whole log again."""
     connection.execute("DELETE FROM agents_fts")
     connection.execute("DELETE FROM agents")
 
 
 @lru_cache(maxsize=4096)
 def concepts_of(text: str) -> frozenset[str]:
-    """
-    The canonical names that a capability text goes by.
-    """
+    """The canonical names that a capability text goes by."""
     return _read_capability(text).concepts
 
 
@@ -198,9 +176,7 @@ class _Capability(NamedTuple):
 
 
 def _read_capability(text: str) -> _Capability:
-    """
-    One capability as the index knows it.
-    """
+    """One capability as the index knows it."""
     folded = fold(normalise(text))
     terms = find_terms(folded)
     words = find_words(folded, [(term.start, term.end) for term in terms])
@@ -217,17 +193,13 @@ _AGENT_COLUMNS = "agent_id, name, capabilities, description, sample, registered_
 
 
 def list_agents(connection: Connection) -> list[dict[str, Any]]:
-    """
-    All agents, in the order of their registration.
-    """
+    """All agents, in the order of their registration."""
     rows = connection.execute(f"SELECT {_AGENT_COLUMNS} FROM agents ORDER BY seq").fetchall()  # noqa: S608 - constant
     return [_agent_of(row) for row in rows]
 
 
 def get_agent(connection: Connection, agent_id: str) -> dict[str, Any] | None:
-    """
-    One agent, or None when it is not registered.
-    """
+    """One agent, or None when it is not registered."""
     sql = f"SELECT {_AGENT_COLUMNS} FROM agents WHERE agent_id = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (agent_id,)).fetchone()
     return _agent_of(row) if row else None
@@ -256,16 +228,14 @@ def search_candidates(
     limit: int,
     excluded: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """
-    At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score, capabilities; best first.
+    """At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score, capabilities; best first.
 
     `capabilities` are those that match: by their canonical name, or as the agent words them. Agents whose id is in
     `excluded` are passed over.
 
     The score is bm25's, made positive; ties are in the order of agent_id. When there are more than `limit`,
     the best agent for each wanted capability is kept before a second one for another. Stop words find
-    nobody.
-    """
+    nobody."""
     wanted = dict(understanding.capabilities)
     words = dict(plain_words(raw_input)[:_MAX_QUERY_WORDS])
     query = _query(wanted, words)
@@ -292,9 +262,7 @@ def search_candidates(
 
 
 def _query(wanted: dict[str, str], words: dict[str, str]) -> str:
-    """
-    The FTS5 query: quoted tokens only, so that nothing a demand says is syntax. Empty when nothing is asked.
-    """
+    """The FTS5 query: quoted tokens only, so that nothing a demand says is syntax. Empty when nothing is asked."""
     parts = []
     if wanted:
         parts.append(f"concepts : ({_any_of(wanted)})")
@@ -308,11 +276,9 @@ def _any_of(tokens: dict[str, str]) -> str:
 
 
 def _word_reasons(capabilities: str, words: dict[str, str]) -> dict[str, str]:
-    """
-    Reasons by words, for capabilities without a known concept, or with two wanted words beside it.
+    """Reasons by words, for capabilities without a known concept, or with two wanted words beside it.
 
-    One word beside a known concept says how, not what: wedding photography is no answer to a wedding singer.
-    """
+    One word beside a known concept says how, not what: wedding photography is no answer to a wedding singer."""
     reasons: dict[str, str] = {}
     if words:
         for text in msgspec.json.decode(capabilities):
@@ -324,9 +290,7 @@ def _word_reasons(capabilities: str, words: dict[str, str]) -> dict[str, str]:
 
 
 def _merge(said: list[str]) -> list[str]:
-    """
-    Words as said, with two-character words that overlap put together again: 养蜂, 蜂人 is 养蜂人.
-    """
+    """Words as said, with two-character words that overlap put together again: 养蜂, 蜂人 is 养蜂人."""
     merged: list[str] = []
     for word in said:
         if merged and len(word) == 2 and not word.isascii() and merged[-1][-1] == word[0]:
@@ -340,9 +304,7 @@ _Found = tuple[float, str, str, str, frozenset[str]]
 
 
 def _covering(found: list[_Found], limit: int) -> list[_Found]:
-    """
-    The first `limit` rows, but the best row of every reason before the second of any; in the given order.
-    """
+    """The first `limit` rows, but the best row of every reason before the second of any; in the given order."""
     if len(found) <= limit:
         return found
     covered: set[str] = set()
@@ -356,8 +318,6 @@ def _covering(found: list[_Found], limit: int) -> list[_Found]:
 
 
 def _round(score: float) -> float:
-    """
-    Four significant digits, never 0: bm25 is as small as 1e-6 for what most agents offer.
-    """
+    """Four significant digits, never 0: bm25 is as small as 1e-6 for what most agents offer."""
     score = max(float(score), 1e-9)
     return round(score, 3 - math.floor(math.log10(score)))

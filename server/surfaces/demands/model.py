@@ -1,11 +1,9 @@
-"""
-A demand's life as a table and pure functions: what may follow what, what events change, what commands become.
+"""A demand's life as a table and pure functions: what may follow what, what events change, what commands become.
 
 A demand is understood, agents are found and invited, their offers become a proposal, gaps become
 sub-negotiations, and rounds go on until it is finalized, fails or is cancelled. `state.py` has the values,
 `folding.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
-`TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored.
-"""
+`TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored."""
 
 import itertools
 from collections.abc import Iterable
@@ -13,9 +11,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from server.errors import Conflict, Forbidden, NotFound
-from server.events import Event, NewEvent, new_event
-from server.surfaces.demands import lexicon, matching, texts
+from server.surfaces.demands import matching, texts
 from server.surfaces.demands.commands import (
     Answer,
     Cancel,
@@ -33,7 +29,6 @@ from server.surfaces.demands.commands import (
 )
 from server.surfaces.demands.folding import CHANGES
 from server.surfaces.demands.planning import Missing, requirements_of, unavailable
-from server.surfaces.demands.requirements import Requirements
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
@@ -57,6 +52,10 @@ from server.surfaces.demands.state import (
     channel_id_of,
     stream_of,
 )
+from server.surfaces.demands.understanding import lexicon
+from server.surfaces.demands.understanding.requirements import Requirements
+from towow.errors import Conflict, Forbidden, NotFound
+from towow.events import Event, NewEvent, new_event
 
 NO_CANDIDATES = "no_candidates"
 MAX_SURFACE_CHARACTERS = 120
@@ -89,9 +88,7 @@ PHASES = ("new", *dict.fromkeys(TRANSITIONS.values()))
 
 
 def evolve(state: DemandState, event: Event) -> DemandState:
-    """
-    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
-    """
+    """The state after one more event of the stream; an event at or before `last_seq` changes nothing."""
     if event.seq <= state.last_seq:
         return state
     changes: dict[str, Any] = {}
@@ -102,13 +99,11 @@ def evolve(state: DemandState, event: Event) -> DemandState:
 
 
 def decide(state: DemandState, command: Command) -> list[NewEvent]:
-    """
-    The events that a command becomes, in order: those of the demand's stream, each before its copies for agents.
+    """The events that a command becomes, in order: those of the demand's stream, each before its copies for agents.
 
     An empty list says that this was done before. Raises `Conflict` (the phase forbids it, or it was answered
     differently), `Forbidden` (who answers has no part in it) or `NotFound` (no such proposal), with the
-    phase, status and round.
-    """
+    phase, status and round."""
     match command:
         case Submit():
             return _submit(state, command)
@@ -182,9 +177,7 @@ def _invitations(state: DemandState, candidates: Iterable[Candidate], within_sec
 
 
 def invitation(state: DemandState, candidate: Candidate, within_seconds: float) -> dict[str, Any]:
-    """
-    What an invited agent is told: the payload of `towow.demand.broadcast` on its own stream.
-    """
+    """What an invited agent is told: the payload of `towow.demand.broadcast` on its own stream."""
     return {
         "demand_id": state.demand_id,
         "channel_id": state.channel_id,
@@ -226,9 +219,7 @@ def _answer_invitation(state: DemandState, command: SubmitOffer | DeclineOffer) 
 
 
 def offer_object(offer: Offer | SubmitOffer) -> dict[str, Any]:
-    """
-    The `offer` of an event's payload: content, capabilities, terms, needs.
-    """
+    """The `offer` of an event's payload: content, capabilities, terms, needs."""
     return {
         "content": offer.content,
         "capabilities": list(offer.capabilities),
@@ -254,9 +245,7 @@ def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
 
 
 def _start_subnet(state: DemandState, missing: Missing, subnet_id: str, command: NameMissing) -> list[NewEvent]:
-    """
-    The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent.
-    """
+    """The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent."""
     capability = missing.capability
     is_known = capability in lexicon.CONCEPTS
     term = dict(state.capabilities).get(capability) or texts.capability_name(state.language, capability)
@@ -342,9 +331,7 @@ def _distribute(state: DemandState, command: Distribute) -> list[NewEvent]:
 
 
 def proposal_payload(state: DemandState, proposal: Proposal) -> dict[str, Any]:
-    """
-    The payload of `towow.proposal.distributed`; the copy for an agent has `agent_id` and `assignment`, its own part, too.
-    """
+    """The payload of `towow.proposal.distributed`; the copy for an agent has `agent_id` and `assignment`, its own part, too."""
     return {
         "demand_id": state.demand_id,
         "channel_id": state.channel_id,
@@ -428,11 +415,9 @@ def _finalize(state: DemandState) -> list[NewEvent]:
 
 
 def _end(state: DemandState, event_type: str, **fields: Any) -> list[NewEvent]:
-    """
-    The terminal event, and its copies for everybody who may count on it.
+    """The terminal event, and its copies for everybody who may count on it.
 
-    That is who was invited and did not decline, and who has agreed in a sub-negotiation.
-    """
+    That is who was invited and did not decline, and who has agreed in a sub-negotiation."""
     _require(state, event_type, f"demand {state.demand_id} is {state.phase}")
     event = _event(state, event_type, **fields)
     payload = {"demand_id": state.demand_id, "channel_id": state.channel_id, **fields}
@@ -445,23 +430,17 @@ def _end(state: DemandState, event_type: str, **fields: Any) -> list[NewEvent]:
 
 
 def capability_list(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    """
-    Capabilities as events and answers carry them.
-    """
+    """Capabilities as events and answers carry them."""
     return [{"capability": capability, "term": term} for capability, term in pairs]
 
 
 def requirements_object(requirements: Requirements) -> dict[str, Any]:
-    """
-    Requirements as events and answers carry them: only what is known.
-    """
+    """Requirements as events and answers carry them: only what is known."""
     return {key: value for key, value in msgspec.structs.asdict(requirements).items() if value is not None}
 
 
 def assignment_object(assignment: Assignment) -> dict[str, Any]:
-    """
-    An assignment as events and answers carry it.
-    """
+    """An assignment as events and answers carry it."""
     return {
         **msgspec.structs.asdict(assignment),
         "capabilities": list(assignment.capabilities),
@@ -470,9 +449,7 @@ def assignment_object(assignment: Assignment) -> dict[str, Any]:
 
 
 def position_of(state: DemandState) -> dict[str, Any]:
-    """
-    Where a demand is, for whoever is refused.
-    """
+    """Where a demand is, for whoever is refused."""
     return {"status": state.status, "phase": state.phase, "current_round": state.current_round}
 
 

@@ -1,9 +1,7 @@
-"""
-The steps of a negotiation: what `planning.next_step` says is done, one step after the other, until the demand has ended.
+"""The steps of a negotiation: what `planning.next_step` says is done, one step after the other, until the demand has ended.
 
 It keeps nothing that is not in the log: a step is an append at the revision that was read, so a race that is lost is decided
-again. `coordinator.py` says which demands are worked on, and wakes them.
-"""
+again. `coordinator.py` says which demands are worked on, and wakes them."""
 
 import asyncio
 import contextlib
@@ -12,15 +10,15 @@ from functools import partial
 import structlog
 
 from server.config import NegotiationSection
-from server.decider import decide_and_append, fold, place
-from server.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
-from server.eventlog import EventLog
-from server.events import new_event
+from server.eventlog.decider import decide_and_append, fold, place
+from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, texts
 from server.surfaces.demands.rendering import understanding_of
-from server.surfaces.demands.sample_participants import SampleParticipants
+from server.surfaces.demands.samples.participants import SampleParticipants
 from server.surfaces.demands.state import FAILED, SOURCE, DemandState, initial, stream_of
-from server.surfaces.demands.writing import Author
+from server.surfaces.demands.writing import TextWriter
+from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
+from towow.events import new_event
 
 _SEARCHES_AT_ONCE = 8
 _MAX_ATTEMPTS = 20  # at one step, while nothing else moves
@@ -30,9 +28,7 @@ _log = structlog.get_logger("towow.coordinator")
 
 
 class Work:
-    """
-    One demand that is worked on: its task, and the word that something has happened.
-    """
+    """One demand that is worked on: its task, and the word that something has happened."""
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
@@ -42,11 +38,9 @@ class Work:
 
 
 class Negotiator:
-    """
-    Takes the steps of demands, of each by one task at a time.
-    """
+    """Takes the steps of demands, of each by one task at a time."""
 
-    def __init__(self, log: EventLog, config: NegotiationSection, author: Author, samples: SampleParticipants) -> None:
+    def __init__(self, log: EventLog, config: NegotiationSection, author: TextWriter, samples: SampleParticipants) -> None:
         self._log = log
         self._author = author
         self._samples = samples
@@ -62,9 +56,7 @@ class Negotiator:
         self._room = asyncio.Semaphore(_SEARCHES_AT_ONCE)
 
     async def negotiate(self, demand_id: str, work: Work) -> None:
-        """
-        Take one step after the other until the demand has ended. Safe to begin again at any moment.
-        """
+        """Take one step after the other until the demand has ended. Safe to begin again at any moment."""
         state = initial(demand_id)
         work.is_parent_changed = True  # a try before this one may have looked and then failed
         texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]] = {}
@@ -94,9 +86,7 @@ class Negotiator:
                     raise Conflict(f"the next step of {demand_id} cannot be stored")
 
     async def give_up(self, demand_id: str) -> None:
-        """
-        Record that a demand cannot go on for a fault of ours, unless it has ended. Raises what may pass.
-        """
+        """Record that a demand cannot go on for a fault of ours, unless it has ended. Raises what may pass."""
         try:
             await decide_and_append(
                 self._log,
@@ -116,9 +106,7 @@ class Negotiator:
             _log.warning("failure_not_recorded", demand_id=demand_id)
 
     async def close(self) -> None:
-        """
-        Stop what the steps have started: the sample agents' answers.
-        """
+        """Stop what the steps have started: the sample agents' answers."""
         await self._samples.close()
 
     async def _sleep(self, work: Work, until: float | None) -> None:
@@ -128,9 +116,8 @@ class Negotiator:
                 await work.wake.wait()
 
     async def _append(self, state: DemandState, command: commands.Command) -> bool:
-        """
-        Append what a command becomes, at the revision that it was decided at; False, and nothing, when somebody was faster.
-        """
+        """Append what a command becomes, at the revision that it was decided at; False, and nothing, when somebody was
+        faster."""
         events = place(model.decide(state, command), stream_of(state.demand_id), state.revision)
         try:
             await self._log.append(events)
@@ -145,9 +132,7 @@ class Negotiator:
         step: planning.Step,
         texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]],
     ) -> commands.Command:
-        """
-        The command that takes a step.
-        """
+        """The command that takes a step."""
         limits = self._limits
         match step:
             case planning.Search():
@@ -195,9 +180,7 @@ class Negotiator:
         )
 
     async def _finished_subnet(self, state: DemandState) -> commands.Command | None:
-        """
-        The word that a sub-negotiation has ended, when one has.
-        """
+        """The word that a sub-negotiation has ended, when one has."""
         if state.phase != "filling_gaps":
             return None
         for subnet in state.subnets:
@@ -215,9 +198,7 @@ class Negotiator:
         return None
 
     async def _cancelled_by_parent(self, state: DemandState, work: Work) -> commands.Command | None:
-        """
-        The end of a sub-negotiation whose parent has ended, or does not wait for it any more.
-        """
+        """The end of a sub-negotiation whose parent has ended, or does not wait for it any more."""
         if state.parent_demand_id is None or not work.is_parent_changed:
             return None
         work.is_parent_changed = False  # before the look: what happens meanwhile is looked at again
@@ -232,9 +213,7 @@ class Negotiator:
         return await fold(self._log, stream_of(demand_id), initial(demand_id), model.evolve)
 
     async def _end_trimmed(self, state: DemandState) -> None:
-        """
-        End a demand whose beginning retention has trimmed: nobody knows any more what was asked for.
-        """
+        """End a demand whose beginning retention has trimmed: nobody knows any more what was asked for."""
         stream = stream_of(state.demand_id)
         info = await self._log.stream(stream)
         if info is None:

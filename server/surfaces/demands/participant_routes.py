@@ -1,9 +1,7 @@
-"""
-Taking part in a negotiation over HTTP: offers, feedback, and the user's end of it.
+"""Taking part in a negotiation over HTTP: offers, feedback, and the user's end of it.
 
 Every answer may be repeated: what was said before in the same words is 200 with its place in the log, so an agent that lost
-the answer to its request asks again without harm.
-"""
+the answer to its request asks again without harm."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -11,17 +9,17 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append
+from server.auth.authenticator import require_append
 from server.config import Config
-from server.decider import decide_and_append
-from server.errors import Conflict, Forbidden, InvalidBody, NotFound
-from server.eventlog import EventLog, Receipt
-from server.events import NewEvent
+from server.eventlog.decider import decide_and_append
+from server.eventlog.log import EventLog, Receipt
+from server.http import params
+from server.http.responses import json_response
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.matching import stream_of as agent_stream
 from server.surfaces.demands.state import DemandState, initial, stream_of
+from towow.errors import Conflict, Forbidden, InvalidBody, NotFound
+from towow.events import NewEvent
 
 CANCELLED_BY_USER = "cancelled_by_user"
 
@@ -55,18 +53,14 @@ _CANCEL = msgspec.json.Decoder(_CancelInput)
 
 
 class ParticipantRoutes:
-    """
-    Handlers of `/api/demand/{demand_id}/offers`, `…/feedback` and `…/cancel`.
-    """
+    """Handlers of `/api/demand/{demand_id}/offers`, `…/feedback` and `…/cancel`."""
 
     def __init__(self, log: EventLog, config: Config) -> None:
         self._log = log
         self._timeout_seconds = config.server.body_timeout_seconds
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.post("/api/demand/{demand_id}/offers", self.offers),
             web.post("/api/demand/{demand_id}/feedback", self.feedback),
@@ -74,33 +68,29 @@ class ParticipantRoutes:
         )
 
     async def offers(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/demand/{demand_id}/offers
+        """POST /api/demand/{demand_id}/offers
 
         `{agent_id, content, capabilities: [text], terms?: {price?, currency?, …}, needs?: [text]}`, or
         `{agent_id, decline: true, content?}`. 201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said
         just so before. Who was not invited is forbidden; in another phase, or after another answer, it is a conflict. Errors:
         invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type,
-        request_timeout, storage_full, unavailable.
-        """
+        request_timeout, storage_full, unavailable."""
         given = await params.read_json(request, _OFFER, timeout_seconds=self._timeout_seconds)
         command = _offer_command(given)
         require_append(request, agent_stream(command.agent_id))
         state, is_new = await self._decide(request, lambda state: model.decide(state, command))
         said = state.decline_of(command.agent_id) if given.decline else state.offer_of(command.agent_id)
         seq = said.seq if said is not None else state.last_seq
-        return json_answer(rendering.answered(state, command.agent_id, seq), 201 if is_new else 200)
+        return json_response(rendering.answered(state, command.agent_id, seq), 201 if is_new else 200)
 
     async def feedback(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/demand/{demand_id}/feedback
+        """POST /api/demand/{demand_id}/feedback
 
         `{agent_id | user_id, proposal_id, decision: accept|revise|reject, comment?, terms?}`; revise needs a comment or terms.
         201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Who has no part in the
         proposal is forbidden; an older proposal, another phase, or a different answer is a conflict. Errors: invalid_request,
         invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout,
-        storage_full, unavailable.
-        """
+        storage_full, unavailable."""
         given = await params.read_json(request, _FEEDBACK, timeout_seconds=self._timeout_seconds)
         command = _feedback_command(given)
         demand = stream_of(params.path_id(request, "demand_id"))
@@ -110,17 +100,15 @@ class ParticipantRoutes:
         proposal = next(each for each in state.proposals if each.proposal_id == command.proposal_id)
         said = proposal.answer_of(by, is_user=command.agent_id is None)
         seq = said.seq if said is not None else state.last_seq
-        return json_answer(rendering.answered(state, by, seq), 201 if is_new else 200)
+        return json_response(rendering.answered(state, by, seq), 201 if is_new else 200)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/demand/{demand_id}/cancel
+        """POST /api/demand/{demand_id}/cancel
 
         `{reason?, user_id?}`. 200 `{demand_id, status, phase, seq}`, again the same when it is cancelled already. Another
         user's demand is forbidden; one that has ended otherwise is a conflict. Errors: invalid_request, invalid_body,
         too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
-        unavailable.
-        """
+        unavailable."""
         require_append(request, stream_of(params.path_id(request, "demand_id")))
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
         command = commands.Cancel(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
@@ -133,12 +121,10 @@ class ParticipantRoutes:
 
         state, _ = await self._decide(request, decide)
         seq = state.outcome.seq if state.outcome is not None else state.last_seq
-        return json_answer({"demand_id": state.demand_id, "status": state.status, "phase": state.phase, "seq": seq})
+        return json_response({"demand_id": state.demand_id, "status": state.status, "phase": state.phase, "seq": seq})
 
     async def _decide(self, request: web.Request, decide: Callable[[DemandState], list[NewEvent]]) -> tuple[DemandState, bool]:
-        """
-        Decide on the demand in the path and append; the state after it, and whether anything was appended.
-        """
+        """Decide on the demand in the path and append; the state after it, and whether anything was appended."""
         demand_id = params.path_id(request, "demand_id")
 
         def decide_on_known(state: DemandState) -> list[NewEvent]:

@@ -1,5 +1,4 @@
-"""
-What comes next in a negotiation: who is waited for and until when, which offers make a plan, what is missing.
+"""What comes next in a negotiation: who is waited for and until when, which offers make a plan, what is missing.
 
 Pure. `next_step` is the whole of the coordinator's judgement; it follows from the state, the time and the
 limits alone, so a restarted coordinator, or another process, comes to the same step. The rules of a plan:
@@ -11,8 +10,7 @@ limits alone, so a restarted coordinator, or another process, comes to the same 
   of its part, and its terms replace those of its offer.
 - Over the budget, prices that nobody has insisted on are scaled down to fit. When all are insisted on, or
   nothing is left to scale, the demand fails.
-- A proposal that says nothing new is never sent.
-"""
+- A proposal that says nothing new is never sent."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -21,12 +19,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from server.events import seconds_of
-from server.surfaces.demands import lexicon
 from server.surfaces.demands.matching import concepts_of
-from server.surfaces.demands.requirements import Requirements, read_requirements
 from server.surfaces.demands.state import Assignment, DemandState, Offer, Proposal, Subnet
-from server.surfaces.demands.words import find_words, fold, normalise
+from server.surfaces.demands.understanding import lexicon
+from server.surfaces.demands.understanding.requirements import Requirements, read_requirements
+from server.surfaces.demands.understanding.words import find_words, fold, normalise
+from towow.events import seconds_of
 
 # What a proposal carries of earlier rounds, so that it stays a small event however much was said.
 _KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
@@ -35,9 +33,7 @@ _MAX_PRICE = 1e12  # sums stay numbers
 
 
 class Limits(NamedTuple):
-    """
-    What `[negotiation]` allows: seconds and counts.
-    """
+    """What `[negotiation]` allows: seconds and counts."""
 
     offer_timeout_seconds: float
     feedback_timeout_seconds: float
@@ -48,9 +44,7 @@ class Limits(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """
-    A capability that nobody covers, and why: `no_offer`, `withdrawn` or `needed_by` an agent.
-    """
+    """A capability that nobody covers, and why: `no_offer`, `withdrawn` or `needed_by` an agent."""
 
     capability: str
     reason: str
@@ -58,9 +52,7 @@ class Missing(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """
-    A proposal before it is written and sent. `is_over_budget`: nothing is left to scale down.
-    """
+    """A proposal before it is written and sent. `is_over_budget`: nothing is left to scale down."""
 
     round: int
     assignments: tuple[Assignment, ...]
@@ -74,9 +66,7 @@ class Draft(NamedTuple):
 
     @property
     def fingerprint(self) -> bytes:
-        """
-        What a participant would see; two proposals with the same are the same proposal.
-        """
+        """What a participant would see; two proposals with the same are the same proposal."""
         missing = [item.capability for item in self.missing]
         return _fingerprint(self.assignments, missing, self.requirements, self.wishes)
 
@@ -85,29 +75,21 @@ class Draft(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """
-    Nothing, until something is appended or the time (seconds since 1970, None: no time) has come.
-    """
+    """Nothing, until something is appended or the time (seconds since 1970, None: no time) has come."""
 
     until: float | None = None
 
 
 class Search(NamedTuple):
-    """
-    Look for candidates.
-    """
+    """Look for candidates."""
 
 
 class Invite(NamedTuple):
-    """
-    Send the demand to the candidates.
-    """
+    """Send the demand to the candidates."""
 
 
 class NameGaps(NamedTuple):
-    """
-    Say what nobody covers, and start sub-negotiations for the first `subnets` of it.
-    """
+    """Say what nobody covers, and start sub-negotiations for the first `subnets` of it."""
 
     gaps: tuple[Missing, ...]
     subnets: int
@@ -115,31 +97,23 @@ class NameGaps(NamedTuple):
 
 
 class GiveUpSubnet(NamedTuple):
-    """
-    Go on without a sub-negotiation whose time is up.
-    """
+    """Go on without a sub-negotiation whose time is up."""
 
     subnet: Subnet
 
 
 class Propose(NamedTuple):
-    """
-    Distribute a proposal.
-    """
+    """Distribute a proposal."""
 
     draft: Draft
 
 
 class Agree(NamedTuple):
-    """
-    Finalize the newest proposal: everybody who was asked accepts it.
-    """
+    """Finalize the newest proposal: everybody who was asked accepts it."""
 
 
 class GiveUp(NamedTuple):
-    """
-    End without an agreement; `facts` fill the message.
-    """
+    """End without an agreement; `facts` fill the message."""
 
     reason: str
     facts: dict[str, Any]
@@ -149,9 +123,7 @@ Step = Wait | Search | Invite | NameGaps | GiveUpSubnet | Propose | Agree | Give
 
 
 def next_step(state: DemandState, now: float, limits: Limits) -> Step:
-    """
-    The step for a demand that is open, at a time in seconds since 1970.
-    """
+    """The step for a demand that is open, at a time in seconds since 1970."""
     match state.phase:
         case "understood":
             return Search()
@@ -173,9 +145,7 @@ def next_step(state: DemandState, now: float, limits: Limits) -> Step:
 
 
 def waiting_for(state: DemandState) -> tuple[str, ...]:
-    """
-    Whose answer is awaited now: agents by id, the user last.
-    """
+    """Whose answer is awaited now: agents by id, the user last."""
     if state.phase == "collecting_offers":
         return tuple(each for each in state.invited if state.offer_of(each) is None and state.decline_of(each) is None)
     proposal = state.proposal
@@ -186,9 +156,7 @@ def waiting_for(state: DemandState) -> tuple[str, ...]:
 
 
 def deadline(state: DemandState) -> float | None:
-    """
-    When the present waiting ends, in seconds since 1970: counted from the event that began it.
-    """
+    """When the present waiting ends, in seconds since 1970: counted from the event that began it."""
     match state.phase:
         case "collecting_offers":
             return seconds_of(state.invited_at) + state.offers_within_seconds
@@ -208,9 +176,7 @@ def _waits_for_user(state: DemandState, proposal: Proposal) -> bool:
 
 
 def _judge(state: DemandState, now: float, limits: Limits) -> Step:
-    """
-    A round: wait, agree, or go on.
-    """
+    """A round: wait, agree, or go on."""
     proposal = state.proposal
     if proposal is None:  # only by events that somebody else wrote
         return GiveUp("no_agreement", {})
@@ -228,9 +194,7 @@ def _judge(state: DemandState, now: float, limits: Limits) -> Step:
 
 
 def _after_round(state: DemandState, limits: Limits) -> Step:
-    """
-    What follows when nobody is waited for: gaps to fill, a proposal, or the end.
-    """
+    """What follows when nobody is waited for: gaps to fill, a proposal, or the end."""
     draft = compile_draft(state)
     # A sub-negotiation that finds nobody does not ask the same question again, nor is what it lacks asked for above.
     named = (
@@ -263,9 +227,7 @@ def _after_round(state: DemandState, limits: Limits) -> Step:
 
 
 def compile_draft(state: DemandState) -> Draft:
-    """
-    The proposal that follows from what has been said, as if nobody were waited for any more.
-    """
+    """The proposal that follows from what has been said, as if nobody were waited for any more."""
     left_out = withdrawn(state)
     offers = [offer for offer in _ranked(state) if offer.agent_id not in left_out]
     plan = _Plan(offers, [subnet for subnet in state.subnets if subnet.outcome == "finalized" and subnet.assignments], state)
@@ -300,11 +262,9 @@ def compile_draft(state: DemandState) -> Draft:
 
 
 def withdrawn(state: DemandState) -> frozenset[str]:
-    """
-    The agents that have no part any more: they rejected, stayed silent, or the user turned them down for others.
+    """The agents that have no part any more: they rejected, stayed silent, or the user turned them down for others.
 
-    Only for rounds that are over; the newest counts as over.
-    """
+    Only for rounds that are over; the newest counts as over."""
     left: set[str] = set()
     for proposal in state.proposals:
         for agent_id in proposal.asked:
@@ -317,9 +277,7 @@ def withdrawn(state: DemandState) -> frozenset[str]:
 
 
 def unavailable(state: DemandState) -> tuple[str, ...]:
-    """
-    The invited agents that a sub-negotiation need not ask: they declined, did not answer, or have withdrawn.
-    """
+    """The invited agents that a sub-negotiation need not ask: they declined, did not answer, or have withdrawn."""
     left_out = withdrawn(state)
     return tuple(agent_id for agent_id in state.invited if state.offer_of(agent_id) is None or agent_id in left_out)
 
@@ -330,9 +288,7 @@ def _is_rejected_by_user(state: DemandState, proposal: Proposal) -> bool:
 
 
 def _is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> bool:
-    """
-    Whether the user turned a proposal down and nobody in it can be replaced.
-    """
+    """Whether the user turned a proposal down and nobody in it can be replaced."""
     if not _is_rejected_by_user(state, proposal):
         return False
     before = withdrawn(msgspec.structs.replace(state, proposals=state.proposals[:-1]))
@@ -340,9 +296,7 @@ def _is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> boo
 
 
 def _replaceable(state: DemandState, proposal: Proposal, left: set[str]) -> set[str]:
-    """
-    Who of a proposal has somebody to step in for every capability.
-    """
+    """Who of a proposal has somebody to step in for every capability."""
     others = [offer for offer in state.offers if offer.agent_id not in left and offer.agent_id not in proposal.asked]
     return {
         item.agent_id
@@ -354,9 +308,7 @@ def _replaceable(state: DemandState, proposal: Proposal, left: set[str]) -> set[
 
 
 def requirements_of(state: DemandState) -> Requirements:
-    """
-    What the demand requires, with what the user has changed since.
-    """
+    """What the demand requires, with what the user has changed since."""
     requirements = state.requirements
     for proposal in state.proposals:
         user = proposal.answer_of(state.user_id, is_user=True)
@@ -369,25 +321,19 @@ def requirements_of(state: DemandState) -> Requirements:
 
 
 def covers(offer: Offer, capability: str) -> bool:
-    """
-    Whether an offer names a capability: in whatever language the lexicon knows, else in the same words.
-    """
+    """Whether an offer names a capability: in whatever language the lexicon knows, else in the same words."""
     return any(_spellings(capability) & names_of(text) for text in offer.capabilities)
 
 
 @lru_cache(maxsize=4096)
 def names_of(text: str) -> frozenset[str]:
-    """
-    The names a capability text goes by: its concepts in the lexicon, and its own spellings.
-    """
+    """The names a capability text goes by: its concepts in the lexicon, and its own spellings."""
     return concepts_of(text) | _spellings(text)
 
 
 @lru_cache(maxsize=4096)
 def _spellings(text: str) -> frozenset[str]:
-    """
-    A capability as it is written, folded, and as the stems of its words, so that a beekeeper does beekeeping.
-    """
+    """A capability as it is written, folded, and as the stems of its words, so that a beekeeper does beekeeping."""
     if text in lexicon.CONCEPTS:
         return frozenset({text})
     folded = fold(normalise(text)).strip()
@@ -396,17 +342,13 @@ def _spellings(text: str) -> frozenset[str]:
 
 
 def name_of_need(text: str) -> str:
-    """
-    The capability that a need asks for: its concept when it has just one, else the text.
-    """
+    """The capability that a need asks for: its concept when it has just one, else the text."""
     concepts = concepts_of(text)
     return next(iter(concepts)) if len(concepts) == 1 else text.strip()
 
 
 def fingerprint_of(proposal: Proposal) -> bytes:
-    """
-    The fingerprint of a proposal that was sent.
-    """
+    """The fingerprint of a proposal that was sent."""
     return _fingerprint(proposal.assignments, proposal.missing, proposal.requirements, proposal.wishes)
 
 
@@ -427,9 +369,7 @@ def _fingerprint(
 
 
 class _Plan:
-    """
-    Who covers what, while it is put together.
-    """
+    """Who covers what, while it is put together."""
 
     def __init__(self, offers: list[Offer], subnets: list[Subnet], state: DemandState) -> None:
         self._offers = offers
@@ -442,16 +382,13 @@ class _Plan:
         self.missing: list[Missing] = []
 
     def parts(self) -> Iterator[tuple[Offer, tuple[str, ...]]]:
-        """
-        The offers that are used, each with what for, in the order they were chosen.
-        """
+        """The offers that are used, each with what for, in the order they were chosen."""
         by_agent = {offer.agent_id: offer for offer in self._offers}
         return ((by_agent[agent_id], tuple(capabilities)) for agent_id, capabilities in self._parts.items())
 
     def cover(self, capability: str, *, needed_by: str | None = None) -> None:
-        """
-        Find somebody for a capability: who has a part, who offers, who was found in a sub-negotiation; or note it as missing.
-        """
+        """Find somebody for a capability: who has a part, who offers, who was found in a sub-negotiation; or note it as
+        missing."""
         wanted = _spellings(capability)
         if not wanted or wanted & self._covered:
             return
@@ -468,9 +405,7 @@ class _Plan:
         self.missing.append(Missing(capability, "needed_by" if needed_by else "no_offer", needed_by))
 
     def add_what_words_found(self) -> None:
-        """
-        Add offers of agents that were found by words outside the lexicon: the best for each thing offered.
-        """
+        """Add offers of agents that were found by words outside the lexicon: the best for each thing offered."""
         wanted = {capability for capability, _ in self._state.capabilities}
         matched = {each.agent_id: set(each.capabilities) for each in self._state.candidates}
         for offer in self._offers:
@@ -482,9 +417,7 @@ class _Plan:
                     self._parts.setdefault(offer.agent_id, []).append(name_of_need(text))
 
     def cover_needs(self) -> None:
-        """
-        Find somebody for what the chosen agents need, and for what those need in turn.
-        """
+        """Find somebody for what the chosen agents need, and for what those need in turn."""
         asked: set[str] = set()
         while open_needs := [agent_id for agent_id in self._parts if agent_id not in asked]:
             asked |= set(open_needs)
@@ -496,9 +429,7 @@ class _Plan:
 
 
 def _ranked(state: DemandState) -> list[Offer]:
-    """
-    The offers, best first: a lower price, then the better candidate, then the earlier.
-    """
+    """The offers, best first: a lower price, then the better candidate, then the earlier."""
     rank = {candidate.agent_id: place for place, candidate in enumerate(state.candidates)}
 
     def place(offer: Offer) -> tuple[bool, float, int, int]:
@@ -509,9 +440,7 @@ def _ranked(state: DemandState) -> list[Offer]:
 
 
 def price_of(terms: dict[str, Any]) -> float | None:
-    """
-    The price that terms name, 0 or more; None when they name none.
-    """
+    """The price that terms name, 0 or more; None when they name none."""
     price = terms.get("price")
     is_price = isinstance(price, int | float) and not isinstance(price, bool) and 0 <= price <= _MAX_PRICE
     return float(price) if is_price and price is not None else None
@@ -522,9 +451,7 @@ def _was_offered(state: DemandState, capability: str) -> bool:
 
 
 def _terms_of(state: DemandState, offer: Offer) -> tuple[dict[str, Any], bool, tuple[str, ...]]:
-    """
-    The terms that an agent stands for now, whether it insists on the price, and its conditions.
-    """
+    """The terms that an agent stands for now, whether it insists on the price, and its conditions."""
     terms, is_firm, conditions = dict(offer.terms), False, dict[str, None]()
     for proposal in state.proposals:
         answer = proposal.answer_of(offer.agent_id)
@@ -552,11 +479,9 @@ def _assignment(state: DemandState, offer: Offer, capabilities: tuple[str, ...])
 def _fit_budget(
     state: DemandState, assignments: list[Assignment], requirements: Requirements
 ) -> tuple[list[Assignment], float | None, str | None, bool]:
-    """
-    The assignments with the prices that are proposed, their total and currency, and whether it cannot be made to fit.
+    """The assignments with the prices that are proposed, their total and currency, and whether it cannot be made to fit.
 
-    Prices in several currencies, or in another one than the budget's, are not added up.
-    """
+    Prices in several currencies, or in another one than the budget's, are not added up."""
     priced = [item for item in assignments if price_of(item.terms) is not None]
     currencies = {named for item in priced if isinstance(named := item.terms.get("currency"), str) and named}
     if not priced or len(currencies) > 1:
@@ -585,9 +510,7 @@ def _fit_budget(
 
 
 def _wishes(state: DemandState) -> tuple[str, ...]:
-    """
-    What the user said about the proposals.
-    """
+    """What the user said about the proposals."""
     answers = (proposal.answer_of(state.user_id, is_user=True) for proposal in state.proposals)
     said = [answer for answer in answers if answer is not None and answer.decision != "accept"]
     comments = dict.fromkeys(answer.comment for answer in said if answer.comment)
@@ -595,9 +518,7 @@ def _wishes(state: DemandState) -> tuple[str, ...]:
 
 
 def _newest(texts: Iterable[str]) -> tuple[str, ...]:
-    """
-    The newest texts that fit, at least one, in their order.
-    """
+    """The newest texts that fit, at least one, in their order."""
     kept: list[str] = []
     room = _KEPT_CHARACTERS
     for text in reversed(list(texts)):
@@ -609,9 +530,7 @@ def _newest(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _considered(state: DemandState) -> tuple[dict[str, Any], ...]:
-    """
-    What was said to the newest proposal, with those who stayed silent.
-    """
+    """What was said to the newest proposal, with those who stayed silent."""
     proposal = state.proposal
     if proposal is None:
         return ()

@@ -1,19 +1,17 @@
-"""
-The list of demands as a table: one row each, written with the events, for lists and the coordinator's start.
+"""The list of demands as a table: one row each, written with the events, for lists and the coordinator's start.
 
 A row follows the same `TRANSITIONS` as the state in `model.py`; the rest of a demand is folded from its
-stream.
-"""
+stream."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event
 from server.surfaces.demands.matching import Connection
 from server.surfaces.demands.model import evolve
 from server.surfaces.demands.rendering import summary
 from server.surfaces.demands.state import DemandState, initial
+from towow.events import Event
 
 _COLUMNS = (
     "demand_id, channel_id, user_id, surface_demand, phase, current_round, created_at, updated_at, created_seq, last_seq,"
@@ -22,12 +20,10 @@ _COLUMNS = (
 
 
 def project_demand(connection: Connection, event: Event) -> None:
-    """
-    Fold one event of a demand's stream into its row; again with the same or an older event, no change.
+    """Fold one event of a demand's stream into its row; again with the same or an older event, no change.
 
     A demand has a row from its understanding on. An event that means nothing to it costs a read and an
-    update.
-    """
+    update."""
     demand_id = event.stream.partition(":")[2]
     row = connection.execute(f"SELECT {_COLUMNS} FROM demands WHERE demand_id = ?", (demand_id,)).fetchone()  # noqa: S608
     before = _state_of(row) if row else initial(demand_id)
@@ -46,20 +42,16 @@ def project_demand(connection: Connection, event: Event) -> None:
 
 
 def clear_demands(connection: Connection) -> None:
-    """
-    Empty the projection, before `project_demand` is run over the whole log again.
-    """
+    """Empty the projection, before `project_demand` is run over the whole log again."""
     connection.execute("DELETE FROM demands")
 
 
 def list_demands(
     connection: Connection, limit: int, before_seq: int | None = None, parent: str | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """
-    At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
+    """At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
 
-    Those that somebody submitted, or with a `parent` the sub-negotiations of that demand.
-    """
+    Those that somebody submitted, or with a `parent` the sub-negotiations of that demand."""
     whose = "parent_demand_id IS NULL" if parent is None else "parent_demand_id = ?"  # each has its index
     sql = f"SELECT {_COLUMNS} FROM demands WHERE {whose} AND created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
     before = 2**63 - 1 if before_seq is None else before_seq
@@ -68,9 +60,7 @@ def list_demands(
 
 
 def open_demands(connection: Connection) -> list[str]:
-    """
-    The ids of the demands that have not ended, oldest first.
-    """
+    """The ids of the demands that have not ended, oldest first."""
     rows = connection.execute("SELECT demand_id FROM demands WHERE status = 'processing' ORDER BY created_seq").fetchall()
     return [demand_id for (demand_id,) in rows]
 

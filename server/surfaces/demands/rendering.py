@@ -1,22 +1,18 @@
-"""
-How a demand is told: the answers of the HTTP interface, and source 000's shape of an event.
-"""
+"""How a demand is told: the answers of the HTTP interface, and source 000's shape of an event."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event, timestamp_of
 from server.surfaces.demands.model import assignment_object, capability_list, offer_object, requirements_object
 from server.surfaces.demands.planning import deadline, requirements_of, waiting_for
 from server.surfaces.demands.state import DemandState, Outcome, Proposal, channel_id_of
-from server.surfaces.demands.understanding import Understanding
+from server.surfaces.demands.understanding.reader import Understanding
+from towow.events import Event, timestamp_of
 
 
 def understanding_of(state: DemandState) -> Understanding:
-    """
-    The understanding that a state remembers, for a matching that goes on after a restart.
-    """
+    """The understanding that a state remembers, for a matching that goes on after a restart."""
     return msgspec.convert(
         {
             "surface_demand": state.surface_demand,
@@ -40,9 +36,7 @@ def _understanding(state: DemandState) -> dict[str, Any]:
 
 
 def submitted(state: DemandState) -> dict[str, Any]:
-    """
-    The answer to a submission; `seq` is that of the understanding.
-    """
+    """The answer to a submission; `seq` is that of the understanding."""
     return {
         "demand_id": state.demand_id,
         "channel_id": state.channel_id,
@@ -53,9 +47,7 @@ def submitted(state: DemandState) -> dict[str, Any]:
 
 
 def summary(state: DemandState) -> dict[str, Any]:
-    """
-    One line of the list of demands.
-    """
+    """One line of the list of demands."""
     return {
         "demand_id": state.demand_id,
         "channel_id": state.channel_id,
@@ -74,9 +66,7 @@ def summary(state: DemandState) -> dict[str, Any]:
 
 
 def detail(state: DemandState) -> dict[str, Any]:
-    """
-    Everything about one demand: its summary, what was said, and the negotiation so far.
-    """
+    """Everything about one demand: its summary, what was said, and the negotiation so far."""
     until = deadline(state) if state.is_open else None
     return {
         **summary(state),
@@ -140,9 +130,7 @@ def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
 
 
 def status(state: DemandState) -> dict[str, Any]:
-    """
-    The short status of one demand.
-    """
+    """The short status of one demand."""
     return {
         "demand_id": state.demand_id,
         "status": state.status,
@@ -153,9 +141,7 @@ def status(state: DemandState) -> dict[str, Any]:
 
 
 def answered(state: DemandState, by: str, seq: int) -> dict[str, Any]:
-    """
-    The answer to an offer or to feedback: where it is in the log, and where the demand is now.
-    """
+    """The answer to an offer or to feedback: where it is in the log, and where the demand is now."""
     return {
         "demand_id": state.demand_id,
         "by": by,
@@ -175,11 +161,9 @@ _decode_ids = msgspec.json.Decoder(_Ids).decode
 
 
 def encode_sse_event(event: Event) -> bytes:
-    """
-    An event as source 000 shows it, live and in history: one line of JSON, safe after `data: `.
+    """An event as source 000 shows it, live and in history: one line of JSON, safe after `data: `.
 
-    Its payload always has `demand_id` and `channel_id`; where the stored one lacks them, the stream's.
-    """
+    Its payload always has `demand_id` and `channel_id`; where the stored one lacks them, the stream's."""
     payload = event.payload_json
     ids = _decode_ids(payload)
     demand_id = event.stream.partition(":")[2]

@@ -1,6 +1,4 @@
-"""
-The demands surface over HTTP: submit, look, follow, poll. Source 000's paths and bodies, on the shared log.
-"""
+"""The demands surface over HTTP: submit, look, follow, poll. Source 000's paths and bodies, on the shared log."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,22 +7,22 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import JsonAnswer, json_answer
-from server.auth import require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.cursor import resolve
-from server.decider import fold
-from server.errors import Gone, InvalidRequest, NotFound, RevisionMismatch
-from server.eventlog import EventLog
-from server.events import is_id
-from server.follower import Followers
-from server.selection import Selection, select
+from server.eventlog.decider import fold
+from server.eventlog.log import EventLog
+from server.eventlog.selection import Selection, select
+from server.http import params
+from server.http.responses import JsonResponse, json_response
+from server.streaming.cursor import resolve
+from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
 from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
-from server.surfaces.demands.writing import Author
-from server.transports import Streaming
+from server.surfaces.demands.writing import TextWriter
+from towow.errors import Gone, InvalidRequest, NotFound, RevisionMismatch
+from towow.events import is_id
 
 DEFAULT_RECENT_EVENTS = 50
 MAX_RECENT_EVENTS = 200
@@ -43,11 +41,11 @@ _SUBMIT = msgspec.json.Decoder(_SubmitInput)
 
 
 class DemandRoutes:
-    """
-    Handlers of `/api/demand*` and of source 000's `/api/events/*`.
-    """
+    """Handlers of `/api/demand*` and of source 000's `/api/events/*`."""
 
-    def __init__(self, log: EventLog, followers: Followers, streaming: Streaming, author: Author, config: Config) -> None:
+    def __init__(
+        self, log: EventLog, followers: Followers, streaming: StreamResponder, author: TextWriter, config: Config
+    ) -> None:
         self._log = log
         self._author = author
         self._followers = followers
@@ -55,9 +53,7 @@ class DemandRoutes:
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.post("/api/demand/submit", self.submit),
             web.get("/api/demand", self.list, allow_head=False),
@@ -69,14 +65,12 @@ class DemandRoutes:
         )
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/demand/submit
+        """POST /api/demand/submit
 
         `{raw_input, user_id?, confirm?}`; with `confirm` nothing is agreed without the user's yes. 200 `{demand_id, channel_id,
         status, understanding: {surface_demand, confidence, capabilities, language, requirements, written_by}, seq}` when the
         understanding is on disk; the negotiation goes on behind it. Errors: invalid_request, invalid_body, too_large,
-        unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        unsupported_media_type, request_timeout, storage_full, unavailable."""
         require_append(request, f"{KIND}:*")
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
         raw_input = inputs.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
@@ -92,17 +86,15 @@ class DemandRoutes:
                 if attempt == _ID_ATTEMPTS - 1:
                     raise
                 continue
-            return json_answer(rendering.submitted(model.evolve(state, receipts[0].event)))
+            return json_response(rendering.submitted(model.evolve(state, receipts[0].event)))
         raise AssertionError("unreachable")
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/demand
+        """GET /api/demand
 
         `limit=` 1 to 200, `before=` a `created_seq` (exclusive). 200 `{demands: […], has_more, head_seq, epoch}`, newest
         first, true at `head_seq`. Sub-negotiations are listed with `parent=`, the id of the demand that started them. Errors:
-        invalid_request.
-        """
+        invalid_request."""
         require_read(request, f"{KIND}:*")
         limit = params.query_integer(request, "limit", default=50, low=1, high=MAX_LISTED_DEMANDS)
         before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
@@ -111,33 +103,27 @@ class DemandRoutes:
             raise InvalidRequest("parent must be the id of a demand", field="parent")
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         demands, has_more = await self._log.query(partial(list_demands, limit=limit, before_seq=before, parent=parent))
-        return json_answer({"demands": demands, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        return json_response({"demands": demands, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/demand/{demand_id}
+        """GET /api/demand/{demand_id}
 
         200 with the summary, `raw_input`, `understanding`, `candidates`, `offers`, `declined`, `waiting_for`, `deadline_at`,
         `proposals` with their `feedback`, `gaps`, `subnets` and `outcome`, true at `last_seq`. Errors: invalid_request,
-        not_found.
-        """
-        return json_answer(rendering.detail(await self._state(request)))
+        not_found."""
+        return json_response(rendering.detail(await self._state(request)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/demand/{demand_id}/status
+        """GET /api/demand/{demand_id}/status
 
-        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found.
-        """
-        return json_answer(rendering.status(await self._state(request)))
+        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found."""
+        return json_response(rendering.status(await self._state(request)))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/events/stream/{demand_id}
+        """GET /api/events/stream/{demand_id}
 
         The demand's events in source 000's shape: everything or after a cursor in any form, then live, then `end`.
-        `: heartbeat` every 5 s of silence. 204 at the end of an ended demand. Errors: invalid_request, not_found.
-        """
+        `: heartbeat` every 5 s of silence. 204 at the end of an ended demand. Errors: invalid_request, not_found."""
         return await self._streaming.serve(
             request,
             self._selection(request),
@@ -145,17 +131,15 @@ class DemandRoutes:
             keepalive_seconds=self._config.stream.demand_keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "heartbeat"),
             is_ndjson=params.wants_ndjson(request),
-            dialect=rendering.encode_sse_event,
+            envelope=rendering.encode_sse_event,
         )
 
     async def recent(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/events/recent/{demand_id}
+        """GET /api/events/recent/{demand_id}
 
         `count=` 1 to 200 (default 50) and a cursor in any form (`after=`); without one the newest. 200 `{events, count,
         has_more, next_since_seq, head_seq, epoch}`, oldest first; `has_more`: there are events after these. Errors:
-        invalid_request, not_found, gone.
-        """
+        invalid_request, not_found, gone."""
         count = params.query_integer(request, "count", default=DEFAULT_RECENT_EVENTS, low=1, high=MAX_RECENT_EVENTS)
         selection = self._selection(request)
         require_read(request, *selection.names)
@@ -176,15 +160,13 @@ class DemandRoutes:
             "epoch": self._log.epoch,
         }
         events = b",".join([rendering.encode_sse_event(event) for event in shown])
-        return JsonAnswer(b'{"events":[' + events + b"]," + msgspec.json.encode(fields)[1:])
+        return JsonResponse(b'{"events":[' + events + b"]," + msgspec.json.encode(fields)[1:])
 
     async def health(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/events/health
+        """GET /api/events/health
 
-        200 `{status: "healthy", subscribers, events_in_memory}`: open streams, and events in the shared tail.
-        """
-        return json_answer(
+        200 `{status: "healthy", subscribers, events_in_memory}`: open streams, and events in the shared tail."""
+        return json_response(
             {"status": "healthy", "subscribers": len(self._followers), "events_in_memory": self._log.hub.tail_events}
         )
 

@@ -1,16 +1,14 @@
-"""
-The state of a demand as values: what an evolving negotiation remembers, and the words of its events.
+"""The state of a demand as values: what an evolving negotiation remembers, and the words of its events.
 
 `model.py` says how events change it, `planning.py` what comes next, `rendering.py` how it is told. Nothing
-here decides anything.
-"""
+here decides anything."""
 
 import secrets
 from typing import Any, Literal
 
 import msgspec
 
-from server.surfaces.demands.requirements import Requirements
+from server.surfaces.demands.understanding.requirements import Requirements
 
 SOURCE = "towow"  # who publishes what this surface decides
 KIND = "demand"
@@ -39,9 +37,7 @@ _STATUSES: dict[str, Status] = {"finalized": "finalized", "failed": "failed", "c
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """
-    An agent that may serve a demand; `reason` is "capability: term", `score` is higher for a better match.
-    """
+    """An agent that may serve a demand; `reason` is "capability: term", `score` is higher for a better match."""
 
     agent_id: str
     name: str = ""
@@ -51,9 +47,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """
-    What an agent offers; `terms.price` is a number when it names one, `needs` is what it needs of others.
-    """
+    """What an agent offers; `terms.price` is a number when it names one, `needs` is what it needs of others."""
 
     agent_id: str
     name: str
@@ -67,9 +61,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Decline(msgspec.Struct, frozen=True):
-    """
-    An agent's no to the invitation.
-    """
+    """An agent's no to the invitation."""
 
     agent_id: str
     name: str
@@ -79,11 +71,9 @@ class Decline(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """
-    One agent's part of a proposal; `terms.price` is what is proposed, `offered_price` what it asked for.
+    """One agent's part of a proposal; `terms.price` is what is proposed, `offered_price` what it asked for.
 
-    With a `subnet_id` it was agreed in that sub-negotiation, and nobody is asked again.
-    """
+    With a `subnet_id` it was agreed in that sub-negotiation, and nobody is asked again."""
 
     agent_id: str
     name: str
@@ -96,9 +86,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """
-    One answer to one proposal, of an agent or of the user; `by` is who.
-    """
+    """One answer to one proposal, of an agent or of the user; `by` is who."""
 
     by: str
     is_user: bool
@@ -112,9 +100,8 @@ class Feedback(msgspec.Struct, frozen=True):
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """
-    A round: the proposal as it is distributed, and the answers so far, one of each at most. `seq` is 0 before it is stored.
-    """
+    """A round: the proposal as it is distributed, and the answers so far, one of each at most. `seq` is 0 before it is
+    stored."""
 
     proposal_id: str
     round: int
@@ -134,22 +121,16 @@ class Proposal(msgspec.Struct, frozen=True):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """
-        The agents that have to answer: those whose part was not agreed in a sub-negotiation.
-        """
+        """The agents that have to answer: those whose part was not agreed in a sub-negotiation."""
         return tuple(item.agent_id for item in self.assignments if item.subnet_id is None)
 
     def answer_of(self, by: str, *, is_user: bool = False) -> Feedback | None:
-        """
-        What an agent, or the user, answered.
-        """
+        """What an agent, or the user, answered."""
         return next((item for item in self.feedback if item.is_user == is_user and (is_user or item.by == by)), None)
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """
-    A capability that nobody in the negotiation covers; not to be mixed up with gaps in a sequence.
-    """
+    """A capability that nobody in the negotiation covers; not to be mixed up with gaps in a sequence."""
 
     capability: str
     gap: str
@@ -160,9 +141,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Subnet(msgspec.Struct, frozen=True):
-    """
-    A sub-negotiation for one gap; `outcome` is None while it runs, `missing` is what its plan lacks.
-    """
+    """A sub-negotiation for one gap; `outcome` is None while it runs, `missing` is what its plan lacks."""
 
     subnet_id: str
     capability: str
@@ -176,9 +155,7 @@ class Subnet(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """
-    How a demand ended; `proposal` is the plan that was agreed.
-    """
+    """How a demand ended; `proposal` is the plan that was agreed."""
 
     event_type: str
     reason: str
@@ -189,9 +166,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class DemandState(msgspec.Struct, frozen=True):
-    """
-    A demand folded from its stream; `created_*` are of the understanding, 0 and "" before it.
-    """
+    """A demand folded from its stream; `created_*` are of the understanding, 0 and "" before it."""
 
     demand_id: str
     channel_id: str
@@ -228,81 +203,57 @@ class DemandState(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        """
-        What a client is told: `processing` until the demand has ended.
-        """
+        """What a client is told: `processing` until the demand has ended."""
         return status_of(self.phase)
 
     @property
     def exists(self) -> bool:
-        """
-        Whether somebody has asked for something; a stream may hold only notes.
-        """
+        """Whether somebody has asked for something; a stream may hold only notes."""
         return self.phase != "new"
 
     @property
     def is_open(self) -> bool:
-        """
-        Whether the negotiation goes on.
-        """
+        """Whether the negotiation goes on."""
         return self.exists and self.status == "processing"
 
     @property
     def proposal(self) -> Proposal | None:
-        """
-        The newest proposal.
-        """
+        """The newest proposal."""
         return self.proposals[-1] if self.proposals else None
 
     def name_of(self, agent_id: str) -> str:
-        """
-        The name of a candidate; the id of anybody else.
-        """
+        """The name of a candidate; the id of anybody else."""
         return next((item.name for item in self.candidates if item.agent_id == agent_id and item.name), agent_id)
 
     def offer_of(self, agent_id: str) -> Offer | None:
-        """
-        The offer of an agent.
-        """
+        """The offer of an agent."""
         return next((item for item in self.offers if item.agent_id == agent_id), None)
 
     def decline_of(self, agent_id: str) -> Decline | None:
-        """
-        The refusal of an agent.
-        """
+        """The refusal of an agent."""
         return next((item for item in self.declines if item.agent_id == agent_id), None)
 
 
 def status_of(phase: str) -> Status:
-    """
-    The status of a phase.
-    """
+    """The status of a phase."""
     return _STATUSES.get(phase, "processing")
 
 
 def new_demand_id() -> str:
-    """
-    A new id, `d-` and eight random hex digits; submitting retries when it is taken.
-    """
+    """A new id, `d-` and eight random hex digits; submitting retries when it is taken."""
     return f"d-{secrets.token_hex(4)}"
 
 
 def channel_id_of(demand_id: str) -> str:
-    """
-    The channel of a demand: `collab-` and the whole id without its `d-`.
-    """
+    """The channel of a demand: `collab-` and the whole id without its `d-`."""
     return f"collab-{demand_id.removeprefix('d-')}"
 
 
 def stream_of(demand_id: str) -> str:
-    """
-    The stream of a demand.
-    """
+    """The stream of a demand."""
     return f"{KIND}:{demand_id}"
 
 
 def initial(demand_id: str) -> DemandState:
-    """
-    The state of a demand of which no event is known.
-    """
+    """The state of a demand of which no event is known."""
     return DemandState(demand_id, channel_id_of(demand_id))

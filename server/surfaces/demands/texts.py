@@ -1,15 +1,13 @@
-"""
-Sentences of a negotiation in Chinese and English, for people: a proposal, a gap, why it failed.
+"""Sentences of a negotiation in Chinese and English, for people: a proposal, a gap, why it failed.
 
 Everything here is pure and total: what another agent put into the log may be of any type, and is shown on one line and cut
-where it is long, or left out. Capabilities are shown in words of the language where the lexicon knows them.
-"""
+where it is long, or left out. Capabilities are shown in words of the language where the lexicon knows them."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from server.surfaces.demands import lexicon
+from server.surfaces.demands.understanding import lexicon
 
 MAX_SUMMARY_CHARACTERS = 600
 
@@ -22,9 +20,7 @@ _MONEY_ZH = {"CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "J
 
 
 def capability_name(language: str, capability: object) -> str:
-    """
-    A capability in words of the language; as it is where the lexicon does not know it.
-    """
+    """A capability in words of the language; as it is where the lexicon does not know it."""
     concept = lexicon.CONCEPTS.get(capability) if isinstance(capability, str) else None
     if concept is None:
         return _line(capability, _NAME_CHARACTERS)
@@ -39,11 +35,9 @@ def proposal_summary(
     total_price: float | None,
     currency: str | None,
 ) -> str:
-    """
-    Who does what for a demand and at which price, what that is in all, and what is still missing.
+    """Who does what for a demand and at which price, what that is in all, and what is still missing.
 
-    At most `MAX_SUMMARY_CHARACTERS`; prices in the currency of `terms`, else in `currency`.
-    """
+    At most `MAX_SUMMARY_CHARACTERS`; prices in the currency of `terms`, else in `currency`."""
     is_zh = language == "zh"
     demand = _line(surface_demand, _TEXT_CHARACTERS).rstrip(".。…")
     parts = [_assignment(language, assignment, currency) for assignment in assignments if isinstance(assignment, Mapping)]
@@ -66,9 +60,7 @@ def proposal_summary(
 
 
 def _assignment(language: str, assignment: Mapping[str, Any], currency: str | None) -> str:
-    """
-    One agent's part: name (capabilities, price); a part that was agreed in a sub-negotiation says so.
-    """
+    """One agent's part: name (capabilities, price); a part that was agreed in a sub-negotiation says so."""
     name = _line(assignment.get("name"), _NAME_CHARACTERS) or _line(assignment.get("agent_id"), _NAME_CHARACTERS) or "?"
     terms = assignment.get("terms")
     terms = terms if isinstance(terms, Mapping) else {}
@@ -86,9 +78,7 @@ def _assignment(language: str, assignment: Mapping[str, Any], currency: str | No
 
 
 def gap_text(language: str, capability: str, reason: str, needed_by: str | None) -> str:
-    """
-    One sentence about a capability that nobody covers: `reason` is no_offer, withdrawn or needed_by.
-    """
+    """One sentence about a capability that nobody covers: `reason` is no_offer, withdrawn or needed_by."""
     name = capability_name(language, capability)
     agent = _line(needed_by, _NAME_CHARACTERS)
     if language == "zh":
@@ -106,11 +96,9 @@ def gap_text(language: str, capability: str, reason: str, needed_by: str | None)
 
 
 def failure_message(language: str, reason: str, **facts: Any) -> str:
-    """
-    Why a negotiation failed and what may help: `reason` is its code, an unknown one is named as it is.
+    """Why a negotiation failed and what may help: `reason` is its code, an unknown one is named as it is.
 
-    Facts, all optional: rounds, total_price, budget, currency, missing (capabilities), user_id.
-    """
+    Facts, all optional: rounds, total_price, budget, currency, missing (capabilities), user_id."""
     rounds, currency = facts.get("rounds"), facts.get("currency")
     known = _Facts(
         rounds=rounds if isinstance(rounds, int) and 0 < rounds < 1_000 else 0,
@@ -129,9 +117,7 @@ def failure_message(language: str, reason: str, **facts: Any) -> str:
 
 
 class _Facts(NamedTuple):
-    """
-    What is known about a failure, as text; 0 or "" where nothing is.
-    """
+    """What is known about a failure, as text; 0 or "" where nothing is."""
 
     rounds: int
     total: str
@@ -186,9 +172,7 @@ def _failures_en(facts: _Facts) -> dict[str, str]:
 
 
 def _names(language: str, capabilities: object) -> str:
-    """
-    Capabilities in words of the language, each once, as one list; "" for none.
-    """
+    """Capabilities in words of the language, each once, as one list; "" for none."""
     if not isinstance(capabilities, list | tuple):
         return ""
     names = dict.fromkeys(capability_name(language, capability) for capability in capabilities)
@@ -196,9 +180,7 @@ def _names(language: str, capabilities: object) -> str:
 
 
 def _listed(language: str, parts: Iterable[str], room: int, *, separator: str) -> str:
-    """
-    Parts that are not empty, as many as have room (the first always has), and how many more there are.
-    """
+    """Parts that are not empty, as many as have room (the first always has), and how many more there are."""
     parts = [part for part in parts if part]
     kept: list[str] = []
     for part in parts:
@@ -212,9 +194,7 @@ def _listed(language: str, parts: Iterable[str], room: int, *, separator: str) -
 
 
 def _money(language: str, amount: object, currency: object) -> str:
-    """
-    An amount with its currency, with thousands separated and no more decimals than needed; "" for what is no price.
-    """
+    """An amount with its currency, with thousands separated and no more decimals than needed; "" for what is no price."""
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < 1e15:
         return ""
     number = f"{abs(amount):,.2f}".removesuffix(".00")
@@ -225,9 +205,7 @@ def _money(language: str, amount: object, currency: object) -> str:
 
 
 def _line(value: object, limit: int) -> str:
-    """
-    A text on one line of at most `limit` characters, without control characters; "" for what is no text.
-    """
+    """A text on one line of at most `limit` characters, without control characters; "" for what is no text."""
     if not isinstance(value, str):
         return ""
     plain = "".join(character if unicodedata.category(character)[0] != "C" else " " for character in value[: 8 * limit])

@@ -1,5 +1,4 @@
-"""
-Who reads demands and writes texts: the language model when there is one, the rules otherwise and whenever it fails.
+"""Who reads demands and writes texts: the language model when there is one, the rules otherwise and whenever it fails.
 
 The model gives text and a few fields, nothing else: every answer is validated, and one that is not what was asked for is
 dropped for what the rules say. What people and agents said goes into a question as data, a line each between two marks; no
@@ -7,8 +6,7 @@ mark can occur in it, neither these nor those of a chat template.
 
 A demand is read by both. The rules are exact, so what they found wins: their language, their people, budget, currency and
 date, and what they heard ruled out stays out. The model fills what the rules left empty, and its list of capabilities is
-taken for theirs, because it also hears what is meant and not said.
-"""
+taken for theirs, because it also hears what is meant and not said."""
 
 import asyncio
 import datetime
@@ -19,10 +17,12 @@ from typing import Any
 
 import structlog
 
-from server.llm import ChatModel, ModelFailed
-from server.surfaces.demands import lexicon
+from server.llm.chat import ChatModel, ModelFailed
 from server.surfaces.demands.commands import WrittenBy
-from server.surfaces.demands.llm_answers import (
+from server.surfaces.demands.samples.rules import Offered
+from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, proposal_summary
+from server.surfaces.demands.understanding import lexicon
+from server.surfaces.demands.understanding.llm_answers import (
     Unusable,
     check_numbers,
     plain_text,
@@ -30,10 +30,8 @@ from server.surfaces.demands.llm_answers import (
     requirements_of,
     understanding_of,
 )
-from server.surfaces.demands.requirements import Requirements, read_requirements
-from server.surfaces.demands.sample_rules import Offered
-from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, proposal_summary
-from server.surfaces.demands.understanding import Understanding, understand
+from server.surfaces.demands.understanding.reader import Understanding, understand
+from server.surfaces.demands.understanding.requirements import Requirements, read_requirements
 
 _LONG_TEXT = 1_000  # characters that are read on a thread, so that nobody's stream waits
 _QUOTED_CHARACTERS = 1_500  # of one text of the data, in an offer or a summary
@@ -72,18 +70,14 @@ _INST = re.compile(r"\[(?=/?INST)", re.IGNORECASE)
 _log = structlog.get_logger("towow.writing")
 
 
-class Author:
-    """
-    Reads and writes with `model`, or with the rules alone when it is None. Never raises for a model's fault.
-    """
+class TextWriter:
+    """Reads and writes with `model`, or with the rules alone when it is None. Never raises for a model's fault."""
 
     def __init__(self, model: ChatModel | None) -> None:
         self._model = model
 
     async def understand(self, raw_input: str, today: datetime.date) -> tuple[Understanding, Requirements, WrittenBy]:
-        """
-        What a demand asks for and within which limits; see the module for what is taken from whom.
-        """
+        """What a demand asks for and within which limits; see the module for what is taken from whom."""
         if len(raw_input) > _LONG_TEXT:
             read, found = await asyncio.to_thread(_by_rules, raw_input, today)
         else:
@@ -103,9 +97,7 @@ class Author:
         return understanding, requirements, "llm"
 
     async def offer(self, invitation: dict[str, Any], offered: Offered) -> tuple[str, WrittenBy]:
-        """
-        The text of an offer; its capabilities, terms and needs stay those of the rules.
-        """
+        """The text of an offer; its capabilities, terms and needs stay those of the rules."""
         language = "zh" if invitation.get("language") == "zh" else "en"
         data = {
             "Demand": invitation.get("raw_input") or invitation.get("surface_demand"),
@@ -127,9 +119,7 @@ class Author:
         wishes: Sequence[str],
         considered: Sequence[Mapping[str, Any]],
     ) -> tuple[str, WrittenBy]:
-        """
-        The summary of a proposal. The model is also told the user's wishes and what was said to the round before.
-        """
+        """The summary of a proposal. The model is also told the user's wishes and what was said to the round before."""
         draft = proposal_summary(language, surface_demand, assignments, missing, total_price, currency)
         data = {
             "Demand": surface_demand,
@@ -144,9 +134,7 @@ class Author:
         return await self._write("summary", language, _PROPOSAL, data, draft)
 
     async def _write(self, what: str, language: str, task: str, data: dict[str, Any], draft: str) -> tuple[str, WrittenBy]:
-        """
-        The model's text, or the draft of the rules.
-        """
+        """The model's text, or the draft of the rules."""
         if self._model is None:
             return draft, "rules"
         name = _LANGUAGES["zh" if language == "zh" else "en"]
@@ -173,26 +161,20 @@ def _warn(what: str, failure: ModelFailed | Unusable) -> None:
 
 
 def _question(task: str, data: Mapping[str, object]) -> str:
-    """
-    The data, a line each, between the marks, and after it what to do with it.
-    """
+    """The data, a line each, between the marks, and after it what to do with it."""
     lines = [f"{key}: {_quoted(value)}" for key, value in data.items() if value not in (None, "", [], {})]
     return "\n".join(["<data>", *lines, "</data>", task])
 
 
 def _quoted(value: object) -> str:
-    """
-    A value on one line, without anything in it that could be taken for a mark.
-    """
+    """A value on one line, without anything in it that could be taken for a mark."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     line = " | ".join(filter(None, (" ".join(part.split()) for part in text.splitlines())))
     return _INST.sub("(", line.replace("<", "‹").replace(">", "›"))
 
 
 def _shortened(value: Any, depth: int = 4) -> Any:
-    """
-    A JSON value with long texts cut, long lists ended early and deep ones left out.
-    """
+    """A JSON value with long texts cut, long lists ended early and deep ones left out."""
     if isinstance(value, str):
         return value if len(value) <= _QUOTED_CHARACTERS else value[: _QUOTED_CHARACTERS - 1] + "…"
     if isinstance(value, Mapping | list | tuple) and not depth:

@@ -1,9 +1,7 @@
-"""
-One agent at work: asks the writer, stores its text group by group, tries again where that may help, and says how it ended.
+"""One agent at work: asks the writer, stores its text group by group, tries again where that may help, and says how it ended.
 
 Whatever goes wrong with the model, or in here, is an event of this agent and nothing to the others. Two things end its work
-from outside: the run has ended (`Conflict`), or the task is cancelled. Either closes the connection to the model at once.
-"""
+from outside: the run has ended (`Conflict`), or the task is cancelled. Either closes the connection to the model at once."""
 
 import asyncio
 import contextlib
@@ -14,15 +12,15 @@ import stamina
 import structlog
 
 from server.config import GenerationsSection
-from server.errors import Conflict
-from server.events import uuid7
-from server.language_model import LanguageModel, Writer
-from server.llm_failures import ModelFailed
+from server.llm.failures import ModelFailed
+from server.llm.provider import LanguageModel, Writer
 from server.surfaces.generations.chunking import ChunkGroups
 from server.surfaces.generations.commands import AgentCompleted, AgentFailed, AgentStarted, Chunk, Retrying
 from server.surfaces.generations.prompts import Brief, cut, question_of, system_of
-from server.surfaces.generations.recording import RunRecord
+from server.surfaces.generations.recording import RunStore
 from server.surfaces.generations.template_writer import TemplateWriter
+from towow.errors import Conflict
+from towow.events import uuid7
 
 _LONGEST_ASKED_SECONDS = 60.0  # of a Retry-After
 _LONGEST_DELAY_SECONDS = 3_600.0  # of the schedule; the run's time ends before
@@ -36,12 +34,10 @@ _log = structlog.get_logger("towow.generations")
 
 
 class AgentWork:
-    """
-    The work of one agent in one run.
-    """
+    """The work of one agent in one run."""
 
     def __init__(
-        self, record: RunRecord, agent: str, brief: Brief, language_model: LanguageModel, config: GenerationsSection
+        self, record: RunStore, agent: str, brief: Brief, language_model: LanguageModel, config: GenerationsSection
     ) -> None:
         self._record = record
         self._agent = agent
@@ -51,9 +47,7 @@ class AgentWork:
         self._delay_seconds = 0.0  # before the next attempt, once one has failed
 
     async def carry_out(self) -> None:
-        """
-        Write the text, from `agent_start` to `agent_complete` or `error`. Raises `Conflict` when the run has ended.
-        """
+        """Write the text, from `agent_start` to `agent_complete` or `error`. Raises `Conflict` when the run has ended."""
         try:
             await self._work()
         except Conflict:
@@ -84,9 +78,7 @@ class AgentWork:
         await self._record.add(AgentFailed(self._agent, error_type, error_id))
 
     async def _persist(self) -> str:
-        """
-        The text of the first attempt that gives a whole one. Raises `ModelFailed` of the last one.
-        """
+        """The text of the first attempt that gives a whole one. Raises `ModelFailed` of the last one."""
         attempts = self._config.max_retries + 1
         async for attempt in stamina.retry_context(
             on=self._wait_after,
@@ -112,9 +104,7 @@ class AgentWork:
         return self._delay_seconds if isinstance(error, ModelFailed) and error.is_passing else False
 
     async def _write(self) -> str:
-        """
-        One attempt: the whole text, all of it on disk. Raises `ModelFailed`; what came before it is on disk as well.
-        """
+        """One attempt: the whole text, all of it on disk. Raises `ModelFailed`; what came before it is on disk as well."""
         # Asked each time: a model may have become ready meanwhile.
         writer = self._language_model.writer() or TemplateWriter(self._agent, self._brief)
         groups = ChunkGroups(
@@ -141,9 +131,8 @@ class AgentWork:
         return stored + last
 
     async def _read(self, writer: Writer, groups: ChunkGroups) -> ModelFailed | None:
-        """
-        Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the same.
-        """
+        """Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the
+        same."""
         characters = 0
         stream = writer.stream(system_of(self._agent, self._brief.language), question_of(self._agent, self._brief))
         try:
@@ -162,15 +151,11 @@ class AgentWork:
 
 
 def cleaned(piece: str) -> str:
-    """
-    A piece of text without what would not survive JSON or a terminal.
-    """
+    """A piece of text without what would not survive JSON or a terminal."""
     return _UNWANTED.sub("", piece.translate(_LINE_ENDS))
 
 
 def summary_of(text: str) -> str:
-    """
-    The first line of a text that says something, without marks of a heading or a list, and cut.
-    """
+    """The first line of a text that says something, without marks of a heading or a list, and cut."""
     lines = (_HEADING.sub(" ", line, count=1).strip() if _HEADING.match(line) else line.strip() for line in text.splitlines())
     return cut(next(filter(None, lines), ""), _SUMMARY_CHARACTERS)

@@ -1,9 +1,7 @@
-"""
-One run, from wherever it stands to its end: what is next is asked of its supervisor or concierge, and done.
+"""One run, from wherever it stands to its end: what is next is asked of its supervisor or concierge, and done.
 
 A run that had begun when its server stopped is interrupted: it ends with that reason, or goes on if the settings say so. It has
-its time from when it is taken up, and ends with the reason `timeout` when that is over.
-"""
+its time from when it is taken up, and ends with the reason `timeout` when that is over."""
 
 import asyncio
 import contextlib
@@ -12,11 +10,9 @@ from functools import partial
 import structlog
 
 from server.config import GenerationsSection
-from server.decider import fold
-from server.errors import Conflict
-from server.eventlog import EventLog
-from server.events import uuid7
-from server.language_model import LanguageModel
+from server.eventlog.decider import fold
+from server.eventlog.log import EventLog
+from server.llm.provider import LanguageModel
 from server.surfaces.generations import model
 from server.surfaces.generations.agents import AgentWork
 from server.surfaces.generations.commands import Completed, Failed, Resumed
@@ -24,30 +20,28 @@ from server.surfaces.generations.loomi import LoomiConcierge
 from server.surfaces.generations.nova import Nova3Supervisor
 from server.surfaces.generations.projections import get_run
 from server.surfaces.generations.prompts import Brief
-from server.surfaces.generations.recording import RunRecord
+from server.surfaces.generations.recording import RunStore
 from server.surfaces.generations.state import LOOMI, MAX_RESUMES, NOVA, Mode, initial, stream_of
 from server.surfaces.generations.steps import Write
+from towow.errors import Conflict
+from towow.events import uuid7
 
 _PLANS: dict[Mode, Nova3Supervisor | LoomiConcierge] = {NOVA: Nova3Supervisor(), LOOMI: LoomiConcierge()}
 _log = structlog.get_logger("towow.generations")
 
 
 class RunWork:
-    """
-    Carries out one run.
-    """
+    """Carries out one run."""
 
     def __init__(self, log: EventLog, run_id: str, language_model: LanguageModel, config: GenerationsSection) -> None:
         self._log = log
         self._run_id = run_id
         self._language_model = language_model
         self._config = config
-        self._record = RunRecord(log, run_id)
+        self._record = RunStore(log, run_id)
 
     async def carry_out(self) -> None:
-        """
-        Bring the run to its end; cancel it to leave it where it stands. Nothing to do for one that has ended.
-        """
+        """Bring the run to its end; cancel it to leave it where it stands. Nothing to do for one that has ended."""
         try:
             await self._take_up()
         except Conflict:
@@ -94,9 +88,7 @@ class RunWork:
         await self._end(end)
 
     async def _work(self) -> Completed | Failed:
-        """
-        Take one step after the other; returns how the run ends.
-        """
+        """Take one step after the other; returns how the run ends."""
         plan = _PLANS[self._record.state.mode]
         earlier = await self._earlier()
         while True:
@@ -116,9 +108,7 @@ class RunWork:
                 raise (ended or failures).exceptions[0] from None
 
     async def _earlier(self) -> tuple[str, str] | None:
-        """
-        The prompt and the result of the run that this one continues, when there still is one.
-        """
+        """The prompt and the result of the run that this one continues, when there still is one."""
         run_id = self._record.state.continues
         if run_id is None:
             return None

@@ -1,10 +1,8 @@
-"""
-The pieces that a writer gives, gathered into groups, so that one token is not one fsync.
+"""The pieces that a writer gives, gathered into groups, so that one token is not one fsync.
 
 A piece after quiet does not wait, nor does the first one. Others are stored together when so much time has passed since the
 group before, or when they are long enough; while one group is on its way to the disk, the next gathers. What is stored keeps
-the order of the pieces, and joined it is the text. A model cannot run ahead of the disk by more than its text is long.
-"""
+the order of the pieces, and joined it is the text. A model cannot run ahead of the disk by more than its text is long."""
 
 import asyncio
 import contextlib
@@ -12,12 +10,10 @@ from collections.abc import Awaitable, Callable
 
 
 class ChunkGroups:
-    """
-    The groups of one text. One task calls `add` and `finish`, another one `store_all`.
+    """The groups of one text. One task calls `add` and `finish`, another one `store_all`.
 
     A group begins to be stored at least `seconds` after the one before, unless it is long. `store(text)` stores at most
-    `characters` and returns when they are on disk.
-    """
+    `characters` and returns when they are on disk."""
 
     def __init__(self, store: Callable[[str], Awaitable[None]], *, seconds: float, characters: int) -> None:
         self._store = store
@@ -30,9 +26,7 @@ class ChunkGroups:
         self._changed = asyncio.Event()
 
     def add(self, piece: str) -> None:
-        """
-        Take the next piece; an empty one is nothing.
-        """
+        """Take the next piece; an empty one is nothing."""
         if not piece:
             return
         if not self._pieces:
@@ -43,16 +37,12 @@ class ChunkGroups:
             self._changed.set()
 
     def finish(self) -> None:
-        """
-        Say that there are no more pieces.
-        """
+        """Say that there are no more pieces."""
         self._is_finished = True
         self._changed.set()
 
     async def store_all(self) -> str:
-        """
-        Store group after group until `finish`; the end of the text, which may be empty, is returned and not stored.
-        """
+        """Store group after group until `finish`; the end of the text, which may be empty, is returned and not stored."""
         while await self._wait():
             self._due_at = asyncio.get_running_loop().time() + self._seconds
             for part in self._take():
@@ -63,9 +53,7 @@ class ChunkGroups:
         return last
 
     async def _wait(self) -> bool:
-        """
-        Until a group is to be stored; False when there are no more pieces.
-        """
+        """Until a group is to be stored; False when there are no more pieces."""
         loop = asyncio.get_running_loop()
         while not self._is_finished:
             patience = None

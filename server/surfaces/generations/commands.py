@@ -1,8 +1,6 @@
-"""
-What may be asked of a run, by those who start it and by its runner: the commands that `model.decide` turns into events.
+"""What may be asked of a run, by those who start it and by its runner: the commands that `model.decide` turns into events.
 
-Texts of `Start` have been checked by `inputs.py`.
-"""
+Texts of `Start` have been checked by `inputs.py`."""
 
 from typing import Any
 
@@ -12,9 +10,7 @@ from server.surfaces.generations.state import Language, Mode, Reason
 
 
 class Start(msgspec.Struct, frozen=True):
-    """
-    Begin a run; `continues` is the run whose prompt and result its agents are given.
-    """
+    """Begin a run; `continues` is the run whose prompt and result its agents are given."""
 
     mode: Mode
     prompt: str
@@ -26,17 +22,13 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class AgentStarted(msgspec.Struct, frozen=True):
-    """
-    An agent begins.
-    """
+    """An agent begins."""
 
     agent: str
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """
-    An agent has written more. `is_complete` says that this was its last piece, which may be empty.
-    """
+    """An agent has written more. `is_complete` says that this was its last piece, which may be empty."""
 
     agent: str
     content: str
@@ -46,18 +38,14 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class AgentCompleted(msgspec.Struct, frozen=True):
-    """
-    An agent has written everything; the summary is one line.
-    """
+    """An agent has written everything; the summary is one line."""
 
     agent: str
     summary: str
 
 
 class AgentFailed(msgspec.Struct, frozen=True):
-    """
-    An agent gives up; `error_id` is where the log of the server says why.
-    """
+    """An agent gives up; `error_id` is where the log of the server says why."""
 
     agent: str
     error_type: str
@@ -65,9 +53,7 @@ class AgentFailed(msgspec.Struct, frozen=True):
 
 
 class Retrying(msgspec.Struct, frozen=True):
-    """
-    An agent tries again after a delay; what it has written is discarded.
-    """
+    """An agent tries again after a delay; what it has written is discarded."""
 
     agent: str
     error_type: str
@@ -76,32 +62,24 @@ class Retrying(msgspec.Struct, frozen=True):
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """
-    A run that was interrupted goes on; agents that were at work begin again.
-    """
+    """A run that was interrupted goes on; agents that were at work begin again."""
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """
-    The run has its result; agents that failed make it a partial one.
-    """
+    """The run has its result; agents that failed make it a partial one."""
 
     result: str
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """
-    The run ends without a result.
-    """
+    """The run ends without a result."""
 
     reason: Reason
     error_id: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """
-    Somebody stops the run.
-    """
+    """Somebody stops the run."""
 
 
 Command = Start | AgentStarted | Chunk | AgentCompleted | AgentFailed | Retrying | Resumed | Completed | Failed | Cancel

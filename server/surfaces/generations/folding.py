@@ -1,27 +1,15 @@
-"""
-What the events of a run say, read from payloads that anybody may have written.
+"""What the events of a run say, read from payloads that anybody may have written.
 
-Of a payload only what has the right type counts. `model.py` says which of it changes anything.
-"""
+Of a payload only what has the right type counts. `model.py` says which of it changes anything."""
 
 import math
 from typing import Any, cast
 
 import msgspec
 
-from server.events import Event, is_id
-from server.surfaces.generations.state import (
-    MODES,
-    NO_TEXT,
-    REASONS,
-    Agent,
-    Language,
-    Mode,
-    Progress,
-    RunState,
-    is_session_id,
-)
+from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, Agent, Language, Mode, Progress, RunState, is_session_id
 from server.surfaces.generations.texts import planned_agents
+from towow.events import Event, is_id
 
 MAX_AGENTS = 16  # of a run that somebody else has planned
 MAX_SECONDS = 86_400.0
@@ -29,9 +17,7 @@ _MAX_COUNT = 1_000_000
 
 
 def started(event: Event) -> dict[str, Any] | None:
-    """
-    What a `run_started` says of the run, as fields of its state; None when it says too little to carry it out.
-    """
+    """What a `run_started` says of the run, as fields of its state; None when it says too little to carry it out."""
     payload = event.payload
     mode, prompt, context = payload.get("mode"), text_of(payload, "prompt"), payload.get("context")
     if mode not in MODES or not prompt.strip():
@@ -55,9 +41,7 @@ def started(event: Event) -> dict[str, Any] | None:
 
 
 def _agents_of(payload: dict[str, Any]) -> dict[str, Agent]:
-    """
-    The agents that a run was started with; those without a name are left out.
-    """
+    """The agents that a run was started with; those without a name are left out."""
     given = payload.get("agents")
     agents: dict[str, Agent] = {}
     for each in given if isinstance(given, list) else ():
@@ -68,23 +52,17 @@ def _agents_of(payload: dict[str, Any]) -> dict[str, Agent]:
 
 
 def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> Agent | None:
-    """
-    The agent of the run that an event is about: the one that it names, or that it comes from.
-    """
+    """The agent of the run that an event is about: the one that it names, or that it comes from."""
     return state.agents.get(text_of(payload, "agent")) or state.agents.get(event.source)
 
 
 def begun(agent: Agent, payload: dict[str, Any]) -> Agent:
-    """
-    An agent as it begins, also once more; nothing that was said of it before counts.
-    """
+    """An agent as it begins, also once more; nothing that was said of it before counts."""
     return Agent(agent.name, agent.task_description, agent.stage, "running")
 
 
 def written(agent: Agent, payload: dict[str, Any]) -> Agent:
-    """
-    An agent after a piece of its text.
-    """
+    """An agent after a piece of its text."""
     content, written_by = text_of(payload, "content"), text_of(payload, "written_by")
     return msgspec.structs.replace(
         agent,
@@ -98,25 +76,19 @@ def written(agent: Agent, payload: dict[str, Any]) -> Agent:
 
 
 def completed(agent: Agent, payload: dict[str, Any]) -> Agent:
-    """
-    An agent that has written everything.
-    """
+    """An agent that has written everything."""
     return msgspec.structs.replace(agent, status="completed", summary=text_of(payload, "summary"), error="", error_type="")
 
 
 def failed(agent: Agent, payload: dict[str, Any]) -> Agent:
-    """
-    An agent that has given up; what it had written stays to be seen.
-    """
+    """An agent that has given up; what it had written stays to be seen."""
     return msgspec.structs.replace(
         agent, status="failed", error=text_of(payload, "error"), error_type=text_of(payload, "error_type")
     )
 
 
 def retrying(agent: Agent, payload: dict[str, Any]) -> Agent:
-    """
-    An agent that waits before it tries again, without the text that is discarded.
-    """
+    """An agent that waits before it tries again, without the text that is discarded."""
     emptied = {"text": NO_TEXT, "written_by": "", "degraded": False} if payload.get("discards_text") is True else {}
     return msgspec.structs.replace(
         agent,
@@ -129,9 +101,7 @@ def retrying(agent: Agent, payload: dict[str, Any]) -> Agent:
 
 
 def progress_of(state: RunState, payload: dict[str, Any]) -> Progress:
-    """
-    How far a run is said to be.
-    """
+    """How far a run is said to be."""
     return Progress(
         percent=min(count_in(payload, "percent"), 100),
         stage=count_in(payload, "stage"),
@@ -141,42 +111,32 @@ def progress_of(state: RunState, payload: dict[str, Any]) -> Progress:
 
 
 def reason_of(payload: dict[str, Any]) -> str:
-    """
-    Why a run has failed; `internal` when it is not said in a word that is known.
-    """
+    """Why a run has failed; `internal` when it is not said in a word that is known."""
     reason = payload.get("reason")
     return reason if reason in REASONS else "internal"
 
 
 def text_of(payload: dict[str, Any], key: str) -> str:
-    """
-    A text in a payload, empty when it is none.
-    """
+    """A text in a payload, empty when it is none."""
     value = payload.get(key)
     return value if isinstance(value, str) else ""
 
 
 def names_in(payload: dict[str, Any], key: str) -> list[str]:
-    """
-    The texts of a list in a payload.
-    """
+    """The texts of a list in a payload."""
     value = payload.get(key)
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def count_in(payload: dict[str, Any], key: str) -> int:
-    """
-    A number of things in a payload, 0 when it is none.
-    """
+    """A number of things in a payload, 0 when it is none."""
     value = payload.get(key)
     is_count = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return max(0, min(int(cast(float, value)), _MAX_COUNT)) if is_count else 0
 
 
 def seconds_in(payload: dict[str, Any], key: str) -> float:
-    """
-    Seconds in a payload, at most a day, 0 when they are none.
-    """
+    """Seconds in a payload, at most a day, 0 when they are none."""
     value = payload.get(key)
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return max(0.0, min(float(cast(float, value)), MAX_SECONDS)) if is_time else 0.0

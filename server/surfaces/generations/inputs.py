@@ -1,23 +1,13 @@
-"""
-What may be asked for: the prompt, the session and the context within their limits, or refused with the field.
+"""What may be asked for: the prompt, the session and the context within their limits, or refused with the field.
 
-Pure. Events that these become are checked again where all events are (`server/events.py`).
-"""
+Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
 from typing import Any
 
-from server.errors import InvalidBody, InvalidRequest, TooLarge
-from server.events import payload_json
-from server.surfaces.generations.state import (
-    MODES,
-    STATUSES,
-    Language,
-    Mode,
-    Status,
-    is_run_id,
-    is_session_id,
-)
-from server.texts import one_of, plain_text, within
+from server.http.text_rules import one_of, plain_text, within
+from server.surfaces.generations.state import MODES, STATUSES, Language, Mode, Status, is_run_id, is_session_id
+from towow.errors import InvalidBody, InvalidRequest, TooLarge
+from towow.events import payload_json
 
 MAX_CONTEXT_BYTES = 16_384
 
@@ -25,11 +15,9 @@ _SESSION_RULE = "session_id must be 1 to 120 characters from A-Z a-z 0-9 . _ -"
 
 
 def check_prompt(prompt: str | None, message: str | None, limit: int) -> str:
-    """
-    What is asked for, trimmed, with LF line ends; `message` is another name of it.
+    """What is asked for, trimmed, with LF line ends; `message` is another name of it.
 
-    Raises `InvalidBody` when it is missing, blank or given twice, `TooLarge` over `limit` characters.
-    """
+    Raises `InvalidBody` when it is missing, blank or given twice, `TooLarge` over `limit` characters."""
     if prompt is not None and message is not None and prompt != message:
         raise InvalidBody("prompt and message are the same field: give one", field="message")
     field = "message" if prompt is None and message is not None else "prompt"
@@ -43,9 +31,7 @@ def check_prompt(prompt: str | None, message: str | None, limit: int) -> str:
 
 
 def check_context(context: dict[str, Any] | None) -> dict[str, Any]:
-    """
-    What the agents are told besides: any JSON object of up to 16 KiB. Raises `InvalidBody`, `TooLarge`.
-    """
+    """What the agents are told besides: any JSON object of up to 16 KiB. Raises `InvalidBody`, `TooLarge`."""
     given = context or {}
     try:
         size = len(payload_json(given).encode())
@@ -57,55 +43,41 @@ def check_context(context: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def check_session_id(text: str | None) -> str | None:
-    """
-    A session's id in a body; None when the run is of none. Raises `InvalidBody`.
-    """
+    """A session's id in a body; None when the run is of none. Raises `InvalidBody`."""
     if text is not None and not is_session_id(text):
         raise InvalidBody(_SESSION_RULE, field="session_id")
     return text
 
 
 def path_session_id(text: str) -> str:
-    """
-    A session's id in a path. Raises `InvalidRequest`.
-    """
+    """A session's id in a path. Raises `InvalidRequest`."""
     if not is_session_id(text):
         raise InvalidRequest(_SESSION_RULE, field="session_id")
     return text
 
 
 def query_session_id(text: str | None) -> str | None:
-    """
-    A session's id in a query, or None for all. Raises `InvalidRequest`.
-    """
+    """A session's id in a query, or None for all. Raises `InvalidRequest`."""
     return None if text is None else path_session_id(text)
 
 
 def path_run_id(text: str) -> str:
-    """
-    A run's id in a path. Raises `InvalidRequest`.
-    """
+    """A run's id in a path. Raises `InvalidRequest`."""
     if not is_run_id(text):
         raise InvalidRequest("run_id must be 1 to 124 characters from A-Z a-z 0-9 . _ -", field="run_id")
     return text
 
 
 def query_status(text: str | None) -> Status | None:
-    """
-    One of the four statuses, or None for all. Raises `InvalidRequest`.
-    """
+    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
     return one_of(text, "status", STATUSES)
 
 
 def query_mode(text: str | None) -> Mode | None:
-    """
-    One of the two modes, or None for both. Raises `InvalidRequest`.
-    """
+    """One of the two modes, or None for both. Raises `InvalidRequest`."""
     return one_of(text, "mode", MODES)
 
 
 def language_of(prompt: str) -> Language:
-    """
-    The language that a prompt is written in: Chinese when it has a Chinese character.
-    """
+    """The language that a prompt is written in: Chinese when it has a Chinese character."""
     return "zh" if any("\u3400" <= character <= "\u9fff" for character in prompt) else "en"

@@ -1,21 +1,17 @@
-"""
-A run's life as tables and pure functions: what may follow what, what events change, what commands become.
+"""A run's life as tables and pure functions: what may follow what, what events change, what commands become.
 
     new ── run_started ──> running ── run_complete ──> completed
                               └────── run_failed ────> failed | cancelled
 
 While a run is running its agents have lives of their own, in `AGENT_TRANSITIONS`. An event without a row in the tables only
 moves the position, because anybody may append to the stream; a command whose event has none is refused and nothing is stored.
-`commands.py` has what may be asked, `telling.py` the events that it becomes, `folding.py` reads what events say.
-"""
+`commands.py` has what may be asked, `telling.py` the events that it becomes, `folding.py` reads what events say."""
 
 from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
-from server.errors import Conflict, NotFound
-from server.events import Event, NewEvent
 from server.surfaces.generations import folding, telling
 from server.surfaces.generations.commands import (
     AgentCompleted,
@@ -47,6 +43,8 @@ from server.surfaces.generations.state import (
     RunState,
     Status,
 )
+from towow.errors import Conflict, NotFound
+from towow.events import Event, NewEvent
 
 # (status, step) -> status. A step is an event type; the end by a cancel is named with it.
 TRANSITIONS: dict[tuple[Status, str], Status] = {
@@ -87,9 +85,7 @@ _AGENT_FOLDS: dict[str, Callable[[Agent, dict[str, Any]], Agent]] = {
 
 
 def evolve(state: RunState, event: Event) -> RunState:
-    """
-    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
-    """
+    """The state after one more event of the stream; an event at or before `last_seq` changes nothing."""
     if event.seq <= state.last_seq:
         return state
     changes = _changes(state, event) if (state.status, event.event_type) in TRANSITIONS else {}
@@ -143,12 +139,10 @@ def _ended(state: RunState, event: Event, payload: dict[str, Any], status: Statu
 
 
 def decide(state: RunState, command: Command) -> list[NewEvent]:
-    """
-    The events that a command becomes, in order; an empty list says that it is so already.
+    """The events that a command becomes, in order; an empty list says that it is so already.
 
     Raises `NotFound` where the run was never started, and `Conflict` with `run_status` and `reason` where it does not allow the
-    command: it has ended, or the agent is not where the command needs it.
-    """
+    command: it has ended, or the agent is not where the command needs it."""
     match command:
         case Start():
             if (state.status, RUN_STARTED) not in TRANSITIONS:
@@ -182,9 +176,7 @@ def decide(state: RunState, command: Command) -> list[NewEvent]:
 
 
 def _resume(state: RunState) -> NewEvent:
-    """
-    Everybody who was at work begins again, at most three times.
-    """
+    """Everybody who was at work begins again, at most three times."""
     _require(state, RUN_RESUMED)
     if state.resumes >= MAX_RESUMES:
         raise _conflict(state, f"{state.run_id} was interrupted {state.resumes + 1} times")

@@ -1,17 +1,15 @@
-"""
-The runs as a table: one row each, written with the events, for lists, sessions and the runner's start.
+"""The runs as a table: one row each, written with the events, for lists, sessions and the runner's start.
 
 A row follows the same tables as the state in `model.py`, because it is that state without the texts. Of the pieces of a text
-only an agent's first one is looked at; where a run stands that is running is asked of the log when somebody wants to know.
-"""
+only an agent's first one is looked at; where a run stands that is running is asked of the log when somebody wants to know."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event
 from server.surfaces.generations.model import TRANSITIONS, evolve
 from server.surfaces.generations.state import LLM_CHUNK, Agent, Mode, Progress, RunState, Session, Status, initial, is_run_id
+from towow.events import Event
 
 Connection = Any  # of SQLite; only `database.py` knows which engine
 
@@ -55,11 +53,9 @@ _index = msgspec.json.Decoder(_Index).decode
 
 
 def project_run(connection: Connection, event: Event) -> None:
-    """
-    Fold one event of a run's stream into its row; again with the same or an older event, no change.
+    """Fold one event of a run's stream into its row; again with the same or an older event, no change.
 
-    A run has a row from its `run_started` on.
-    """
+    A run has a row from its `run_started` on."""
     if event.event_type == LLM_CHUNK and _goes_on(event):
         return  # the agent is known to write, and by whom
     run_id = event.stream.partition(":")[2]
@@ -72,16 +68,12 @@ def project_run(connection: Connection, event: Event) -> None:
 
 
 def clear_runs(connection: Connection) -> None:
-    """
-    Empty the projection, before `project_run` is run over the whole log again.
-    """
+    """Empty the projection, before `project_run` is run over the whole log again."""
     connection.execute("DELETE FROM runs")
 
 
 def get_run(connection: Connection, run_id: str) -> RunState:
-    """
-    The state of a run without its texts, as far as its row is: `initial` without one.
-    """
+    """The state of a run without its texts, as far as its row is: `initial` without one."""
     sql = f"SELECT {', '.join(_FIELDS)} FROM runs WHERE run_id = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (run_id,)).fetchone()
     return _state_of(row) if row else initial(run_id)
@@ -96,9 +88,8 @@ def list_runs(
     mode: Mode | None = None,
     session_id: str | None = None,
 ) -> tuple[list[RunState], bool]:
-    """
-    At most `limit` runs started before `before_seq` (exclusive), newest first and without texts, and whether there are more.
-    """
+    """At most `limit` runs started before `before_seq` (exclusive), newest first and without texts, and whether there are
+    more."""
     asked = {"r.status": status, "r.mode": mode, "r.session_id": session_id}
     given = {name: value for name, value in asked.items() if value is not None}
     where = " AND ".join([f"{name} = ?" for name in given] + ["r.created_seq < ?"])
@@ -108,24 +99,18 @@ def list_runs(
 
 
 def count_running(connection: Connection) -> int:
-    """
-    How many runs are running.
-    """
+    """How many runs are running."""
     return int(connection.execute("SELECT count(*) FROM runs WHERE status = 'running'").fetchone()[0])
 
 
 def unfinished_runs(connection: Connection) -> list[str]:
-    """
-    The ids of the runs that have not ended, oldest first.
-    """
+    """The ids of the runs that have not ended, oldest first."""
     rows = connection.execute("SELECT run_id FROM runs WHERE status = 'running' ORDER BY created_seq").fetchall()
     return [run_id for (run_id,) in rows]
 
 
 def get_session(connection: Connection, session_id: str) -> Session | None:
-    """
-    What is known of a session; None when it never had a run.
-    """
+    """What is known of a session; None when it never had a run."""
     newest, _ = list_runs(connection, 1, 2**63 - 1, session_id=session_id)
     if not newest:
         return None
@@ -134,18 +119,14 @@ def get_session(connection: Connection, session_id: str) -> Session | None:
 
 
 def last_completed(connection: Connection, session_id: str) -> str | None:
-    """
-    The id of the newest run of a session that has a result, or None.
-    """
+    """The id of the newest run of a session that has a result, or None."""
     sql = "SELECT run_id FROM runs WHERE session_id = ? AND status = 'completed' ORDER BY created_seq DESC LIMIT 1"
     row = connection.execute(sql, (session_id,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def _goes_on(event: Event) -> bool:
-    """
-    Whether a piece of text is said not to be its first.
-    """
+    """Whether a piece of text is said not to be its first."""
     index = _index(event.payload_json).index
     return type(index) is int and index > 0
 

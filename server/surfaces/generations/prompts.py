@@ -1,9 +1,7 @@
-"""
-What an agent is told: who it is, what it is given, and what it is to write. In Chinese and English. Pure.
+"""What an agent is told: who it is, what it is given, and what it is to write. In Chinese and English. Pure.
 
 Short, because a model of 135 million parameters gets the same as a large one. What came before (other stages, the run before
-in the session, the context) is data in bounded length and stands before the task; no mark of a chat template survives in it.
-"""
+in the session, the context) is data in bounded length and stands before the task; no mark of a chat template survives in it."""
 
 import json
 import re
@@ -20,12 +18,10 @@ _MARKS = re.compile(r"<(?=\|)|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|\[(?=/?INST\
 
 
 class Brief(msgspec.Struct, frozen=True):
-    """
-    What an agent may know: the prompt, the object that came with it, texts of agents before it, and the run before.
+    """What an agent may know: the prompt, the object that came with it, texts of agents before it, and the run before.
 
     `before` maps the names of agents to their texts, in order; `earlier` is the prompt and the result of the run that this
-    one continues, or None.
-    """
+    one continues, or None."""
 
     prompt: str
     language: str = "en"
@@ -35,9 +31,7 @@ class Brief(msgspec.Struct, frozen=True):
 
 
 class _Words(NamedTuple):
-    """
-    The words of one language around the data.
-    """
+    """The words of one language around the data."""
 
     system: str
     request: str
@@ -113,23 +107,17 @@ _UNKNOWN = {
 
 
 def heading_of(agent: str, language: str) -> str:
-    """
-    What an agent's text is called, for people and for the agents after it.
-    """
+    """What an agent's text is called, for people and for the agents after it."""
     return _said(agent, language)[1]
 
 
 def system_of(agent: str, language: str) -> str:
-    """
-    The system message: who the agent is and how it writes.
-    """
+    """The system message: who the agent is and how it writes."""
     return _WORDS[_known(language)].system.format(role=_said(agent, language)[0])
 
 
 def question_of(agent: str, brief: Brief) -> str:
-    """
-    The user message: the request, what came before, and the task in the last line.
-    """
+    """The user message: the request, what came before, and the task in the last line."""
     words = _WORDS[_known(brief.language)]
     parts: list[tuple[str, str]] = []
     if brief.earlier is not None:
@@ -144,9 +132,7 @@ def question_of(agent: str, brief: Brief) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """
-    The text, or its beginning with an ellipsis.
-    """
+    """The text, or its beginning with an ellipsis."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
@@ -160,9 +146,7 @@ def _said(agent: str, language: str) -> tuple[str, str, str]:
 
 
 def _listed(context: Mapping[str, Any]) -> str:
-    """
-    The object as lines; what is nested stays JSON.
-    """
+    """The object as lines; what is nested stays JSON."""
     return "\n".join(
         f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}"
         for key, value in context.items()

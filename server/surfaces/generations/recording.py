@@ -1,29 +1,26 @@
-"""
-One run as its runner knows it and writes it: the state, kept in step, and appends that wait out a file that cannot be written.
+"""One run as its runner knows it and writes it: the state, kept in step, and appends that wait out a file that cannot be
+written.
 
 Pieces of text are decided on the state that is here and appended without naming a revision: nobody else writes what these
-agents do, and an end that came from elsewhere refuses them (`stream_ended`). What counts agents is decided one at a time.
-"""
+agents do, and an end that came from elsewhere refuses them (`stream_ended`). What counts agents is decided one at a time."""
 
 import asyncio
 from collections.abc import Sequence
 
-from server.decider import fold
-from server.errors import StorageFull, Unavailable
-from server.eventlog import EventLog, Receipt
-from server.events import Event, NewEvent
-from server.patience import patiently
+from server.background.retry import retry_until_writable
+from server.eventlog.decider import fold
+from server.eventlog.log import EventLog, Receipt
 from server.surfaces.generations import model
 from server.surfaces.generations.commands import Chunk, Command
 from server.surfaces.generations.state import RunState, initial, stream_of
+from towow.errors import StorageFull, Unavailable
+from towow.events import Event, NewEvent
 
 _COMMIT_SECONDS = 1.0  # that somebody who is cancelled waits for what is on its way to the disk
 
 
-class RunRecord:
-    """
-    The state of one run and the way to change it.
-    """
+class RunStore:
+    """The state of one run and the way to change it."""
 
     def __init__(self, log: EventLog, run_id: str) -> None:
         self.state = initial(run_id)
@@ -32,20 +29,16 @@ class RunRecord:
         self._turn = asyncio.Lock()
 
     async def read(self) -> RunState:
-        """
-        The state as it is in the log now.
-        """
+        """The state as it is in the log now."""
         state = await fold(self._log, self._stream, self.state, model.evolve, after=self.state.last_seq)
         if state.revision > self.state.revision:
             self.state = state
         return self.state
 
     async def add(self, command: Command) -> None:
-        """
-        Append what a command becomes; returns when it is on disk and in `state`. Raises `Conflict` when the run has ended.
+        """Append what a command becomes; returns when it is on disk and in `state`. Raises `Conflict` when the run has ended.
 
-        As long as the file cannot be written, tries again. Cancelled, it leaves nothing on the way that comes later.
-        """
+        As long as the file cannot be written, tries again. Cancelled, it leaves nothing on the way that comes later."""
         if isinstance(command, Chunk):
             await self._append(command)
         else:
@@ -59,7 +52,7 @@ class RunRecord:
         try:
             receipts = await self._store(events)  # patience costs more than a piece of text, and is rarely needed
         except (Unavailable, StorageFull):
-            receipts = await patiently(lambda: self._store(events))
+            receipts = await retry_until_writable(lambda: self._store(events))
         for receipt in receipts:
             await self._take(receipt.event)
 

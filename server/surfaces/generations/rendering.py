@@ -1,26 +1,20 @@
-"""
-How a run is told: the answers of the HTTP interface, and source 003's shape of an event.
-"""
+"""How a run is told: the answers of the HTTP interface, and source 003's shape of an event."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event, timestamp_of
 from server.surfaces.generations.state import Agent, RunState, Session
+from towow.events import Event, timestamp_of
 
 
 def accepted(state: RunState) -> dict[str, Any]:
-    """
-    The answer to who starts a run and does not want to follow it on the same connection.
-    """
+    """The answer to who starts a run and does not want to follow it on the same connection."""
     return {"run_id": state.run_id, "status": state.status, "events_url": f"/api/runs/{state.run_id}/events"}
 
 
 def summary(state: RunState) -> dict[str, Any]:
-    """
-    One line of the list of runs: without the texts and the context.
-    """
+    """One line of the list of runs: without the texts and the context."""
     return {
         "run_id": state.run_id,
         "mode": state.mode,
@@ -44,9 +38,7 @@ def summary(state: RunState) -> dict[str, Any]:
 
 
 def detail(state: RunState) -> dict[str, Any]:
-    """
-    One run with everything that its agents have written until `last_seq`; `result` is null until it is completed.
-    """
+    """One run with everything that its agents have written until `last_seq`; `result` is null until it is completed."""
     return {
         **summary(state),
         "context": state.context,
@@ -74,16 +66,12 @@ def _agent(agent: Agent) -> dict[str, Any]:
 
 
 def cancelled(state: RunState) -> dict[str, Any]:
-    """
-    The answer to a cancel, also to one that comes again; `seq` is of the run's end.
-    """
+    """The answer to a cancel, also to one that comes again; `seq` is of the run's end."""
     return {"success": True, "run_id": state.run_id, "status": state.status, "seq": state.last_seq}
 
 
 def session_state(session_id: str, session: Session, expires_at: float) -> dict[str, Any]:
-    """
-    The state of a session: where its newest run is. `version` grows with every event of its runs.
-    """
+    """The state of a session: where its newest run is. `version` grows with every event of its runs."""
     newest = session.newest
     return {
         "session_id": session_id,
@@ -99,9 +87,7 @@ def session_state(session_id: str, session: Session, expires_at: float) -> dict[
 
 
 def encode_run_event(event: Event) -> bytes:
-    """
-    An event as source 003 shows it: one line of JSON, safe after `data: `.
-    """
+    """An event as source 003 shows it: one line of JSON, safe after `data: `."""
     return (
         f'{{"event_type":"{event.event_type}","agent_source":"{event.source}","timestamp":"{event.timestamp}",'
         f'"payload":{event.payload_json},"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}",'

@@ -1,46 +1,41 @@
-"""
-Runs over HTTP: follow, look, list, cancel, where a session is, and which model writes. `start_routes.py` has the beginning.
-"""
+"""Runs over HTTP: follow, look, list, cancel, where a session is, and which model writes. `start_routes.py` has the
+beginning."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.decider import decide_and_append, fold
-from server.errors import Gone, NotFound
-from server.eventlog import EventLog
-from server.events import seconds_of, timestamp_of
-from server.language_model import LanguageModel
-from server.selection import select
+from server.eventlog.decider import decide_and_append, fold
+from server.eventlog.log import EventLog
+from server.eventlog.selection import select
+from server.http import params
+from server.http.responses import json_response
+from server.llm.provider import LanguageModel
 from server.surfaces.generations import commands, inputs, model, rendering
 from server.surfaces.generations.projections import get_run, get_session, list_runs
 from server.surfaces.generations.state import KIND, RunState, initial, stream_of
-from server.transports import Streaming
+from towow.errors import Gone, NotFound
+from towow.events import seconds_of, timestamp_of
 
 DEFAULT_LISTED_RUNS = 50
 MAX_LISTED_RUNS = 200
 
 
 class RunRoutes:
-    """
-    Handlers of `/api/runs*`, of `/api/sessions/{session_id}/state` and of `/api/model`.
-    """
+    """Handlers of `/api/runs*`, of `/api/sessions/{session_id}/state` and of `/api/model`."""
 
-    def __init__(self, log: EventLog, streaming: Streaming, language_model: LanguageModel, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, language_model: LanguageModel, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._model = language_model
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.get("/api/runs", self.list, allow_head=False),
             web.get("/api/runs/{run_id}", self.one, allow_head=False),
@@ -51,13 +46,11 @@ class RunRoutes:
         )
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/runs
+        """GET /api/runs
 
         `status=` running, completed, failed or cancelled; `mode=` nova or loomi, `session_id=`, `limit=` 1 to 200 (default
         50), `before=` a `created_seq` (exclusive). 200 `{runs: […], has_more, head_seq, epoch, model}`, newest first and
-        without the texts, true at `head_seq`; `model` as `GET /api/model` has it. Errors: invalid_request, forbidden.
-        """
+        without the texts, true at `head_seq`; `model` as `GET /api/model` has it. Errors: invalid_request, forbidden."""
         require_read(request, f"{KIND}:*")
         asked = partial(
             list_runs,
@@ -69,7 +62,7 @@ class RunRoutes:
         )
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         states, has_more = await self._log.query(asked)
-        return json_answer(
+        return json_response(
             {
                 "runs": [rendering.summary(state) for state in states],
                 "has_more": has_more,
@@ -80,12 +73,10 @@ class RunRoutes:
         )
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/runs/{run_id}
+        """GET /api/runs/{run_id}
 
         200 with the run, its `progress` and its `agents`, each with the `text` so far, true at `last_seq`: following from there
-        completes it. 410 when retention has removed its beginning. Errors: invalid_request, forbidden, not_found, gone.
-        """
+        completes it. 410 when retention has removed its beginning. Errors: invalid_request, forbidden, not_found, gone."""
         run_id = inputs.path_run_id(request.match_info["run_id"])
         require_read(request, stream_of(run_id))
         state = await self._state(run_id)
@@ -96,16 +87,14 @@ class RunRoutes:
             if (await self._row(run_id)).exists:
                 raise Gone(f"the beginning of run {run_id} is not kept any more", field="run_id")
             raise NotFound(f"there is no run {run_id}", field="run_id")
-        return json_answer(rendering.detail(state))
+        return json_response(rendering.detail(state))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/runs/{run_id}/events
+        """GET /api/runs/{run_id}/events
 
         The run's events in source 003's shape: everything or after a cursor in any form, then live, then `end`. `: keepalive`
         after 15 s of silence. 204 at the end of a run that has ended. Errors: invalid_request, forbidden, not_found,
-        too_many_requests.
-        """
+        too_many_requests."""
         run_id = inputs.path_run_id(request.match_info["run_id"])
         return await self._streaming.serve(
             request,
@@ -113,18 +102,16 @@ class RunRoutes:
             params.asked(request),
             keepalive_comment=params.keepalive_comment(request, "keepalive"),
             is_ndjson=params.wants_ndjson(request),
-            dialect=rendering.encode_run_event,
+            envelope=rendering.encode_run_event,
         )
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/runs/{run_id}/cancel
+        """POST /api/runs/{run_id}/cancel
 
         End a run; its agents stop at once. 200 `{success, run_id, status: "cancelled", seq}`, the same when it was cancelled
         before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a
         conflict, with `run_status` and `reason`. Errors: invalid_request, forbidden, not_found, conflict, storage_full,
-        unavailable.
-        """
+        unavailable."""
         run_id = inputs.path_run_id(request.match_info["run_id"])
         stream = stream_of(run_id)
         require_append(request, stream)
@@ -138,17 +125,15 @@ class RunRoutes:
             lambda state: state.revision,
             after=before.last_seq,
         )
-        return json_answer(rendering.cancelled(state))
+        return json_response(rendering.cancelled(state))
 
     async def session_state(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/sessions/{session_id}/state
+        """GET /api/sessions/{session_id}/state
 
         200 `{session_id, status, run_id, mode, progress, runs, updated_at, expires_at, version}`: where the newest run of a
         session is. Every event of its runs moves `expires_at` on by `[generations] session_state_seconds` and `version`, a seq,
         up. 404 for a session that never had a run, 410 after `expires_at`. Errors: invalid_request, forbidden, not_found,
-        gone.
-        """
+        gone."""
         session_id = inputs.path_session_id(request.match_info["session_id"])
         require_read(request, f"session:{session_id}")
         session = await self._log.query(partial(get_session, session_id=session_id))
@@ -158,23 +143,19 @@ class RunRoutes:
         if expires_at <= self._log.clock():
             expired_at = timestamp_of(expires_at)
             raise Gone(f"the state of session {session_id} has expired", field="session_id", expired_at=expired_at)
-        return json_answer(rendering.session_state(session_id, session, expires_at))
+        return json_response(rendering.session_state(session_id, session, expires_at))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/model
+        """GET /api/model
 
         200 `{kind: remote|local|none, name, status: ready|starting|fetching|absent, hint}`: which model writes generations;
-        `hint` says in a sentence what to do for one. Errors: forbidden.
-        """
+        `hint` says in a sentence what to do for one. Errors: forbidden."""
         require_read(request, f"{KIND}:*")
-        return json_answer(self._model.describe())
+        return json_response(self._model.describe())
 
     async def _state(self, run_id: str) -> RunState:
         return await fold(self._log, stream_of(run_id), initial(run_id), model.evolve)
 
     async def _row(self, run_id: str) -> RunState:
-        """
-        The run without its texts, as it is committed by whichever process.
-        """
+        """The run without its texts, as it is committed by whichever process."""
         return await self._log.query(partial(get_run, run_id=run_id))

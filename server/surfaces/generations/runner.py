@@ -1,32 +1,29 @@
-"""
-The runner: carries out every run that somebody has started, in supervised tasks, and looks after those that were interrupted.
+"""The runner: carries out every run that somebody has started, in supervised tasks, and looks after those that were
+interrupted.
 
-Of several server processes on a file one carries runs out (`server/duty.py`), whoever took the request. Runs are known from
-the log alone: who starts one appends its first event, who cancels one its last.
-"""
+Of several server processes on a file one carries runs out (`server/background/leader_worker.py`), whoever took the request.
+Runs are known from the log alone: who starts one appends its first event, who cancels one its last."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from server.bus import EventBus
+from server.background.event_bus import EventBus
+from server.background.leader_lock import LeaderLock
+from server.background.leader_worker import LeaderWorker
 from server.config import GenerationsSection
-from server.duty import Duty
-from server.eventlog import EventLog
-from server.events import Event
-from server.language_model import LanguageModel
-from server.leadership import Leadership
+from server.eventlog.log import EventLog
+from server.llm.provider import LanguageModel
 from server.surfaces.generations.carrying import RunWork
 from server.surfaces.generations.projections import unfinished_runs
 from server.surfaces.generations.state import KIND, RUN_STARTED, TERMINAL_EVENTS
+from towow.events import Event
 
 
-class GenerationRunner(Duty):
-    """
-    Carries out runs. Use as an async context manager, after the log and the model have been opened.
+class GenerationRunner(LeaderWorker):
+    """Carries out runs. Use as an async context manager, after the log and the model have been opened.
 
-    At a shutdown runs stay where they are: the next start, or the next process, ends them or goes on.
-    """
+    At a shutdown runs stay where they are: the next start, or the next process, ends them or goes on."""
 
     def __init__(
         self,
@@ -34,9 +31,9 @@ class GenerationRunner(Duty):
         bus: EventBus,
         config: GenerationsSection,
         language_model: LanguageModel,
-        leadership: Leadership,
+        lock: LeaderLock,
     ) -> None:
-        super().__init__(log, leadership, name="generations", does="carries out runs")
+        super().__init__(log, lock, name="generations", does="carries out runs")
         self._bus = bus
         self._config = config
         self._language_model = language_model
@@ -53,18 +50,14 @@ class GenerationRunner(Duty):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin(self) -> None:
-        """
-        Watch for runs that are started and that end, and take up those that have not ended.
-        """
+        """Watch for runs that are started and that end, and take up those that have not ended."""
         if self._unsubscribe is None:
             self._unsubscribe = self._bus.subscribe("run_*", self._on_event)
         for run_id in await self._log.query(unfinished_runs):
             self._take_up(run_id)
 
     def _on_event(self, event: Event) -> None:
-        """
-        Begin a run that was started, and stop one that has ended, at once: somebody may have cancelled it.
-        """
+        """Begin a run that was started, and stop one that has ended, at once: somebody may have cancelled it."""
         kind, _, run_id = event.stream.partition(":")
         if kind != KIND:
             return
@@ -74,9 +67,7 @@ class GenerationRunner(Duty):
             task.cancel()
 
     def _take_up(self, run_id: str) -> None:
-        """
-        Carry out a run in a task of its own, once at a time.
-        """
+        """Carry out a run in a task of its own, once at a time."""
         if run_id in self._work:
             return
         work = RunWork(self._log, run_id, self._language_model, self._config)

@@ -1,8 +1,6 @@
-"""
-Generations over HTTP, the beginning: what is asked for, and the stream of the run that it becomes. Source 003's two paths.
+"""Generations over HTTP, the beginning: what is asked for, and the stream of the run that it becomes. Source 003's two paths.
 
-The run is on disk before anything is answered and goes on when the client leaves; `routes.py` has the ways back to it.
-"""
+The run is on disk before anything is answered and goes on when the client leaves; `routes.py` has the ways back to it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,21 +10,21 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import require_append, require_read
+from server.auth.rate_limits import Limits
 from server.config import Config
-from server.cursor import Asked
-from server.decider import place
-from server.errors import TooManyRequests, TowowError
-from server.eventlog import EventLog
-from server.events import seconds_of
-from server.limits import Limits
-from server.selection import select
+from server.eventlog.decider import place
+from server.eventlog.log import EventLog
+from server.eventlog.selection import select
+from server.http import params
+from server.http.responses import json_response
+from server.streaming.cursor import CursorRequest
 from server.surfaces.generations import commands, inputs, model, rendering
 from server.surfaces.generations.projections import Connection, count_running, get_session, last_completed
 from server.surfaces.generations.state import KIND, LOOMI, NOVA, Mode, RunState, initial, new_run_id, stream_of
-from server.transports import Streaming
+from towow.errors import TooManyRequests, TowowError
+from towow.events import seconds_of
 
 _RETRY_SECONDS = 5  # when as many runs are running as may
 
@@ -42,11 +40,9 @@ _START = msgspec.json.Decoder(_StartInput)
 
 
 class StartRoutes:
-    """
-    Handlers of `/novachat` and `/loomichat`.
-    """
+    """Handlers of `/novachat` and `/loomichat`."""
 
-    def __init__(self, log: EventLog, streaming: Streaming, limits: Limits, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, limits: Limits, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._limits = limits
@@ -54,37 +50,29 @@ class StartRoutes:
         self._turn = asyncio.Lock()  # who counts the runs starts his own before the next one counts
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (web.post("/novachat", self.nova), web.post("/loomichat", self.loomi))
 
     async def nova(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /novachat
+        """POST /novachat
 
         `{prompt, session_id?, context?}`; `message` is another name of `prompt`. Four agents write at the same time and their
         texts are merged. 200 with the stream of the run from its first event, as `GET /api/runs/{run_id}/events` has it; with
         `Accept: application/json` 202 `{run_id, status, events_url}`. The header `X-Run-Id` names the run. Errors:
         invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests,
-        storage_full, unavailable.
-        """
+        storage_full, unavailable."""
         return await self._answer(request, NOVA)
 
     async def loomi(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /loomichat
+        """POST /loomichat
 
         As `POST /novachat`, with four agents in stages: each is given what came before. Errors: invalid_request,
         invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests, storage_full,
-        unavailable.
-        """
+        unavailable."""
         return await self._answer(request, LOOMI)
 
     async def _answer(self, request: web.Request, mode: Mode) -> web.StreamResponse:
-        """
-        Start a run and follow it. Whatever is wrong with the request is said before there is a run.
-        """
+        """Start a run and follow it. Whatever is wrong with the request is said before there is a run."""
         require_append(request, f"{KIND}:*")
         is_ndjson, wants_stream = params.wants_ndjson(request), not _wants_json(request)
         command = await self._read(request, mode)
@@ -96,10 +84,15 @@ class StartRoutes:
         state = await self._start(run_id, command)
         headers = {"X-Run-Id": run_id}
         if not wants_stream:
-            return json_answer(rendering.accepted(state), 202, headers)
+            return json_response(rendering.accepted(state), 202, headers)
         try:
             return await self._streaming.serve(
-                request, select((stream,)), Asked(), is_ndjson=is_ndjson, dialect=rendering.encode_run_event, headers=headers
+                request,
+                select((stream,)),
+                CursorRequest(),
+                is_ndjson=is_ndjson,
+                envelope=rendering.encode_run_event,
+                headers=headers,
             )
         except TowowError as error:
             error.details["run_id"] = run_id  # it goes on all the same
@@ -122,9 +115,7 @@ class StartRoutes:
         )
 
     async def _start(self, run_id: str, command: commands.Start) -> RunState:
-        """
-        Append the run's first event. Raises `TooManyRequests` when as many are running as may.
-        """
+        """Append the run's first event. Raises `TooManyRequests` when as many are running as may."""
         limit = self._config.generations.max_runs
         not_before = self._log.clock() - self._config.generations.session_state_seconds
         look = partial(_look, session_id=command.session_id, not_before=not_before)
@@ -140,9 +131,7 @@ class StartRoutes:
 
 
 def _look(connection: Connection, session_id: str | None, not_before: float) -> tuple[int, str | None]:
-    """
-    How many runs are running, and which one the next of a session goes on from: none when its state has expired.
-    """
+    """How many runs are running, and which one the next of a session goes on from: none when its state has expired."""
     session = None if session_id is None else get_session(connection, session_id)
     is_kept = session is not None and seconds_of(session.updated_at) > not_before
     continues = last_completed(connection, session_id) if session_id is not None and is_kept else None
@@ -150,8 +139,6 @@ def _look(connection: Connection, session_id: str | None, not_before: float) -> 
 
 
 def _wants_json(request: web.Request) -> bool:
-    """
-    Whether the client takes JSON and says nothing of streams.
-    """
+    """Whether the client takes JSON and says nothing of streams."""
     accepted = request.headers.get("Accept", "")
     return "application/json" in accepted and "text/event-stream" not in accepted and params.NDJSON not in accepted

@@ -1,8 +1,6 @@
-"""
-The state of a run as values: its agents, the text that each has written so far, and the words of its events.
+"""The state of a run as values: its agents, the text that each has written so far, and the words of its events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
-"""
+`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
 import re
 import secrets
@@ -48,11 +46,9 @@ _RUN_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,124}\Z")
 
 
 class Text:
-    """
-    A text that grows at its end, as a value: `plus` gives the longer one in constant time, and this one stays as it is.
+    """A text that grows at its end, as a value: `plus` gives the longer one in constant time, and this one stays as it is.
 
-    Texts that have grown from each other share a list of pieces, of which each knows how many are its own.
-    """
+    Texts that have grown from each other share a list of pieces, of which each knows how many are its own."""
 
     __slots__ = ("_pieces", "characters", "count")
 
@@ -62,9 +58,7 @@ class Text:
         self.characters = characters
 
     def plus(self, piece: str) -> "Text":
-        """
-        The text with a piece more.
-        """
+        """The text with a piece more."""
         # Only the longest of them may grow the list; what grows from the empty text begins one of its own.
         pieces = self._pieces if 0 < self.count == len(self._pieces) else self._pieces[: self.count]
         pieces.append(piece)
@@ -87,12 +81,10 @@ NO_TEXT = Text()
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """
-    One agent of a run. `text` is what it has written since its text last began; `retries` counts since its last start.
+    """One agent of a run. `text` is what it has written since its text last began; `retries` counts since its last start.
 
     `written_by` names the model, or is `template`; it is empty before the first piece. `error` and `error_type` are set when it
-    has failed, and while it waits to try again.
-    """
+    has failed, and while it waits to try again."""
 
     name: str
     task_description: str
@@ -108,16 +100,12 @@ class Agent(msgspec.Struct, frozen=True):
 
     @property
     def has_ended(self) -> bool:
-        """
-        Whether it has completed or failed.
-        """
+        """Whether it has completed or failed."""
         return self.status in ("completed", "failed")
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """
-    How far a run is: agents that have ended in percent, the stage of the last one, those that have completed, all.
-    """
+    """How far a run is: agents that have ended in percent, the stage of the last one, those that have completed, all."""
 
     percent: int = 0
     stage: int = 0
@@ -126,11 +114,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """
-    A run folded from its stream; `status` is "new" until its `run_started`, and `*_at` are "" and `*_seq` 0 until they happen.
+    """A run folded from its stream; `status` is "new" until its `run_started`, and `*_at` are "" and `*_seq` 0 until they
+    happen.
 
-    `continues` is the run whose result the agents are given; `resumes` counts the restarts of the server that it survived.
-    """
+    `continues` is the run whose result the agents are given; `resumes` counts the restarts of the server that it survived."""
 
     run_id: str
     status: Status = "new"
@@ -158,44 +145,32 @@ class RunState(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """
-        Whether it was started; a stream may hold only notes.
-        """
+        """Whether it was started; a stream may hold only notes."""
         return self.status != "new"
 
     @property
     def is_running(self) -> bool:
-        """
-        Whether it has begun and not ended.
-        """
+        """Whether it has begun and not ended."""
         return self.status == "running"
 
     @property
     def has_begun(self) -> bool:
-        """
-        Whether any of its agents has begun.
-        """
+        """Whether any of its agents has begun."""
         return any(agent.status != "waiting" for agent in self.agents.values())
 
     @property
     def agents_completed(self) -> list[str]:
-        """
-        The names of the agents that have completed, in the order of the plan.
-        """
+        """The names of the agents that have completed, in the order of the plan."""
         return [agent.name for agent in self.agents.values() if agent.status == "completed"]
 
     @property
     def agents_failed(self) -> list[str]:
-        """
-        The names of the agents that have failed, in the order of the plan.
-        """
+        """The names of the agents that have failed, in the order of the plan."""
         return [agent.name for agent in self.agents.values() if agent.status == "failed"]
 
 
 class Session(msgspec.Struct, frozen=True):
-    """
-    What is known of a session: its newest run without the texts, how many it had, and the place of their newest event.
-    """
+    """What is known of a session: its newest run without the texts, how many it had, and the place of their newest event."""
 
     newest: RunState
     runs: int
@@ -204,35 +179,25 @@ class Session(msgspec.Struct, frozen=True):
 
 
 def is_session_id(text: str) -> bool:
-    """
-    Whether a session may have this id.
-    """
+    """Whether a session may have this id."""
     return bool(_SESSION_ID.match(text))
 
 
 def is_run_id(text: str) -> bool:
-    """
-    Whether a run may have this id; one that we start has `r-` and 16 hexadecimal digits.
-    """
+    """Whether a run may have this id; one that we start has `r-` and 16 hexadecimal digits."""
     return bool(_RUN_ID.match(text))
 
 
 def new_run_id() -> str:
-    """
-    A new id.
-    """
+    """A new id."""
     return f"r-{secrets.token_hex(8)}"
 
 
 def stream_of(run_id: str) -> str:
-    """
-    The stream of a run.
-    """
+    """The stream of a run."""
     return f"{KIND}:{run_id}"
 
 
 def initial(run_id: str) -> RunState:
-    """
-    The state of a run of which no event is known.
-    """
+    """The state of a run of which no event is known."""
     return RunState(run_id)

@@ -1,6 +1,4 @@
-"""
-What comes next in a run: some agents write, or it ends. Pure, so that a runner that was restarted takes the same step.
-"""
+"""What comes next in a run: some agents write, or it ends. Pure, so that a runner that was restarted takes the same step."""
 
 import msgspec
 
@@ -9,9 +7,7 @@ from server.surfaces.generations.state import RunState
 
 
 class Write(msgspec.Struct, frozen=True):
-    """
-    These agents write, all at the same time; what is next is asked again when each has ended.
-    """
+    """These agents write, all at the same time; what is next is asked again when each has ended."""
 
     agents: tuple[str, ...]
 
@@ -20,9 +16,7 @@ Step = Write | Completed | Failed
 
 
 def next_stage(state: RunState) -> Write | None:
-    """
-    The agents of the first stage in which somebody has not ended; None when everybody has.
-    """
+    """The agents of the first stage in which somebody has not ended; None when everybody has."""
     left = [agent for agent in state.agents.values() if not agent.has_ended]
     if not left:
         return None

@@ -1,14 +1,11 @@
-"""
-The events that a run's commands become, word for word; `folding.py` reads them back.
+"""The events that a run's commands become, word for word; `folding.py` reads them back.
 
-Pure. Whether a command is allowed has been decided by `model.py`.
-"""
+Pure. Whether a command is allowed has been decided by `model.py`."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import NewEvent, new_event, payload_json
 from server.surfaces.generations.commands import AgentCompleted, AgentFailed, Chunk, Completed, Retrying, Start
 from server.surfaces.generations.state import (
     AGENT_COMPLETE,
@@ -29,15 +26,14 @@ from server.surfaces.generations.state import (
     stream_of,
 )
 from server.surfaces.generations.texts import RUN_ERRORS, agent_error, planned_agents
+from towow.events import NewEvent, new_event, payload_json
 
 MAX_RESULT_BYTES = 200_000  # as JSON; the whole text is in the chunks anyway, and an event must stay under its limit
 MAX_SUMMARY_BYTES = 2_000
 
 
 def started(state: RunState, command: Start) -> NewEvent:
-    """
-    A run with its plan.
-    """
+    """A run with its plan."""
     agents = planned_agents(command.mode, command.language).values()
     payload = {
         "run_id": state.run_id,
@@ -54,9 +50,7 @@ def started(state: RunState, command: Start) -> NewEvent:
 
 
 def agent_started(state: RunState, agent: Agent) -> NewEvent:
-    """
-    An agent that begins.
-    """
+    """An agent that begins."""
     payload = {
         "status": "started",
         "task_description": agent.task_description,
@@ -67,9 +61,7 @@ def agent_started(state: RunState, agent: Agent) -> NewEvent:
 
 
 def chunk(state: RunState, agent: Agent, command: Chunk) -> NewEvent:
-    """
-    A piece of its text, with its place in it.
-    """
+    """A piece of its text, with its place in it."""
     payload = {
         "content": command.content,
         "content_type": "text",
@@ -83,9 +75,7 @@ def chunk(state: RunState, agent: Agent, command: Chunk) -> NewEvent:
 
 
 def retrying(state: RunState, agent: Agent, command: Retrying) -> NewEvent:
-    """
-    An agent that tries again; the attempts count from 1, so the first one of these is the second.
-    """
+    """An agent that tries again; the attempts count from 1, so the first one of these is the second."""
     payload = {
         "agent": agent.name,
         "attempt": agent.retries + 2,
@@ -100,9 +90,7 @@ def retrying(state: RunState, agent: Agent, command: Retrying) -> NewEvent:
 
 
 def agent_completed(state: RunState, agent: Agent, command: AgentCompleted) -> list[NewEvent]:
-    """
-    An agent that has written everything, and how far the run is with it.
-    """
+    """An agent that has written everything, and how far the run is with it."""
     payload = {
         "status": "completed",
         "summary": fitting(command.summary, MAX_SUMMARY_BYTES),
@@ -115,9 +103,7 @@ def agent_completed(state: RunState, agent: Agent, command: AgentCompleted) -> l
 
 
 def agent_failed(state: RunState, agent: Agent, command: AgentFailed) -> list[NewEvent]:
-    """
-    An agent that gives up, and how far the run is without it.
-    """
+    """An agent that gives up, and how far the run is without it."""
     payload = {
         "error": agent_error(command.error_type),
         "error_type": command.error_type,
@@ -132,16 +118,12 @@ def agent_failed(state: RunState, agent: Agent, command: AgentFailed) -> list[Ne
 
 
 def resumed(state: RunState, restarts: list[str]) -> NewEvent:
-    """
-    A run that goes on.
-    """
+    """A run that goes on."""
     return _of_run(state, RUN_RESUMED, restarts=restarts, resume_count=state.resumes + 1)
 
 
 def completed(state: RunState, command: Completed) -> NewEvent:
-    """
-    A run with its result.
-    """
+    """A run with its result."""
     return _of_run(
         state,
         RUN_COMPLETE,
@@ -155,9 +137,7 @@ def completed(state: RunState, command: Completed) -> NewEvent:
 
 
 def failed(state: RunState, status: str, reason: str, error_id: str | None = None) -> NewEvent:
-    """
-    A run that ends without a result.
-    """
+    """A run that ends without a result."""
     named = {} if error_id is None else {"error_id": error_id}
     return _of_run(
         state,
@@ -172,9 +152,7 @@ def failed(state: RunState, status: str, reason: str, error_id: str | None = Non
 
 
 def _progress(state: RunState, agent: Agent, *, is_completed: bool) -> NewEvent:
-    """
-    How far the run is when an agent has ended.
-    """
+    """How far the run is when an agent has ended."""
     others = [each for each in state.agents.values() if each.name != agent.name]
     ended = 1 + sum(each.has_ended for each in others)
     progress = Progress(
@@ -191,9 +169,7 @@ def _of_run(state: RunState, event_type: str, **payload: Any) -> NewEvent:
 
 
 def fitting(text: str, limit_bytes: int) -> str:
-    """
-    The text, or as much of its beginning as is `limit_bytes` long as JSON, with an ellipsis behind it.
-    """
+    """The text, or as much of its beginning as is `limit_bytes` long as JSON, with an ellipsis behind it."""
     size = len(payload_json({"": text}))
     if size * 6 <= limit_bytes or len(payload_json({"": text}).encode()) <= limit_bytes:
         return text

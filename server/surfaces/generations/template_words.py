@@ -1,15 +1,12 @@
-"""
-The fixed sentences of the template writer, in Chinese and English, and the words by which it sees what a request says. Pure.
-"""
+"""The fixed sentences of the template writer, in Chinese and English, and the words by which it sees what a request says.
+Pure."""
 
 import re
 from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """
-    The sentences of one language. `needs`, `questions` and `patterns` have the same keys: what a text has to know.
-    """
+    """The sentences of one language. `needs`, `questions` and `patterns` have the same keys: what a text has to know."""
 
     asked: str
     points: str

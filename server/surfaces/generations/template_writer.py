@@ -1,9 +1,7 @@
-"""
-Who writes when there is no model: a template that sorts what the request says into a text, in the request's language.
+"""Who writes when there is no model: a template that sorts what the request says into a text, in the request's language.
 
 It is no model and does not pretend to be one: the same request always gives the same text, at once, and every piece of it is
-marked as degraded. What it writes is made of the request's own words, of fixed sentences, and of what is missing. Pure.
-"""
+marked as degraded. What it writes is made of the request's own words, of fixed sentences, and of what is missing. Pure."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -27,9 +25,8 @@ _BULLET = re.compile(r"^\s*(?:[-*•·]|[0-9]{1,2}[.)、])\s*")
 
 
 class TemplateWriter:
-    """
-    Writes one agent's text from its brief. It has the form of a model's `Writer`; the messages for a model it does not need.
-    """
+    """Writes one agent's text from its brief. It has the form of a model's `Writer`; the messages for a model it does not
+    need."""
 
     name = TEMPLATE
     is_degraded = True
@@ -39,17 +36,14 @@ class TemplateWriter:
         self._brief = brief
 
     async def stream(self, system: str, user: str) -> AsyncGenerator[str, None]:
-        """
-        The text, paragraph by paragraph.
-        """
+        """The text, paragraph by paragraph."""
         for piece in re.split(r"(?<=\n\n)", template_text(self._agent, self._brief)):
             yield piece
 
 
 class _Request(NamedTuple):
-    """
-    What can be seen in a request without understanding it. `found` maps what a text needs to know to the words that say it.
-    """
+    """What can be seen in a request without understanding it. `found` maps what a text needs to know to the words that say
+    it."""
 
     words: Words
     topic: str
@@ -59,9 +53,7 @@ class _Request(NamedTuple):
 
 
 def template_text(agent: str, brief: Brief) -> str:
-    """
-    The text of an agent, never empty.
-    """
+    """The text of an agent, never empty."""
     write = _TEXTS.get(agent, _content)
     return write(_read(brief)).strip()
 
@@ -137,9 +129,7 @@ def _strategy(request: _Request) -> str:
 
 
 def _polished(request: _Request) -> str:
-    """
-    The draft with even spacing: a template has nothing to add to it.
-    """
+    """The draft with even spacing: a template has nothing to add to it."""
     draft = request.brief.before.get("content_generator", "").strip()
     return re.sub(r"[ \t]+$", "", re.sub(r"\n{3,}", "\n\n", draft), flags=re.MULTILINE) or _content(request)
 
@@ -170,9 +160,7 @@ def _open_questions(request: _Request) -> str:
 
 
 def _context(request: _Request) -> list[str]:
-    """
-    What came with the request and what the run before was about, where there is anything.
-    """
+    """What came with the request and what the run before was about, where there is anything."""
     words, brief = request.words, request.brief
     parts = []
     if brief.context:
@@ -184,8 +172,6 @@ def _context(request: _Request) -> list[str]:
 
 
 def _points_of(plan: str) -> list[str]:
-    """
-    The numbered lines of a plan.
-    """
+    """The numbered lines of a plan."""
     lines = [line for line in plan.splitlines() if _BULLET.match(line)]
     return [cut(_BULLET.sub("", line).strip(), _POINT_CHARACTERS) for line in lines if _BULLET.sub("", line).strip()]

@@ -1,8 +1,6 @@
-"""
-What is said about a run in fixed words: what each agent is there for, and a sentence for everything that can go wrong.
+"""What is said about a run in fixed words: what each agent is there for, and a sentence for everything that can go wrong.
 
-No error of a run holds the text of an exception: that stays in the server's log, under the `error_id`.
-"""
+No error of a run holds the text of an exception: that stays in the server's log, under the `error_id`."""
 
 from server.surfaces.generations.state import LOOMI, NOVA, Agent, Language, Mode
 
@@ -49,16 +47,12 @@ RUN_ERRORS = {
 
 
 def planned_agents(mode: Mode, language: Language) -> dict[str, Agent]:
-    """
-    The agents of a run that begins, by name and in order.
-    """
+    """The agents of a run that begins, by name and in order."""
     return {name: Agent(name, descriptions[language], stage) for name, stage, descriptions in _PLANS[mode]}
 
 
 def agent_error(error_type: str) -> str:
-    """
-    The sentence for what an agent ran into.
-    """
+    """The sentence for what an agent ran into."""
     status = error_type.removeprefix("status_")
     if status != error_type and status.isdigit():
         return f"The model refused with the status {status}."

@@ -1,9 +1,7 @@
-"""
-The streams of sessions, operators and broadcasts, in source 001's envelope, and the way to broadcast.
+"""The streams of sessions, operators and broadcasts, in source 001's envelope, and the way to broadcast.
 
 `: heartbeat` every 30 s of silence. Who follows a session or an operator may ask for the broadcasts with it, on the same
-connection and in one order.
-"""
+connection and in one order."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,18 +10,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.cursor import Asked, resolve
-from server.eventlog import EventLog
-from server.events import new_event
-from server.selection import select
+from server.eventlog.log import EventLog
+from server.eventlog.selection import select
+from server.http import params
+from server.http.responses import json_response
+from server.streaming.cursor import CursorRequest, resolve
 from server.surfaces.sessions import inputs, rendering
 from server.surfaces.sessions.projections import get_session
 from server.surfaces.sessions.state import BROADCAST, QUEUE, operator_stream_of, stream_of
-from server.transports import Streaming
+from towow.events import new_event
 
 
 class _BroadcastInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,19 +34,15 @@ _BROADCAST = msgspec.json.Decoder(_BroadcastInput)
 
 
 class ChannelRoutes:
-    """
-    Handlers of the three streams and of `POST /api/broadcast`.
-    """
+    """Handlers of the three streams and of `POST /api/broadcast`."""
 
-    def __init__(self, log: EventLog, streaming: Streaming, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.get("/api/sessions/{session_name}/events", self.session_events, allow_head=False),
             web.get("/api/operators/{agent_id}/events", self.operator_events, allow_head=False),
@@ -57,13 +51,11 @@ class ChannelRoutes:
         )
 
     async def session_events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/sessions/{session_name}/events
+        """GET /api/sessions/{session_name}/events
 
         The session for both of its sides: everything or after a cursor in any form, then live, then `end` when it was closed;
         204 at the end of a closed one. `broadcast=1` adds the broadcasts since the session began, and then a closed session
-        does not end the stream. Errors: invalid_request, forbidden, not_found.
-        """
+        does not end the stream. Errors: invalid_request, forbidden, not_found."""
         session_name = inputs.path_session_name(request.match_info["session_name"])
         stream = stream_of(session_name)
         asked = params.asked(request)
@@ -79,34 +71,29 @@ class ChannelRoutes:
         return await self._serve(request, (stream, BROADCAST), asked)
 
     async def operator_events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/operators/{agent_id}/events
+        """GET /api/operators/{agent_id}/events
 
         What concerns an operator, and what all of them should see: sessions that wait, are taken over and given back. Live
         unless a cursor or `start=` says otherwise; what waits already is in the list of sessions, whose `head_seq` is a
         cursor here. What concerns this operator comes twice, once on each `stream`. `broadcast=1` adds the broadcasts. Errors:
-        invalid_request, forbidden.
-        """
+        invalid_request, forbidden."""
         own = operator_stream_of(inputs.path_agent_id(request.match_info["agent_id"]))
         streams = (own, QUEUE, BROADCAST) if params.query_flag(request, "broadcast") else (own, QUEUE)
         return await self._serve(request, streams, params.asked(request))
 
     async def broadcast_events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/broadcast/events
+        """GET /api/broadcast/events
 
         What is said to everybody: live unless a cursor or `start=` says otherwise, also before the first. Errors:
-        invalid_request, forbidden.
-        """
+        invalid_request, forbidden."""
         return await self._serve(request, (BROADCAST,), params.asked(request)._replace(allow_pending=True))
 
     async def broadcast(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/broadcast
+        """POST /api/broadcast
 
         `{payload: object, type?: "broadcast", source?}`: say something to everybody. 201 `{success, seq}`. Errors:
-        invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, storage_full,
+        unavailable."""
         require_append(request, BROADCAST)
         given = await params.read_json(request, _BROADCAST, timeout_seconds=self._config.server.body_timeout_seconds)
         event = new_event(
@@ -117,9 +104,9 @@ class ChannelRoutes:
             max_event_bytes=self._config.append.max_event_bytes,
         )
         receipt = (await self._log.append([event]))[0]
-        return json_answer({"success": True, "seq": receipt.event.seq}, 201)
+        return json_response({"success": True, "seq": receipt.event.seq}, 201)
 
-    async def _serve(self, request: web.Request, streams: Sequence[str], asked: Asked) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, streams: Sequence[str], asked: CursorRequest) -> web.StreamResponse:
         require_read(request, *streams)
         return await self._streaming.serve(
             request,
@@ -128,5 +115,5 @@ class ChannelRoutes:
             keepalive_seconds=self._config.stream.session_keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "heartbeat"),
             is_ndjson=params.wants_ndjson(request),
-            dialect=rendering.encode_message,
+            envelope=rendering.encode_message,
         )

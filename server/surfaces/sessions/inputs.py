@@ -1,11 +1,8 @@
-"""
-What may be said to a session: every name and text within its limits, or refused with the field.
+"""What may be said to a session: every name and text within its limits, or refused with the field.
 
-Pure. Events that these become are checked again where all events are (`server/events.py`).
-"""
+Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
-from server.errors import InvalidBody, InvalidRequest
-from server.events import is_id
+from server.http.text_rules import one_of, plain_text, within
 from server.surfaces.sessions.state import (
     MAX_AGENT_ID,
     MAX_SESSION_NAME,
@@ -15,7 +12,8 @@ from server.surfaces.sessions.state import (
     is_agent_id,
     is_session_name,
 )
-from server.texts import one_of, plain_text, within
+from towow.errors import InvalidBody, InvalidRequest
+from towow.events import is_id
 
 MAX_CONTENT_CHARACTERS = 10_000
 MAX_REASON_CHARACTERS = 500
@@ -26,52 +24,40 @@ _AGENT_RULE = f"agent_id must be 1 to {MAX_AGENT_ID} characters from A-Z a-z 0-9
 
 
 def path_session_name(text: str) -> str:
-    """
-    A session's name in a path. Raises `InvalidRequest`.
-    """
+    """A session's name in a path. Raises `InvalidRequest`."""
     if not is_session_name(text):
         raise InvalidRequest(_SESSION_RULE, field="session_name")
     return text
 
 
 def path_agent_id(text: str) -> str:
-    """
-    An operator's id in a path. Raises `InvalidRequest`.
-    """
+    """An operator's id in a path. Raises `InvalidRequest`."""
     if not is_agent_id(text):
         raise InvalidRequest(_AGENT_RULE, field="agent_id")
     return text
 
 
 def query_status(text: str | None) -> str | None:
-    """
-    One of the four statuses, or None for all. Raises `InvalidRequest`.
-    """
+    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
     return one_of(text, "status", STATUSES)
 
 
 def check_session_name(text: str) -> str:
-    """
-    A session's name in a body. Raises `InvalidBody`.
-    """
+    """A session's name in a body. Raises `InvalidBody`."""
     if not is_session_name(text):
         raise InvalidBody(_SESSION_RULE, field="session_name")
     return text
 
 
 def check_agent_id(text: str) -> str:
-    """
-    An operator's id in a body. Raises `InvalidBody`.
-    """
+    """An operator's id in a body. Raises `InvalidBody`."""
     if not is_agent_id(text):
         raise InvalidBody(_AGENT_RULE, field="agent_id")
     return text
 
 
 def check_speaker(role: Role, agent_id: str | None) -> str | None:
-    """
-    The id of an operator who speaks; user and bot have none. Raises `InvalidBody`.
-    """
+    """The id of an operator who speaks; user and bot have none. Raises `InvalidBody`."""
     if role == "operator":
         if agent_id is None:
             raise InvalidBody("agent_id is missing: say which operator speaks", field="agent_id")
@@ -82,9 +68,7 @@ def check_speaker(role: Role, agent_id: str | None) -> str | None:
 
 
 def check_content(text: str) -> str:
-    """
-    A message, trimmed, with LF line ends. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters.
-    """
+    """A message, trimmed, with LF line ends. Raises `InvalidBody` when blank, `TooLarge` over 10,000 characters."""
     text = plain_text(text, "content")
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise InvalidBody("content is blank: say something", field="content")
@@ -92,25 +76,19 @@ def check_content(text: str) -> str:
 
 
 def check_reason(text: str | None) -> str:
-    """
-    Why a human is asked for: up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`.
-    """
+    """Why a human is asked for: up to 500 characters; absent is empty. Raises `InvalidBody`, `TooLarge`."""
     return within(plain_text(text or "", "reason"), "reason", MAX_REASON_CHARACTERS)
 
 
 def check_message_id(text: str) -> str:
-    """
-    The sender's own id of a message. Raises `InvalidBody`.
-    """
+    """The sender's own id of a message. Raises `InvalidBody`."""
     if not is_id(text):
         raise InvalidBody("message_id must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field="message_id")
     return text
 
 
 def check_type(text: str) -> str:
-    """
-    The type of a broadcast. Raises `InvalidBody`.
-    """
+    """The type of a broadcast. Raises `InvalidBody`."""
     if not is_id(text):
         raise InvalidBody("type must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field="type")
     return text

@@ -1,19 +1,15 @@
-"""
-A session's life as a table and pure functions: what may follow what, what events change, what commands become.
+"""A session's life as a table and pure functions: what may follow what, what events change, what commands become.
 
     bot ── escalate ──> waiting_agent ── takeover ──> with_operator ── release ──> bot | closed
 
 An event without a row in `TRANSITIONS` only moves the position, because anybody may append to the stream; a command whose
-event has none is refused and nothing is stored. Who asks again for what is so already gets no events, and no error.
-"""
+event has none is refused and nothing is stored. Who asks again for what is so already gets no events, and no error."""
 
 import hashlib
 from typing import Any, assert_never
 
 import msgspec
 
-from server.errors import Conflict, NotFound
-from server.events import Event, NewEvent, new_event
 from server.surfaces.sessions.commands import Command, Escalate, Release, Say, TakeOver
 from server.surfaces.sessions.state import (
     AGENT_WORKBENCH,
@@ -29,6 +25,8 @@ from server.surfaces.sessions.state import (
     operator_stream_of,
     stream_of,
 )
+from towow.errors import Conflict, NotFound
+from towow.events import Event, NewEvent, new_event
 
 # (status, step) -> status. A step is an event type; a change of status is named with the status that it leads to.
 TRANSITIONS: dict[tuple[str, str], str] = {
@@ -49,9 +47,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
 
 
 def evolve(state: SessionState, event: Event) -> SessionState:
-    """
-    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
-    """
+    """The state after one more event of the stream; an event at or before `last_seq` changes nothing."""
     if event.seq <= state.last_seq:
         return state
     payload = {} if event.event_type == NEW_MESSAGE else event.payload
@@ -95,12 +91,10 @@ def _changes(state: SessionState, event: Event, payload: dict[str, Any], status:
 
 
 def decide(state: SessionState, command: Command) -> list[NewEvent]:
-    """
-    The events that a command becomes, in order: those of the session's stream, each before its copies for operators.
+    """The events that a command becomes, in order: those of the session's stream, each before its copies for operators.
 
     An empty list says that it is so already, by the same hand. Raises `NotFound` where only a session that exists can
-    follow, and `Conflict` with the `status` and the `agent_id` of who has it.
-    """
+    follow, and `Conflict` with the `status` and the `agent_id` of who has it."""
     match command:
         case Escalate():
             return _escalate(state, command)
@@ -127,9 +121,7 @@ def _escalate(state: SessionState, command: Escalate) -> list[NewEvent]:
 
 
 def _say(state: SessionState, command: Say) -> list[NewEvent]:
-    """
-    A bot is silent while a human speaks, and an operator speaks where it has taken over.
-    """
+    """A bot is silent while a human speaks, and an operator speaks where it has taken over."""
     if command.role == "operator":
         _require_exists(state)
         if state.status != "with_operator" or state.agent_id != command.agent_id:
@@ -163,9 +155,7 @@ def _release(state: SessionState, command: Release) -> list[NewEvent]:
 
 
 def message_event(session_name: str, command: Say) -> NewEvent:
-    """
-    The event of a message. Its event_id comes from session and message_id, so that the same message is stored once.
-    """
+    """The event of a message. Its event_id comes from session and message_id, so that the same message is stored once."""
     payload: dict[str, Any] = {
         "session_name": session_name,
         "message_id": command.message_id,
@@ -189,9 +179,7 @@ def _change(state: SessionState, status: str, **fields: Any) -> dict[str, Any]:
 def _told(
     state: SessionState, event_type: str, payload: dict[str, Any], source: str, agent_id: str | None = None
 ) -> list[NewEvent]:
-    """
-    An event of the session and its copies: on the queue, and for the operator whom it concerns.
-    """
+    """An event of the session and its copies: on the queue, and for the operator whom it concerns."""
     streams = [stream_of(state.session_name), QUEUE]
     if agent_id is not None:
         streams.append(operator_stream_of(agent_id))

@@ -1,17 +1,15 @@
-"""
-The sessions as a table: one row each, written with the events. It is both the list and the state that commands decide on.
+"""The sessions as a table: one row each, written with the events. It is both the list and the state that commands decide on.
 
 A row follows the same `TRANSITIONS` as the state in `model.py`, because it is that state; so a session with thousands of
-messages costs a command one row, and a hand-over is remembered when retention has removed its event.
-"""
+messages costs a command one row, and a hand-over is remembered when retention has removed its event."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event
 from server.surfaces.sessions.model import evolve
 from server.surfaces.sessions.state import SessionState, initial, is_session_name
+from towow.events import Event
 
 _FIELDS = SessionState.__struct_fields__
 _COLUMNS = ", ".join(("name", *_FIELDS[1:]))  # as the state has them; its session_name is the table's name
@@ -22,11 +20,9 @@ _UPSERT = (
 
 
 def project_session(connection: Any, event: Event) -> None:
-    """
-    Fold one event of a session's stream into its row; again with the same or an older event, no change.
+    """Fold one event of a session's stream into its row; again with the same or an older event, no change.
 
-    A session has a row from its first message or escalation on.
-    """
+    A session has a row from its first message or escalation on."""
     session_name = event.stream.partition(":")[2]
     if not is_session_name(session_name):
         return
@@ -37,25 +33,19 @@ def project_session(connection: Any, event: Event) -> None:
 
 
 def clear_sessions(connection: Any) -> None:
-    """
-    Empty the projection, before `project_session` is run over the whole log again.
-    """
+    """Empty the projection, before `project_session` is run over the whole log again."""
     connection.execute("DELETE FROM sessions")
 
 
 def get_session(connection: Any, session_name: str) -> SessionState:
-    """
-    The state of a session, as far as its row is: `initial` without one.
-    """
+    """The state of a session, as far as its row is: `initial` without one."""
     sql = f"SELECT {_COLUMNS} FROM sessions WHERE name = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (session_name,)).fetchone()
     return SessionState(*row) if row else initial(session_name)
 
 
 def list_sessions(connection: Any, limit: int, before_seq: int, status: str | None = None) -> tuple[list[SessionState], bool]:
-    """
-    At most `limit` sessions created before `before_seq` (exclusive), newest first, and whether there are more.
-    """
+    """At most `limit` sessions created before `before_seq` (exclusive), newest first, and whether there are more."""
     where = "" if status is None else "status = ? AND "  # each has its index
     sql = f"SELECT {_COLUMNS} FROM sessions WHERE {where}created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
     rows = connection.execute(sql, (*(() if status is None else (status,)), before_seq, limit + 1)).fetchall()

@@ -1,19 +1,15 @@
-"""
-How a session is told: the answers of the HTTP interface, and source 001's shape of an event.
-"""
+"""How a session is told: the answers of the HTTP interface, and source 001's shape of an event."""
 
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from server.events import Event
 from server.surfaces.sessions.state import SessionState
+from towow.events import Event
 
 
 def summary(state: SessionState) -> dict[str, Any]:
-    """
-    A session, alone or in a list; true at `last_seq`.
-    """
+    """A session, alone or in a list; true at `last_seq`."""
     return {
         "session_name": state.session_name,
         "status": state.status,
@@ -30,9 +26,7 @@ def summary(state: SessionState) -> dict[str, Any]:
 
 
 def handed_over(state: SessionState, **fields: Any) -> dict[str, Any]:
-    """
-    The answer to an escalation, a takeover or a release; `seq` is of the change of status that it made, or once made.
-    """
+    """The answer to an escalation, a takeover or a release; `seq` is of the change of status that it made, or once made."""
     return {
         "success": True,
         "session_name": state.session_name,
@@ -43,9 +37,7 @@ def handed_over(state: SessionState, **fields: Any) -> dict[str, Any]:
 
 
 def said(state: SessionState, message_id: str, seq: int) -> dict[str, Any]:
-    """
-    The answer to a message; `seq` is its place in the log, also when it was stored before.
-    """
+    """The answer to a message; `seq` is its place in the log, also when it was stored before."""
     return {
         "success": True,
         "session_name": state.session_name,
@@ -56,11 +48,9 @@ def said(state: SessionState, message_id: str, seq: int) -> dict[str, Any]:
 
 
 def encode_message(event: Event) -> bytes:
-    """
-    An event as source 001 shows it: one line of JSON, safe after `data: `; `timestamp` is in whole seconds since 1970.
+    """An event as source 001 shows it: one line of JSON, safe after `data: `; `timestamp` is in whole seconds since 1970.
 
-    Its `stream` says on which of the streams that are followed together it stands: `revision` counts in that one.
-    """
+    Its `stream` says on which of the streams that are followed together it stands: `revision` counts in that one."""
     return (
         f'{{"type":"{event.event_type}","payload":{event.payload_json},"timestamp":{_epoch_seconds(event.timestamp[:19])},'
         f'"source":"{event.source}","seq":{event.seq},"event_id":"{event.event_id}","revision":{event.revision},'

@@ -1,9 +1,7 @@
-"""
-Sessions over HTTP: messages, the hand-over to a human and back, and where each session is. Source 001's paths and bodies.
+"""Sessions over HTTP: messages, the hand-over to a human and back, and where each session is. Source 001's paths and bodies.
 
 Every command may be repeated: what is so already, by the same hand, is 200 with its place in the log. Who comes too late
-learns from the 409 who has the session. `channel_routes.py` has the streams.
-"""
+learns from the 409 who has the session. `channel_routes.py` has the streams."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,17 +9,17 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append, require_read
+from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.decider import decide_and_append
-from server.errors import Conflict, NotFound
-from server.eventlog import EventLog, Receipt
-from server.events import uuid7
+from server.eventlog.decider import decide_and_append
+from server.eventlog.log import EventLog, Receipt
+from server.http import params
+from server.http.responses import json_response
 from server.surfaces.sessions import commands, inputs, model, rendering
 from server.surfaces.sessions.projections import get_session, list_sessions
 from server.surfaces.sessions.state import KIND, Role, SessionState, operator_stream_of, stream_of
+from towow.errors import Conflict, NotFound
+from towow.events import uuid7
 
 DEFAULT_LISTED_SESSIONS = 50
 MAX_LISTED_SESSIONS = 200
@@ -56,18 +54,14 @@ _RELEASE = msgspec.json.Decoder(_ReleaseInput)
 
 
 class SessionRoutes:
-    """
-    Handlers of `/api/manual/*` and of `/api/sessions*` but its streams.
-    """
+    """Handlers of `/api/manual/*` and of `/api/sessions*` but its streams."""
 
     def __init__(self, log: EventLog, config: Config) -> None:
         self._log = log
         self._timeout_seconds = config.server.body_timeout_seconds
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.post("/api/manual/escalate", self.escalate),
             web.post("/api/manual/message", self.message),
@@ -78,31 +72,27 @@ class SessionRoutes:
         )
 
     async def escalate(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/manual/escalate
+        """POST /api/manual/escalate
 
         `{session_name, reason?}`: ask for a human. 200 `{success, session_name, status: "waiting_agent", seq}`, the same when
         it waits already. With an operator, or closed, it is a conflict, with `status` and `agent_id`. Errors: invalid_request,
         invalid_body, too_large, forbidden, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
-        unavailable.
-        """
+        unavailable."""
         given = await params.read_json(request, _ESCALATE, timeout_seconds=self._timeout_seconds)
         session_name = inputs.check_session_name(given.session_name)
         require_append(request, stream_of(session_name))
         command = commands.Escalate(inputs.check_reason(given.reason))
         state, _ = await self._decide(session_name, command)
-        return json_answer(rendering.handed_over(state))
+        return json_response(rendering.handed_over(state))
 
     async def message(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/manual/message
+        """POST /api/manual/message
 
         `{session_name, role: user|bot|operator, content, agent_id?, message_id?}`; an operator says its `agent_id`. 201
         `{success, session_name, status, seq, message_id}`; 200 with the first `seq` when this message_id was stored before. A
         bot while an operator has the session, an operator who does not, and a closed session are a conflict, with `status` and
         `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended,
-        unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        unsupported_media_type, request_timeout, storage_full, unavailable."""
         given = await params.read_json(request, _MESSAGE, timeout_seconds=self._timeout_seconds)
         session_name = inputs.check_session_name(given.session_name)
         agent_id = inputs.check_speaker(given.role, given.agent_id)
@@ -111,49 +101,43 @@ class SessionRoutes:
         command = commands.Say(given.role, inputs.check_content(given.content), message_id, agent_id)
         seq = await self._said_before(session_name, command) if given.message_id is not None else None
         if seq is not None:
-            return json_answer(rendering.said(await self._state(session_name), message_id, seq))
+            return json_response(rendering.said(await self._state(session_name), message_id, seq))
         state, receipts = await self._decide(session_name, command)
         stored = receipts[0]
-        return json_answer(rendering.said(state, message_id, stored.event.seq), 201 if stored.created else 200)
+        return json_response(rendering.said(state, message_id, stored.event.seq), 201 if stored.created else 200)
 
     async def take_over(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/sessions/{session_name}/takeover
+        """POST /api/sessions/{session_name}/takeover
 
         `{agent_id}`: an operator takes a waiting session. 200 `{success, session_name, status: "with_operator", agent_id,
         seq}`, the same for who has it already. Of several at once one gets it; everybody else, and a session that does not
         wait, is a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, forbidden, not_found,
-        conflict, stream_ended, unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        conflict, stream_ended, unsupported_media_type, request_timeout, storage_full, unavailable."""
         session_name = self._append_to(request)
         given = await params.read_json(request, _TAKE_OVER, timeout_seconds=self._timeout_seconds)
         agent_id = self._append_as(request, given.agent_id)
         state, _ = await self._decide(session_name, commands.TakeOver(agent_id))
-        return json_answer(rendering.handed_over(state, agent_id=agent_id))
+        return json_response(rendering.handed_over(state, agent_id=agent_id))
 
     async def release(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/sessions/{session_name}/release
+        """POST /api/sessions/{session_name}/release
 
         `{agent_id, close?}`: its operator gives a session back to the bot, or with `close` ends it. 200 `{success,
         session_name, status: "bot" or "closed", agent_id, seq}`, the same for who has done so already. Who does not have it
         gets a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, forbidden, not_found, conflict,
-        stream_ended, unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        stream_ended, unsupported_media_type, request_timeout, storage_full, unavailable."""
         session_name = self._append_to(request)
         given = await params.read_json(request, _RELEASE, timeout_seconds=self._timeout_seconds)
         agent_id = self._append_as(request, given.agent_id)
         state, _ = await self._decide(session_name, commands.Release(agent_id, given.close))
-        return json_answer(rendering.handed_over(state, agent_id=agent_id))
+        return json_response(rendering.handed_over(state, agent_id=agent_id))
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/sessions
+        """GET /api/sessions
 
         `status=` bot, waiting_agent, with_operator or closed; `limit=` 1 to 200 (default 50), `before=` a `created_seq`
         (exclusive). 200 `{sessions: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`. Errors:
-        invalid_request, forbidden.
-        """
+        invalid_request, forbidden."""
         require_read(request, f"{KIND}:*")
         status = inputs.query_status(params.query(request, "status"))
         limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_SESSIONS, low=1, high=MAX_LISTED_SESSIONS)
@@ -161,44 +145,36 @@ class SessionRoutes:
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         states, has_more = await self._log.query(partial(list_sessions, limit=limit, before_seq=before, status=status))
         sessions = [rendering.summary(state) for state in states]
-        return json_answer({"sessions": sessions, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        return json_response({"sessions": sessions, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/sessions/{session_name}
+        """GET /api/sessions/{session_name}
 
         200 `{session_name, status, agent_id, reason, waiting_since, messages, created_at, updated_at, created_seq,
         status_seq, last_seq}`, true at `last_seq`; `messages` is their number. Errors: invalid_request, forbidden,
-        not_found.
-        """
+        not_found."""
         session_name = inputs.path_session_name(request.match_info["session_name"])
         require_read(request, stream_of(session_name))
         state = await self._state(session_name)
         if not state.exists:
             raise NotFound(f"there is no session {session_name}", field="session_name")
-        return json_answer(rendering.summary(state))
+        return json_response(rendering.summary(state))
 
     def _append_to(self, request: web.Request) -> str:
-        """
-        The session in the path, which the client may append to.
-        """
+        """The session in the path, which the client may append to."""
         session_name = inputs.path_session_name(request.match_info["session_name"])
         require_append(request, stream_of(session_name))
         return session_name
 
     @staticmethod
     def _append_as(request: web.Request, agent_id: str) -> str:
-        """
-        The operator in the body, as whom the client may act.
-        """
+        """The operator in the body, as whom the client may act."""
         agent_id = inputs.check_agent_id(agent_id)
         require_append(request, operator_stream_of(agent_id))
         return agent_id
 
     async def _said_before(self, session_name: str, command: commands.Say) -> int | None:
-        """
-        The seq of this very message, whatever has become of its session since. Raises `Conflict` for another with its id.
-        """
+        """The seq of this very message, whatever has become of its session since. Raises `Conflict` for another with its id."""
         event = model.message_event(session_name, command)
         stored = await self._log.get(event_id=event.event_id)
         if stored is None:
@@ -208,15 +184,11 @@ class SessionRoutes:
         return stored.seq
 
     async def _state(self, session_name: str) -> SessionState:
-        """
-        The state as it is committed, by whichever process.
-        """
+        """The state as it is committed, by whichever process."""
         return await self._log.query(partial(get_session, session_name=session_name))
 
     async def _decide(self, session_name: str, command: commands.Command) -> tuple[SessionState, Sequence[Receipt]]:
-        """
-        Decide and append; the state after it, and what was appended.
-        """
+        """Decide and append; the state after it, and what was appended."""
         before = await self._state(session_name)
         return await decide_and_append(
             self._log,

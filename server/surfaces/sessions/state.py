@@ -1,8 +1,6 @@
-"""
-The state of a session as values: what is remembered of it, the names it may have, and the words of its events.
+"""The state of a session as values: what is remembered of it, the names it may have, and the words of its events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
-"""
+`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
 import re
 from typing import Literal
@@ -35,12 +33,10 @@ _NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
 
 
 class SessionState(msgspec.Struct, frozen=True):
-    """
-    A session folded from its stream; `status` is "new" and `created_*` are 0 and "" until its first message or escalation.
+    """A session folded from its stream; `status` is "new" and `created_*` are 0 and "" until its first message or escalation.
 
     `agent_id` is the operator who has it, `released_by` the one who gave it back last, until it is asked for again;
-    `waiting_since` is a timestamp while it waits; `status_seq` is of the newest change of status.
-    """
+    `waiting_since` is a timestamp while it waits; `status_seq` is of the newest change of status."""
 
     session_name: str
     status: str = "new"
@@ -58,42 +54,30 @@ class SessionState(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """
-        Whether anything was said or asked in it; a stream may hold only notes.
-        """
+        """Whether anything was said or asked in it; a stream may hold only notes."""
         return self.status != "new"
 
 
 def is_session_name(text: str) -> bool:
-    """
-    Whether a session may have this name.
-    """
+    """Whether a session may have this name."""
     return len(text) <= MAX_SESSION_NAME and bool(_NAME.match(text))
 
 
 def is_agent_id(text: str) -> bool:
-    """
-    Whether an operator may have this id.
-    """
+    """Whether an operator may have this id."""
     return len(text) <= MAX_AGENT_ID and bool(_NAME.match(text)) and text != QUEUE_ID
 
 
 def stream_of(session_name: str) -> str:
-    """
-    The stream of a session.
-    """
+    """The stream of a session."""
     return f"{KIND}:{session_name}"
 
 
 def operator_stream_of(agent_id: str) -> str:
-    """
-    The stream of one operator.
-    """
+    """The stream of one operator."""
     return f"{OPERATOR_KIND}:{agent_id}"
 
 
 def initial(session_name: str) -> SessionState:
-    """
-    The state of a session of which no event is known.
-    """
+    """The state of a session of which no event is known."""
     return SessionState(session_name)

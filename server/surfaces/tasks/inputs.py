@@ -1,24 +1,20 @@
-"""
-What emitters may say of a task: every name checked, phase and span put where SQL finds them, or refused with the field.
+"""What emitters may say of a task: every name checked, phase and span put where SQL finds them, or refused with the field.
 
-Pure. Events that these become are checked again where all events are (`server/events.py`).
-"""
+Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
 from typing import Any
 
 import msgspec
 
-from server.errors import InvalidBody, InvalidRequest
-from server.events import is_id
+from server.http.text_rules import one_of
 from server.surfaces.tasks.commands import Emit
 from server.surfaces.tasks.state import MAX_TASK_ID_CHARACTERS, STATUSES, is_task_id
-from server.texts import one_of
+from towow.errors import InvalidBody, InvalidRequest
+from towow.events import is_id
 
 
 class EmitInput(msgspec.Struct, forbid_unknown_fields=True):
-    """
-    The JSON of one event as emitters send it.
-    """
+    """The JSON of one event as emitters send it."""
 
     event_type: str
     payload: dict[str, Any] = {}
@@ -29,17 +25,13 @@ class EmitInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EmitManyInput(msgspec.Struct, forbid_unknown_fields=True):
-    """
-    The JSON of several events of one task.
-    """
+    """The JSON of several events of one task."""
 
     events: list[EmitInput]
 
 
 def path_task_id(text: str) -> str:
-    """
-    A task's id in a path. Raises `InvalidRequest`.
-    """
+    """A task's id in a path. Raises `InvalidRequest`."""
     if not is_task_id(text):
         raise InvalidRequest(
             f"task_id must be 1 to {MAX_TASK_ID_CHARACTERS} characters from A-Z a-z 0-9 . _ -", field="task_id"
@@ -48,16 +40,12 @@ def path_task_id(text: str) -> str:
 
 
 def query_status(text: str | None) -> str | None:
-    """
-    One of the four statuses, or None for all. Raises `InvalidRequest`.
-    """
+    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
     return one_of(text, "status", STATUSES)
 
 
 def read_emit(given: EmitInput) -> Emit:
-    """
-    The command that an emitter's event is; `phase` and `span_id` become keys of its payload. Raises `InvalidBody`.
-    """
+    """The command that an emitter's event is; `phase` and `span_id` become keys of its payload. Raises `InvalidBody`."""
     payload = given.payload
     for field, value in (("phase", given.phase), ("span_id", given.span_id)):
         inner = payload.get(field)

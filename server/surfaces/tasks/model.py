@@ -1,17 +1,14 @@
-"""
-A task's life as tables and pure functions: what events change, what commands become.
+"""A task's life as tables and pure functions: what events change, what commands become.
 
     running ── task_complete | task_failed | task_cancelled ──> completed | failed | cancelled
 
 A task runs from its first event on, whatever that is. Event types are an open set, and anybody may append to the stream: what
-is not in the tables, or not readable, only moves the position. Of a work item the newest word counts, so it may start again.
-"""
+is not in the tables, or not readable, only moves the position. Of a work item the newest word counts, so it may start again."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event, NewEvent, new_event
 from server.surfaces.tasks.commands import Emit
 from server.surfaces.tasks.state import (
     ALIASES,
@@ -30,6 +27,7 @@ from server.surfaces.tasks.state import (
     names_of,
     stream_of,
 )
+from towow.events import Event, NewEvent, new_event
 
 # event_type -> what the task is after it; it is running before.
 TASK_STATUS: dict[str, str] = {TASK_COMPLETE: "completed", TASK_FAILED: "failed", TASK_CANCELLED: "cancelled"}
@@ -43,16 +41,12 @@ _CHANGING = frozenset({PHASE_ENTER, PROGRESS_UPDATE, *WORK_ITEM_STATUS, *TERMINA
 
 
 def changes_state(event_type: str) -> bool:
-    """
-    Whether events of this type may change more of a task than its position.
-    """
+    """Whether events of this type may change more of a task than its position."""
     return event_type in _CHANGING
 
 
 def evolve(state: TaskState, event: Event) -> TaskState:
-    """
-    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
-    """
+    """The state after one more event of the stream; an event at or before `last_seq` changes nothing."""
     if event.seq <= state.last_seq:
         return state
     changes: dict[str, Any] = {"last_seq": event.seq, "revision": event.revision, "updated_at": event.timestamp}
@@ -97,26 +91,20 @@ def _work_item_changes(state: TaskState, span_id: str, event_type: str, event: E
 
 
 def percent_of(value: object) -> float | None:
-    """
-    A number from 0 to 100 (inclusive); None for anything else, true and false too.
-    """
+    """A number from 0 to 100 (inclusive); None for anything else, true and false too."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
         return None
     return float(value)
 
 
 def _name_in(payload: dict[str, Any]) -> str | None:
-    """
-    What people call a work item: `name`, else `title`, cut at 200 characters.
-    """
+    """What people call a work item: `name`, else `title`, cut at 200 characters."""
     texts = [value.strip() for value in (payload.get("name"), payload.get("title")) if isinstance(value, str)]
     return next((text[:MAX_NAME_CHARACTERS] for text in texts if text), None)
 
 
 def decide(state: TaskState, command: Emit, *, max_event_bytes: int = 262_144) -> list[NewEvent]:
-    """
-    The event that a command becomes. Raises `InvalidBody` or `TooLarge`; whether the task has ended is the log's to say.
-    """
+    """The event that a command becomes. Raises `InvalidBody` or `TooLarge`; whether the task has ended is the log's to say."""
     return [
         new_event(
             stream_of(state.task_id),

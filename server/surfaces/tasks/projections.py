@@ -1,17 +1,15 @@
-"""
-The tasks and their work items as tables: one row each, written with the events, for lists and for how a task is.
+"""The tasks and their work items as tables: one row each, written with the events, for lists and for how a task is.
 
 A row follows the same tables as the state in `model.py`, because it is that state; so a task with thousands of events costs a
-look at its row and at the rows of its work items.
-"""
+look at its row and at the rows of its work items."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event
 from server.surfaces.tasks.model import changes_state, evolve
 from server.surfaces.tasks.state import TaskState, WorkItem, initial, is_task_id, names_of, task_id_of
+from towow.events import Event
 
 Connection = Any  # of SQLite; only `database.py` knows which engine
 
@@ -33,9 +31,7 @@ _MOVE_TASK = "UPDATE tasks SET last_seq = ?, revision = ?, updated_at = ? WHERE 
 
 
 def project_task(connection: Connection, event: Event) -> None:
-    """
-    Fold one event of a task's stream into its rows; again with the same or an older event, no change.
-    """
+    """Fold one event of a task's stream into its rows; again with the same or an older event, no change."""
     task_id = task_id_of(event.stream)
     if not is_task_id(task_id):
         return
@@ -53,9 +49,7 @@ def project_task(connection: Connection, event: Event) -> None:
 
 
 def _move(connection: Connection, task_id: str, event: Event) -> bool:
-    """
-    One statement for an event that says nothing about the task; False when there is no row yet, or a newer one.
-    """
+    """One statement for an event that says nothing about the task; False when there is no row yet, or a newer one."""
     cursor = connection.execute(_MOVE_TASK, (event.seq, event.revision, event.timestamp, task_id, event.seq))
     moved: int = cursor.rowcount
     cursor.close()
@@ -63,17 +57,13 @@ def _move(connection: Connection, task_id: str, event: Event) -> bool:
 
 
 def clear_tasks(connection: Connection) -> None:
-    """
-    Empty the projection, before `project_task` is run over the whole log again.
-    """
+    """Empty the projection, before `project_task` is run over the whole log again."""
     connection.execute("DELETE FROM tasks").close()
     connection.execute("DELETE FROM task_work_items").close()
 
 
 def get_task(connection: Connection, task_id: str, span_id: str | None = None) -> TaskState:
-    """
-    A task as far as its row is, with the one work item that is asked for: `initial` without a row.
-    """
+    """A task as far as its row is, with the one work item that is asked for: `initial` without a row."""
     sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE task_id = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (task_id,)).fetchone()
     if row is None:
@@ -86,9 +76,7 @@ def get_task(connection: Connection, task_id: str, span_id: str | None = None) -
 
 
 def load_task(connection: Connection, task_id: str) -> TaskState:
-    """
-    A task and its newest 1,000 work items, all of one moment.
-    """
+    """A task and its newest 1,000 work items, all of one moment."""
     connection.execute("BEGIN").close()  # a snapshot: the counts are those of the items
     try:
         state = get_task(connection, task_id)
@@ -100,9 +88,7 @@ def load_task(connection: Connection, task_id: str) -> TaskState:
 
 
 def list_tasks(connection: Connection, limit: int, before_seq: int, status: str | None = None) -> tuple[list[TaskState], bool]:
-    """
-    At most `limit` tasks created before `before_seq` (exclusive), newest first, and whether there are more.
-    """
+    """At most `limit` tasks created before `before_seq` (exclusive), newest first, and whether there are more."""
     where = "" if status is None else "status = ? AND "  # each has its index
     sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
     rows = connection.execute(sql, (*(() if status is None else (status,)), before_seq, limit + 1)).fetchall()

@@ -1,22 +1,18 @@
-"""
-How a task is told: the answers of the HTTP interface, and source 002's flat shape of an event.
-"""
+"""How a task is told: the answers of the HTTP interface, and source 002's flat shape of an event."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from server.events import Event, payload_json
 from server.surfaces.tasks.state import TaskState, WorkItem, name_or_none, task_id_of
+from towow.events import Event, payload_json
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def summary(state: TaskState) -> dict[str, Any]:
-    """
-    A task as a list shows it; true at `last_seq`. `events` is the number of its events.
-    """
+    """A task as a list shows it; true at `last_seq`. `events` is the number of its events."""
     return {
         "task_id": state.task_id,
         "status": state.status,
@@ -35,9 +31,7 @@ def summary(state: TaskState) -> dict[str, Any]:
 
 
 def detail(state: TaskState) -> dict[str, Any]:
-    """
-    One task with those work items that were read, in the order in which they appeared.
-    """
+    """One task with those work items that were read, in the order in which they appeared."""
     items = sorted(state.work_items.values(), key=lambda item: item.first_seq)
     return {**summary(state), "work_items": [_work_item(item) for item in items]}
 
@@ -53,11 +47,9 @@ def _work_item(item: WorkItem) -> dict[str, Any]:
 
 
 def encode_task_event(event: Event) -> bytes:
-    """
-    An event as source 002 shows it: one line of JSON, safe after `data: `, with phase and span beside the payload.
+    """An event as source 002 shows it: one line of JSON, safe after `data: `, with phase and span beside the payload.
 
-    They are taken out of the payload where they are names; anything else under these keys stays in it.
-    """
+    They are taken out of the payload where they are names; anything else under these keys stays in it."""
     phase, span_id, payload = _flat(event.payload_json)
     return (
         f'{{"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}","event_type":"{event.event_type}",'
@@ -67,9 +59,7 @@ def encode_task_event(event: Event) -> bytes:
 
 
 def _flat(text: str) -> tuple[str, str, str]:
-    """
-    Phase and span as JSON, and the payload's JSON without them.
-    """
+    """Phase and span as JSON, and the payload's JSON without them."""
     found = {"phase": "null", "span_id": "null"}
     if '"phase"' not in text and '"span_id"' not in text:  # as it is
         return "null", "null", text
@@ -85,9 +75,7 @@ def _flat(text: str) -> tuple[str, str, str]:
 def encode_page(
     events: Iterable[Event], *, has_more: bool, next_since_seq: int, head_seq: int, epoch: str, ended: bool
 ) -> bytes:
-    """
-    A page of a task's events, each as in the stream.
-    """
+    """A page of a task's events, each as in the stream."""
     place = msgspec.json.encode(
         {"has_more": has_more, "next_since_seq": next_since_seq, "head_seq": head_seq, "epoch": epoch, "ended": ended}
     )
@@ -95,7 +83,5 @@ def encode_page(
 
 
 def emitted(event: Event, followers: int) -> dict[str, Any]:
-    """
-    The place of one emitted event; `followers` of this process were sent it, or will be within the hold of their batches.
-    """
+    """The place of one emitted event; `followers` of this process were sent it, or will be within the hold of their batches."""
     return {"seq": event.seq, "revision": event.revision, "event_id": event.event_id, "followers": followers}

@@ -1,6 +1,4 @@
-"""
-Tasks over HTTP: what emitters say, and how tasks are. `event_routes.py` has their events.
-"""
+"""Tasks over HTTP: what emitters say, and how tasks are. `event_routes.py` has their events."""
 
 import re
 from collections.abc import Sequence
@@ -9,17 +7,17 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import FOLLOWERS, json_answer
-from server.auth import require_append, require_read
+from server.auth.authenticator import require_append, require_read
+from server.auth.rate_limits import Limits
 from server.config import Config
-from server.errors import InvalidBody, NotFound, TooLarge
-from server.eventlog import EventLog
-from server.events import parse_json
-from server.limits import Limits
+from server.eventlog.log import EventLog
+from server.http import params
+from server.http.responses import FOLLOWERS, json_response
 from server.surfaces.tasks import inputs, model, rendering
 from server.surfaces.tasks.projections import list_tasks, load_task
 from server.surfaces.tasks.state import KIND, initial, stream_of
+from towow.errors import InvalidBody, NotFound, TooLarge
+from towow.events import parse_json
 
 DEFAULT_LISTED_TASKS = 50
 MAX_LISTED_TASKS = 200
@@ -30,9 +28,7 @@ _MANY = msgspec.json.Decoder(inputs.EmitManyInput)
 
 
 class TaskRoutes:
-    """
-    Handlers of `/api/tasks*` but the reading of events.
-    """
+    """Handlers of `/api/tasks*` but the reading of events."""
 
     def __init__(self, log: EventLog, limits: Limits, config: Config) -> None:
         self._log = log
@@ -40,9 +36,7 @@ class TaskRoutes:
         self._config = config
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.post("/api/tasks/{task_id}/events", self.emit),
             web.get("/api/tasks", self.list, allow_head=False),
@@ -50,16 +44,14 @@ class TaskRoutes:
         )
 
     async def emit(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /api/tasks/{task_id}/events
+        """POST /api/tasks/{task_id}/events
 
         `{event_type, payload?, phase?, span_id?, event_id?, source?}`: say what happened; the first event makes the task. 201
         `{success, task_id, seq, revision, event_id, followers}`, 200 when it was stored before. Many as `{"events": [those]}`,
         all or none: `{success, task_id, events: [{seq, revision, event_id, followers}]}`. `work_item_started` is stored as
         `work_item_start`, `work_item_completed` as `work_item_complete`. Errors: invalid_request, invalid_body, too_large,
         forbidden, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full,
-        unavailable.
-        """
+        unavailable."""
         task_id = inputs.path_task_id(request.match_info["task_id"])
         require_append(request, stream_of(task_id))
         params.require_type(request, params.JSON_TYPES)
@@ -74,7 +66,7 @@ class TaskRoutes:
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         places = [rendering.emitted(receipt.event, receipt.followers) for receipt in receipts]
         answer = {"success": True, "task_id": task_id, **({"events": places} if is_many else places[0])}
-        return json_answer(answer, 201 if any(receipt.created for receipt in receipts) else 200)
+        return json_response(answer, 201 if any(receipt.created for receipt in receipts) else 200)
 
     def _check_count(self, request: web.Request, count: int) -> None:
         limit = self._config.append.max_events_per_request
@@ -86,13 +78,11 @@ class TaskRoutes:
             self._limits.take_events(request, count - 1)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/tasks
+        """GET /api/tasks
 
         `status=` running, completed, failed or cancelled; `limit=` 1 to 200 (default 50), `before=` a `created_seq`
         (exclusive). 200 `{tasks: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`. Errors:
-        invalid_request, forbidden.
-        """
+        invalid_request, forbidden."""
         require_read(request, f"{KIND}:*")
         status = inputs.query_status(params.query(request, "status"))
         limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_TASKS, low=1, high=MAX_LISTED_TASKS)
@@ -100,20 +90,18 @@ class TaskRoutes:
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         states, has_more = await self._log.query(partial(list_tasks, limit=limit, before_seq=before, status=status))
         tasks = [rendering.summary(state) for state in states]
-        return json_answer({"tasks": tasks, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        return json_response({"tasks": tasks, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /api/tasks/{task_id}
+        """GET /api/tasks/{task_id}
 
         200 `{task_id, status, phase, progress, work_items_total, work_items_running, work_items_completed,
         work_items_failed, events, created_at, updated_at, created_seq, last_seq, work_items: [{span_id, status, name,
         started_at, ended_at}]}`, true at `last_seq`: the newest 1,000 work items; `events` is a number. Errors:
-        invalid_request, forbidden, not_found.
-        """
+        invalid_request, forbidden, not_found."""
         task_id = inputs.path_task_id(request.match_info["task_id"])
         require_read(request, stream_of(task_id))
         state = await self._log.query(partial(load_task, task_id=task_id))
         if not state.exists:
             raise NotFound(f"there is no task {task_id}", field="task_id")
-        return json_answer(rendering.detail(state))
+        return json_response(rendering.detail(state))

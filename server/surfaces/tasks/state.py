@@ -1,14 +1,13 @@
-"""
-The state of a task as values: its phase, its progress and its work items, the names they may have, and the words of its events.
+"""The state of a task as values: its phase, its progress and its work items, the names they may have, and the words of its
+events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
-"""
+`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
 import re
 
 import msgspec
 
-from server.events import Event, is_id
+from towow.events import Event, is_id
 
 KIND = "task"
 
@@ -36,9 +35,7 @@ _TASK_ID = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{MAX_TASK_ID_CHARACTER
 
 
 class WorkItem(msgspec.Struct, frozen=True):
-    """
-    One piece of a task's work, named by its span; `started_at` is of the newest start, `ended_at` None while it runs.
-    """
+    """One piece of a task's work, named by its span; `started_at` is of the newest start, `ended_at` None while it runs."""
 
     span_id: str
     status: str
@@ -50,11 +47,9 @@ class WorkItem(msgspec.Struct, frozen=True):
 
 
 class TaskState(msgspec.Struct, frozen=True):
-    """
-    A task folded from its stream; `status` is "new" and `created_*` are empty until its first event.
+    """A task folded from its stream; `status` is "new" and `created_*` are empty until its first event.
 
-    `work_items` holds those that were read, by span; the three counts are of all. `progress` is in percent.
-    """
+    `work_items` holds those that were read, by span; the three counts are of all. `progress` is in percent."""
 
     task_id: str
     status: str = "new"
@@ -72,44 +67,32 @@ class TaskState(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """
-        Whether it has any event.
-        """
+        """Whether it has any event."""
         return self.status != "new"
 
     @property
     def items_total(self) -> int:
-        """
-        How many work items it has.
-        """
+        """How many work items it has."""
         return self.items_running + self.items_completed + self.items_failed
 
 
 def is_task_id(text: str) -> bool:
-    """
-    Whether a task may have this id.
-    """
+    """Whether a task may have this id."""
     return bool(_TASK_ID.match(text))
 
 
 def stream_of(task_id: str) -> str:
-    """
-    The stream of a task.
-    """
+    """The stream of a task."""
     return f"{KIND}:{task_id}"
 
 
 def task_id_of(stream: str) -> str:
-    """
-    The id of the task of a stream; no task has it when `is_task_id` says no.
-    """
+    """The id of the task of a stream; no task has it when `is_task_id` says no."""
     return stream.partition(":")[2]
 
 
 def initial(task_id: str) -> TaskState:
-    """
-    The state of a task of which no event is known.
-    """
+    """The state of a task of which no event is known."""
     return TaskState(task_id)
 
 
@@ -122,9 +105,7 @@ _decode_names = msgspec.json.Decoder(_Names).decode
 
 
 def names_of(event: Event) -> tuple[str | None, str | None]:
-    """
-    The phase and the span that an event names in its payload; None for what is absent or no name.
-    """
+    """The phase and the span that an event names in its payload; None for what is absent or no name."""
     text = event.payload_json
     if '"phase"' not in text and '"span_id"' not in text:  # most events name neither, and need not be decoded
         return None, None
@@ -133,7 +114,5 @@ def names_of(event: Event) -> tuple[str | None, str | None]:
 
 
 def name_or_none(value: object) -> str | None:
-    """
-    The value when it may name a phase or a span: 1 to 128 characters from A-Z a-z 0-9 . _ : -.
-    """
+    """The value when it may name a phase or a span: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
     return value if isinstance(value, str) and is_id(value) else None

@@ -1,24 +1,20 @@
-"""
-The checks of single fields: ids, lines, texts, objects, numbers. Each returns the value, or raises with the field's name.
+"""The checks of single fields: ids, lines, texts, objects, numbers. Each returns the value, or raises with the field's name.
 
-Pure. `inputs.py` says which field of which event is checked how.
-"""
+Pure. `inputs.py` says which field of which event is checked how."""
 
 from typing import Any
 
-from server.errors import InvalidBody, InvalidRequest
-from server.events import is_id
+from server.http.text_rules import trimmed, within, without_controls
 from server.surfaces.tools.state import RISK_LEVELS
-from server.texts import trimmed, within, without_controls
+from towow.errors import InvalidBody, InvalidRequest
+from towow.events import is_id
 
 MAX_SESSION_ID_CHARACTERS = 120
 MAX_REASON_CHARACTERS = 500
 
 
 def session_id(text: str) -> str:
-    """
-    The id of a session in a path: with `mcp:` before it, it is the name of a stream. Raises `InvalidRequest`.
-    """
+    """The id of a session in a path: with `mcp:` before it, it is the name of a stream. Raises `InvalidRequest`."""
     if not is_id(text) or ":" in text or len(text) > MAX_SESSION_ID_CHARACTERS:
         raise InvalidRequest(
             f"session_id must be 1 to {MAX_SESSION_ID_CHARACTERS} characters from A-Z a-z 0-9 . _ -", field="session_id"
@@ -27,18 +23,14 @@ def session_id(text: str) -> str:
 
 
 def permission_id(value: Any, field: str = "permission_id") -> str:
-    """
-    The id of a permission in a body. Raises `InvalidBody`.
-    """
+    """The id of a permission in a body. Raises `InvalidBody`."""
     if not isinstance(value, str) or not is_id(value):
         raise InvalidBody(f"{field} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=field)
     return value
 
 
 def reason(value: Any, field: str = "reason") -> str:
-    """
-    A reason of up to 500 characters, trimmed; absent is empty. Raises `InvalidBody`, `TooLarge`.
-    """
+    """A reason of up to 500 characters, trimmed; absent is empty. Raises `InvalidBody`, `TooLarge`."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -47,18 +39,14 @@ def reason(value: Any, field: str = "reason") -> str:
 
 
 def text(value: Any, field: str, limit: int) -> str:
-    """
-    A text without control characters. Raises `InvalidBody`, `TooLarge`.
-    """
+    """A text without control characters. Raises `InvalidBody`, `TooLarge`."""
     if not isinstance(value, str):
         raise InvalidBody(f"{field} must be a text", field=field)
     return without_controls(within(value, field, limit), field)
 
 
 def line(data: dict[str, Any], key: str, limit: int, *, is_needed: bool = False) -> str:
-    """
-    A line of text in `data`, empty only when it is not needed and absent. Raises `InvalidBody`.
-    """
+    """A line of text in `data`, empty only when it is not needed and absent. Raises `InvalidBody`."""
     if key not in data and not is_needed:
         return ""
     value = data.get(key)
@@ -68,9 +56,7 @@ def line(data: dict[str, Any], key: str, limit: int, *, is_needed: bool = False)
 
 
 def flag(data: dict[str, Any], key: str) -> bool:
-    """
-    True or false in `data`. Raises `InvalidBody`.
-    """
+    """True or false in `data`. Raises `InvalidBody`."""
     value = data.get(key)
     if not isinstance(value, bool):
         raise InvalidBody(f"data.{key} must be true or false", field=f"data.{key}")
@@ -78,9 +64,7 @@ def flag(data: dict[str, Any], key: str) -> bool:
 
 
 def mapping(data: dict[str, Any], key: str) -> dict[str, Any]:
-    """
-    An object in `data`; absent is empty. Raises `InvalidBody`.
-    """
+    """An object in `data`; absent is empty. Raises `InvalidBody`."""
     value = data.get(key, {})
     if not isinstance(value, dict):
         raise InvalidBody(f"data.{key} must be an object", field=f"data.{key}")
@@ -88,9 +72,7 @@ def mapping(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def seconds(data: dict[str, Any], key: str, *, default: float, low: float, high: float) -> float:
-    """
-    A number of seconds in `data`, bounds included. Raises `InvalidBody`.
-    """
+    """A number of seconds in `data`, bounds included. Raises `InvalidBody`."""
     value = data.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InvalidBody(f"data.{key} must be a number of seconds from {low:g} to {high:g}", field=f"data.{key}")
@@ -98,9 +80,7 @@ def seconds(data: dict[str, Any], key: str, *, default: float, low: float, high:
 
 
 def risk_level(data: dict[str, Any], field: str) -> str:
-    """
-    The `risk_level` in an object; absent is high, the cautious reading. Raises `InvalidBody`.
-    """
+    """The `risk_level` in an object; absent is high, the cautious reading. Raises `InvalidBody`."""
     value = data.get("risk_level", "high")
     if value not in RISK_LEVELS:
         raise InvalidBody(f"{field} must be one of {', '.join(RISK_LEVELS)}", field=field)

@@ -1,31 +1,26 @@
-"""
-Bursts of statuses, thinned out: of what one tool says within an interval, the first is stored at once and then only the last.
+"""Bursts of statuses, thinned out: of what one tool says within an interval, the first is stored at once and then only the
+last.
 
 At most one status is held for each session and tool. Whoever sent one is answered when it, or the one that took its place,
-is on disk; so a status that was acknowledged is never lost, and what is held when the process dies was not acknowledged.
-"""
+is on disk; so a status that was acknowledged is never lost, and what is held when the process dies was not acknowledged."""
 
 import asyncio
 from typing import NamedTuple
 
-from server.errors import TowowError
-from server.eventlog import EventLog, Receipt
-from server.events import NewEvent
+from server.eventlog.log import EventLog, Receipt
+from towow.errors import TowowError
+from towow.events import NewEvent
 
 
 class Stored(NamedTuple):
-    """
-    Where a status is in the log; `is_own` False: it was replaced by a later one, which is there.
-    """
+    """Where a status is in the log; `is_own` False: it was replaced by a later one, which is there."""
 
     receipt: Receipt
     is_own: bool
 
 
 class _Tool:
-    """
-    One tool of one session within its interval: the status that is held, and who waits for it.
-    """
+    """One tool of one session within its interval: the status that is held, and who waits for it."""
 
     def __init__(self) -> None:
         self.held: NewEvent | None = None
@@ -33,10 +28,8 @@ class _Tool:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class StatusCoalescer:
-    """
-    Stores statuses, at most one of each tool in every interval. Use as an async context manager, inside the log's.
-    """
+class StatusThrottle:
+    """Stores statuses, at most one of each tool in every interval. Use as an async context manager, inside the log's."""
 
     def __init__(self, log: EventLog, interval_seconds: float) -> None:
         self._log = log
@@ -44,13 +37,11 @@ class StatusCoalescer:
         self._sessions: dict[str, dict[str, _Tool]] = {}
         self._flushes: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "StatusCoalescer":
+    async def __aenter__(self) -> "StatusThrottle":
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """
-        Store what is held.
-        """
+        """Store what is held."""
         for stream in list(self._sessions):
             await self.flush(stream)
             for tool in self._sessions.pop(stream, {}).values():
@@ -59,9 +50,7 @@ class StatusCoalescer:
         await asyncio.gather(*self._flushes, return_exceptions=True)
 
     async def append(self, event: NewEvent, tool_name: str) -> Stored:
-        """
-        Store a status, now or at the end of the interval. Raises what `EventLog.append` raises.
-        """
+        """Store a status, now or at the end of the interval. Raises what `EventLog.append` raises."""
         if not self._interval_seconds:
             return Stored((await self._log.append([event]))[0], True)
         tools = self._sessions.setdefault(event.stream, {})
@@ -76,9 +65,7 @@ class StatusCoalescer:
         return await future
 
     async def flush(self, stream: str) -> None:
-        """
-        Store what is held of a session, so that whatever else is said in it comes after.
-        """
+        """Store what is held of a session, so that whatever else is said in it comes after."""
         held = [tool for tool in self._sessions.get(stream, {}).values() if tool.held is not None]
         if held:
             await asyncio.gather(*(self._store(tool) for tool in held))
@@ -87,9 +74,7 @@ class StatusCoalescer:
         tool.timer = asyncio.get_running_loop().call_later(self._interval_seconds, self._due, stream, tool_name, tool)
 
     def _due(self, stream: str, tool_name: str, tool: _Tool) -> None:
-        """
-        The interval is over: forget the tool, or store what it said last and begin another interval.
-        """
+        """The interval is over: forget the tool, or store what it said last and begin another interval."""
         if tool.held is None:
             tools = self._sessions[stream]
             del tools[tool_name]

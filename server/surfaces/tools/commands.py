@@ -1,8 +1,6 @@
-"""
-What may be asked of a tool session: the commands that `model.decide` turns into events.
+"""What may be asked of a tool session: the commands that `model.decide` turns into events.
 
-Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970.
-"""
+Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970."""
 
 from typing import Any
 
@@ -10,9 +8,7 @@ import msgspec
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """
-    Ask for a permission; asked again in the same words it is the same request. `fields` is what else the runner says.
-    """
+    """Ask for a permission; asked again in the same words it is the same request. `fields` is what else the runner says."""
 
     permission_id: str
     tool_name: str
@@ -23,9 +19,7 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """
-    Approve or reject; without a `permission_id` the one that is pending.
-    """
+    """Approve or reject; without a `permission_id` the one that is pending."""
 
     permission_id: str | None
     approved: bool
@@ -35,9 +29,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """
-    Take a request back; without a `permission_id` the one that is pending.
-    """
+    """Take a request back; without a `permission_id` the one that is pending."""
 
     permission_id: str | None
     reason: str = ""
@@ -45,18 +37,14 @@ class Clear(msgspec.Struct, frozen=True):
 
 
 class Expire(msgspec.Struct, frozen=True):
-    """
-    Deny a permission that nobody has answered in time.
-    """
+    """Deny a permission that nobody has answered in time."""
 
     permission_id: str
     now: float
 
 
 class Report(msgspec.Struct, frozen=True):
-    """
-    What a tool says that decides nothing: a status, a result, an error. An `event_id` makes it repeatable.
-    """
+    """What a tool says that decides nothing: a status, a result, an error. An `event_id` makes it repeatable."""
 
     event_type: str
     data: dict[str, Any]

@@ -1,9 +1,7 @@
-"""
-How a permission is asked for, answered, taken back or denied: decided on the table, stored at the revision that was read.
+"""How a permission is asked for, answered, taken back or denied: decided on the table, stored at the revision that was read.
 
 A session may hold very many statuses and few permissions, so the state is loaded from the rows that are written with the events
-and not folded from the stream. Commands for one session wait for each other here; between processes the revision decides.
-"""
+and not folded from the stream. Commands for one session wait for each other here; between processes the revision decides."""
 
 import asyncio
 from functools import partial
@@ -11,44 +9,38 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from server.decider import place
-from server.errors import RevisionMismatch
-from server.eventlog import EventLog
-from server.events import NewEvent
+from server.eventlog.decider import place
+from server.eventlog.log import EventLog
 from server.surfaces.tools import model
-from server.surfaces.tools.coalescing import StatusCoalescer
+from server.surfaces.tools.coalescing import StatusThrottle
 from server.surfaces.tools.commands import Answer, Ask, Clear, Expire
 from server.surfaces.tools.projections import load_session
 from server.surfaces.tools.state import Permission, ToolState, stream_of
+from towow.errors import RevisionMismatch
+from towow.events import NewEvent
 
 _MAX_ATTEMPTS = 200  # each lost race means that somebody else's event went through
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """
-    The permission after a command, and whether anything was appended for it.
-    """
+    """The permission after a command, and whether anything was appended for it."""
 
     permission: Permission
     is_new: bool
 
 
-class Decisions:
-    """
-    Decides about permissions, after what is held of their session has been stored.
-    """
+class PermissionService:
+    """Decides about permissions, after what is held of their session has been stored."""
 
-    def __init__(self, log: EventLog, statuses: StatusCoalescer) -> None:
+    def __init__(self, log: EventLog, statuses: StatusThrottle) -> None:
         self._log = log
         self._statuses = statuses
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def decide(self, session_id: str, command: Ask | Answer | Clear | Expire) -> Decided:
-        """
-        Append what a command becomes. Raises what `model.decide` does, and `RevisionMismatch` after two hundred lost races.
+        """Append what a command becomes. Raises what `model.decide` does, and `RevisionMismatch` after two hundred lost races.
 
-        Which permission is meant is settled at the first look: a race that was lost must not turn to another prompt.
-        """
+        Which permission is meant is settled at the first look: a race that was lost must not turn to another prompt."""
         await self._statuses.flush(stream_of(session_id))
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             for attempt in range(_MAX_ATTEMPTS):

@@ -1,9 +1,7 @@
-"""
-The expiry of permissions: whoever does not answer in time has said no, whether or not the server ran all the while.
+"""The expiry of permissions: whoever does not answer in time has said no, whether or not the server ran all the while.
 
 It keeps nothing in memory: the table says which deadline is next. Every server process on a file watches; which one's word is
-stored is decided by the revision, and the others find it done.
-"""
+stored is decided by the revision, and the others find it done."""
 
 import asyncio
 import contextlib
@@ -12,15 +10,15 @@ from functools import partial
 
 import structlog
 
-from server.bus import EventBus
-from server.errors import RevisionMismatch, StorageFull, TowowError, Unavailable
-from server.eventlog import EventLog
-from server.events import Event, kind_of, seconds_of, timestamp_of
-from server.patience import patiently
+from server.background.event_bus import EventBus
+from server.background.retry import retry_until_writable
+from server.eventlog.log import EventLog
 from server.surfaces.tools import commands
-from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.deciding import PermissionService
 from server.surfaces.tools.projections import due_permissions
 from server.surfaces.tools.state import KIND, PERMISSION_REQUEST
+from towow.errors import RevisionMismatch, StorageFull, TowowError, Unavailable
+from towow.events import Event, kind_of, seconds_of, timestamp_of
 
 _AT_ONCE = 100
 _CUT_SECONDS = 0.002
@@ -29,11 +27,9 @@ _log = structlog.get_logger("towow.tools")
 
 
 class PermissionExpiry:
-    """
-    Denies permissions at their deadlines. Use as an async context manager, after the log has been opened.
-    """
+    """Denies permissions at their deadlines. Use as an async context manager, after the log has been opened."""
 
-    def __init__(self, log: EventLog, bus: EventBus, decisions: Decisions) -> None:
+    def __init__(self, log: EventLog, bus: EventBus, decisions: PermissionService) -> None:
         self._log = log
         self._decisions = decisions
         self._bus = bus
@@ -48,9 +44,7 @@ class PermissionExpiry:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """
-        Stop; what waits is taken up at the next start.
-        """
+        """Stop; what waits is taken up at the next start."""
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self._task is not None:
@@ -63,12 +57,10 @@ class PermissionExpiry:
 
     async def _run(self) -> None:
         while True:
-            await self._sleep(await patiently(self._expire_due, on=Exception))
+            await self._sleep(await retry_until_writable(self._expire_due, on=Exception))
 
     async def _expire_due(self) -> str | None:
-        """
-        Deny everything whose time has run out; the next deadline.
-        """
+        """Deny everything whose time has run out; the next deadline."""
         while True:
             self._wake.clear()
             now = self._log.clock()
@@ -80,9 +72,7 @@ class PermissionExpiry:
                 await self._expire(session_id, permission_id)
 
     async def _expire(self, session_id: str, permission_id: str) -> None:
-        """
-        Deny one permission. Raises what may pass: the file cannot be written, or the stream does not rest.
-        """
+        """Deny one permission. Raises what may pass: the file cannot be written, or the stream does not rest."""
         # The row's deadline is cut to milliseconds; the state's may be a part of one later.
         command = commands.Expire(permission_id, self._log.clock() + _CUT_SECONDS)
         try:

@@ -1,13 +1,10 @@
-"""
-What the events of a tool session say about permissions, read from payloads that anybody may have written.
+"""What the events of a tool session say about permissions, read from payloads that anybody may have written.
 
-Of a payload only what has the right type counts. `model.py` says which of it changes anything.
-"""
+Of a payload only what has the right type counts. `model.py` says which of it changes anything."""
 
 import math
 from typing import Any
 
-from server.events import Event, is_id
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
     PERMISSION_REQUEST,
@@ -18,6 +15,7 @@ from server.surfaces.tools.state import (
     Permission,
     Status,
 )
+from towow.events import Event, is_id
 
 DEFAULT_WITHIN_SECONDS = 120.0  # for a request that names no time
 MAX_WITHIN_SECONDS = 86_400.0
@@ -25,11 +23,9 @@ _EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED
 
 
 def permission_of(event: Event) -> str | None:
-    """
-    The id of the permission that an event is about, or None.
+    """The id of the permission that an event is about, or None.
 
-    A request that names none (anybody may append to the stream) is known by its event_id.
-    """
+    A request that names none (anybody may append to the stream) is known by its event_id."""
     if event.event_type not in _EVENTS:
         return None
     payload = event.payload
@@ -40,9 +36,7 @@ def permission_of(event: Event) -> str | None:
 
 
 def status_of(event: Event) -> Status | None:
-    """
-    What an event makes of its permission; None when it cannot be read.
-    """
+    """What an event makes of its permission; None when it cannot be read."""
     if event.event_type == PERMISSION_REQUEST:
         return "pending"
     if event.event_type == PERMISSION_CLEARED:
@@ -57,9 +51,7 @@ def status_of(event: Event) -> Status | None:
 
 
 def requested(event: Event) -> Permission:
-    """
-    The permission that a request asks for, read from a payload that anybody may have written.
-    """
+    """The permission that a request asks for, read from a payload that anybody may have written."""
     payload = event.payload
     parameters, risk_level = payload.get("parameters"), payload.get("risk_level")
     within = payload.get("expires_within_seconds")
@@ -77,8 +69,6 @@ def requested(event: Event) -> Permission:
 
 
 def text_of(payload: dict[str, Any], key: str) -> str:
-    """
-    A text in a payload, empty when it is none.
-    """
+    """A text in a payload, empty when it is none."""
     value = payload.get(key)
     return value if isinstance(value, str) else ""

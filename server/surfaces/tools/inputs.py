@@ -1,21 +1,19 @@
-"""
-What runners may say to a tool session: every field checked, secrets taken out, sizes limited, or refused by name.
+"""What runners may say to a tool session: every field checked, secrets taken out, sizes limited, or refused by name.
 
 Fields that source 004 does not name go through as they are. Pure; events that these become are checked again where all events
-are (`server/events.py`).
-"""
+are (`towow/events.py`)."""
 
 from typing import Any, Literal, assert_never
 
 import msgspec
 
-from server.errors import InvalidBody, TooLarge
-from server.events import payload_json
 from server.surfaces.tools import checks
 from server.surfaces.tools.commands import Ask, Clear, Report
 from server.surfaces.tools.folding import MAX_WITHIN_SECONDS
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.state import new_permission_id
+from towow.errors import InvalidBody, TooLarge
+from towow.events import payload_json
 
 MAX_TOOL_NAME_CHARACTERS = 200
 MAX_STATUS_CHARACTERS = 200
@@ -30,9 +28,8 @@ _CLEARED = frozenset({"permission_id", "reason"})
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """
-    What `[tools]` says about notices: whose values are secret, how large one may be, how long a permission waits by default.
-    """
+    """What `[tools]` says about notices: whose values are secret, how large one may be, how long a permission waits by
+    default."""
 
     redaction: Redaction
     max_payload_bytes: int
@@ -42,9 +39,7 @@ class Rules(msgspec.Struct, frozen=True):
 def read_notice(
     event_type: NoticeType, data: dict[str, Any], permission_id: str | None, event_id: str | None, rules: Rules
 ) -> Ask | Clear | Report:
-    """
-    The command that a runner's notice is. Raises `InvalidBody` or `TooLarge` with the field.
-    """
+    """The command that a runner's notice is. Raises `InvalidBody` or `TooLarge` with the field."""
     data = rules.redaction.apply(data)
     size = len(payload_json(data).encode())
     if size > rules.max_payload_bytes:
@@ -99,9 +94,7 @@ def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> Ask:
 
 
 def _permission_id(data: dict[str, Any], permission_id: str | None) -> str | None:
-    """
-    The permission that a notice is about, which may stand beside `data` or in it.
-    """
+    """The permission that a notice is about, which may stand beside `data` or in it."""
     if permission_id is not None:
         checks.permission_id(permission_id)
     if "permission_id" not in data:

@@ -1,18 +1,14 @@
-"""
-A permission's life as a table and pure functions: what may follow what, what events change, what commands become.
+"""A permission's life as a table and pure functions: what may follow what, what events change, what commands become.
 
 A permission is asked for, then approved, rejected, expired or taken back, once and for good. What tools report besides
 (statuses, results, errors) changes no state and is always allowed. `state.py` has the values, `commands.py` what may be asked,
 `folding.py` what events say.
-An event that says what `TRANSITIONS` does not allow only moves the position, so of two answers the log keeps the first.
-"""
+An event that says what `TRANSITIONS` does not allow only moves the position, so of two answers the log keeps the first."""
 
 from typing import Any, assert_never
 
 import msgspec
 
-from server.errors import Conflict, Gone, NotFound
-from server.events import Event, NewEvent, new_event
 from server.surfaces.tools.commands import Answer, Ask, Clear, Command, Expire, Report
 from server.surfaces.tools.folding import permission_of, requested, status_of, text_of
 from server.surfaces.tools.state import (
@@ -27,6 +23,8 @@ from server.surfaces.tools.state import (
     ToolState,
     stream_of,
 )
+from towow.errors import Conflict, Gone, NotFound
+from towow.events import Event, NewEvent, new_event
 
 # What a permission is, and what an event may make of it; None is one that was never asked for.
 TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
@@ -35,9 +33,7 @@ TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
 
 
 def evolve(state: ToolState, event: Event) -> ToolState:
-    """
-    The state after one more event of the stream; an event at or before `last_seq` changes nothing.
-    """
+    """The state after one more event of the stream; an event at or before `last_seq` changes nothing."""
     if event.seq <= state.last_seq:
         return state
     permissions = state.permissions
@@ -51,9 +47,7 @@ def evolve(state: ToolState, event: Event) -> ToolState:
 
 
 def evolve_permission(permission: Permission | None, event: Event) -> Permission | None:
-    """
-    A permission after an event that is about it; the same object when the event changes nothing.
-    """
+    """A permission after an event that is about it; the same object when the event changes nothing."""
     status = status_of(event)
     before = permission.status if permission is not None else None
     if status is None or (before, status) not in TRANSITIONS:
@@ -73,12 +67,10 @@ def evolve_permission(permission: Permission | None, event: Event) -> Permission
 
 
 def decide(state: ToolState, command: Command) -> list[NewEvent]:
-    """
-    The events that a command becomes, in order; an empty list says that this was done before.
+    """The events that a command becomes, in order; an empty list says that this was done before.
 
     Raises `NotFound` (no such permission), `Conflict` (answered otherwise, asked in other words, or nobody knows which is
-    meant) or `Gone` (too late), with what is known of the permission.
-    """
+    meant) or `Gone` (too late), with what is known of the permission."""
     match command:
         case Ask():
             return _ask(state, command)
@@ -96,9 +88,7 @@ def decide(state: ToolState, command: Command) -> list[NewEvent]:
 
 
 def meant(state: ToolState, permission_id: str | None) -> Permission:
-    """
-    The permission with an id, or without one the only one that is pending. Raises `NotFound`, `Conflict`.
-    """
+    """The permission with an id, or without one the only one that is pending. Raises `NotFound`, `Conflict`."""
     if permission_id is not None:
         permission = state.permissions.get(permission_id)
         if permission is None:
@@ -136,9 +126,7 @@ def _ask(state: ToolState, command: Ask) -> list[NewEvent]:
 
 
 def _words(asked: Ask | Permission) -> bytes:
-    """
-    What makes two requests the same: as JSON, because to Python 1 is true.
-    """
+    """What makes two requests the same: as JSON, because to Python 1 is true."""
     return msgspec.json.encode((asked.tool_name, asked.parameters, asked.risk_level), order="sorted")
 
 
@@ -172,9 +160,7 @@ def _expire(state: ToolState, command: Expire) -> list[NewEvent]:
 
 
 def _end(state: ToolState, permission_id: str, approved: bool, reason: str, actor: str) -> list[NewEvent]:
-    """
-    The answer, and the word that the prompt can be closed.
-    """
+    """The answer, and the word that the prompt can be closed."""
     said = {"permission_id": permission_id, "approved": approved, "reason": reason, "success": True, "actor": actor}
     return [
         _event(state, PERMISSION_RESPONSE, **said),
@@ -183,9 +169,7 @@ def _end(state: ToolState, permission_id: str, approved: bool, reason: str, acto
 
 
 def position_of(permission: Permission) -> dict[str, Any]:
-    """
-    What became of a permission, for whoever is refused.
-    """
+    """What became of a permission, for whoever is refused."""
     return {
         "permission_id": permission.permission_id,
         "permission_status": permission.status,

@@ -1,6 +1,4 @@
-"""
-What tools report, over HTTP, for runners in any language; `server/client/notifier.py` is the one in Python.
-"""
+"""What tools report, over HTTP, for runners in any language; `towow/tools.py` is the one in Python."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +6,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import require_append
+from server.auth.authenticator import require_append
 from server.config import Config
-from server.eventlog import EventLog
+from server.eventlog.log import EventLog
+from server.http import params
+from server.http.responses import json_response
 from server.surfaces.tools import checks, commands, inputs, model, rendering
-from server.surfaces.tools.coalescing import StatusCoalescer, Stored
-from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.coalescing import StatusThrottle, Stored
+from server.surfaces.tools.deciding import PermissionService
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.routes import BASE
 from server.surfaces.tools.state import TOOL_STATUS, initial, stream_of
@@ -32,11 +30,9 @@ _NOTICE = msgspec.json.Decoder(_NoticeInput)
 
 
 class NoticeRoutes:
-    """
-    The handler of `/agent_backend/api/sse/notify/{session_id}`.
-    """
+    """The handler of `/agent_backend/api/sse/notify/{session_id}`."""
 
-    def __init__(self, log: EventLog, statuses: StatusCoalescer, decisions: Decisions, config: Config) -> None:
+    def __init__(self, log: EventLog, statuses: StatusThrottle, decisions: PermissionService, config: Config) -> None:
         self._log = log
         self._statuses = statuses
         self._decisions = decisions
@@ -45,21 +41,17 @@ class NoticeRoutes:
         self._rules = inputs.Rules(Redaction(tools.redact_keys), tools.max_payload_bytes, tools.permission_timeout_seconds)
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (web.post(f"{BASE}/notify/{{session_id}}", self.notify),)
 
     async def notify(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /agent_backend/api/sse/notify/{session_id}
+        """POST /agent_backend/api/sse/notify/{session_id}
 
         `{type: tool_status|permission_request|tool_result|permission_cleared|result_cleared|error, data, permission_id?,
         event_id?}`. 201 `{success: true, seq, permission_id?}`, for a request also `status` and `expires_in_seconds`; 200 when
         it was stored before (the same `event_id`, or the same request of the same `permission_id`), or when a later
         `tool_status` took the place of this one (`coalesced`). Errors: invalid_request, invalid_body, too_large, forbidden,
-        not_found, conflict, unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        not_found, conflict, unsupported_media_type, request_timeout, storage_full, unavailable."""
         session_id = checks.session_id(request.match_info["session_id"])
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _NOTICE, timeout_seconds=self._timeout_seconds)
@@ -68,12 +60,12 @@ class NoticeRoutes:
             stored = await self._report(session_id, command)
             status = 201 if stored.is_own and stored.receipt.created else 200
             said = {} if stored.is_own else {"coalesced": True}
-            return json_answer({"success": True, "seq": stored.receipt.event.seq, **said}, status)
+            return json_response({"success": True, "seq": stored.receipt.event.seq, **said}, status)
         permission, is_new = msgspec.structs.astuple(await self._decisions.decide(session_id, command))
         if isinstance(command, commands.Ask):
-            return json_answer(rendering.asked(permission, self._log.clock()), 201 if is_new else 200)
+            return json_response(rendering.asked(permission, self._log.clock()), 201 if is_new else 200)
         answer = {"success": True, "seq": permission.ended_seq, "permission_id": permission.permission_id}
-        return json_answer(answer, 201 if is_new else 200)
+        return json_response(answer, 201 if is_new else 200)
 
     async def _report(self, session_id: str, command: commands.Report) -> Stored:
         event = model.decide(initial(session_id), command)[0]

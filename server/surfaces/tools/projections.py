@@ -1,17 +1,16 @@
-"""
-The permissions as a table: one row each, written with the events, for the answers that must not read a whole session.
+"""The permissions as a table: one row each, written with the events, for the answers that must not read a whole session.
 
-A row follows the same `TRANSITIONS` as the state in `model.py`. The table is also what the expiry goes on with after a restart.
-"""
+A row follows the same `TRANSITIONS` as the state in `model.py`. The table is also what the expiry goes on with after a
+restart."""
 
 from typing import Any, NamedTuple
 
 import msgspec
 
-from server.events import Event, timestamp_of
 from server.surfaces.tools.folding import permission_of
 from server.surfaces.tools.model import evolve_permission
 from server.surfaces.tools.state import Permission, ToolState, stream_of
+from towow.events import Event, timestamp_of
 
 Connection = Any  # of SQLite; only `database.py` knows which engine
 
@@ -22,20 +21,16 @@ _COLUMNS = (
 
 
 class Due(NamedTuple):
-    """
-    Permissions whose time has run out, oldest first, and when the next one's does, None when nothing else waits.
-    """
+    """Permissions whose time has run out, oldest first, and when the next one's does, None when nothing else waits."""
 
     permissions: list[tuple[str, str]]  # session_id, permission_id
     next_at: str | None
 
 
 def project_permission(connection: Connection, event: Event) -> None:
-    """
-    Fold one event of a session into the row of its permission.
+    """Fold one event of a session into the row of its permission.
 
-    Again with the same or an older event, no change: a permission never becomes again what it was.
-    """
+    Again with the same or an older event, no change: a permission never becomes again what it was."""
     permission_id = permission_of(event)
     if permission_id is None:
         return
@@ -55,25 +50,20 @@ def project_permission(connection: Connection, event: Event) -> None:
 
 
 def clear_permissions(connection: Connection) -> None:
-    """
-    Empty the projection, before `project_permission` is run over the whole log again.
-    """
+    """Empty the projection, before `project_permission` is run over the whole log again."""
     connection.execute("DELETE FROM tool_permissions")
 
 
 def get_permission(connection: Connection, session_id: str, permission_id: str) -> Permission | None:
-    """
-    One permission, or None when it was never asked for.
-    """
+    """One permission, or None when it was never asked for."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608
     row = connection.execute(sql, (session_id, permission_id)).fetchone()
     return None if row is None else _permission_of(row)
 
 
 def load_session(connection: Connection, session_id: str, permission_id: str | None = None) -> ToolState:
-    """
-    A session with the permissions that wait, and the one that is asked about; its revision is read first, so it is never newer.
-    """
+    """A session with the permissions that wait, and the one that is asked about; its revision is read first, so it is never
+    newer."""
     place = connection.execute(
         "SELECT seq, revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream_of(session_id),)
     ).fetchone()
@@ -84,17 +74,13 @@ def load_session(connection: Connection, session_id: str, permission_id: str | N
 
 
 def pending_permissions(connection: Connection, session_id: str) -> list[Permission]:
-    """
-    What waits for an answer in a session, oldest first.
-    """
+    """What waits for an answer in a session, oldest first."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND status = 'pending' ORDER BY requested_seq"  # noqa: S608
     return [_permission_of(row) for row in connection.execute(sql, (session_id,)).fetchall()]
 
 
 def due_permissions(connection: Connection, now: str, limit: int) -> Due:
-    """
-    At most `limit` pending permissions whose deadline is `now` or earlier, and the first deadline after it.
-    """
+    """At most `limit` pending permissions whose deadline is `now` or earlier, and the first deadline after it."""
     waiting = "FROM tool_permissions WHERE status = 'pending' AND expires_at"
     sql = f"SELECT session_id, permission_id {waiting} <= ? ORDER BY expires_at LIMIT ?"
     due = [(session_id, permission_id) for session_id, permission_id in connection.execute(sql, (now, limit)).fetchall()]

@@ -1,28 +1,22 @@
-"""
-What must not be stored: the values of keys that hold secrets. Pure.
-"""
+"""What must not be stored: the values of keys that hold secrets. Pure."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from server.errors import InvalidBody
-from server.events import MAX_NESTING
+from towow.errors import InvalidBody
+from towow.events import MAX_NESTING
 
 REDACTED = "[redacted]"
 
 
 class Redaction:
-    """
-    Replaces the values of some keys, at any depth; case, `_`, `-` and spaces in a key do not matter.
-    """
+    """Replaces the values of some keys, at any depth; case, `_`, `-` and spaces in a key do not matter."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = frozenset(_plain(key) for key in keys)
 
     def apply(self, value: dict[str, Any]) -> dict[str, Any]:
-        """
-        A copy without secrets. Raises `InvalidBody` for more than 64 levels.
-        """
+        """A copy without secrets. Raises `InvalidBody` for more than 64 levels."""
         redacted: dict[str, Any] = self._walk(value, 1)
         return redacted
 

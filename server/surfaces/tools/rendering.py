@@ -1,19 +1,15 @@
-"""
-How a tool session is told: the answers of the HTTP interface, and source 004's shape of an event.
-"""
+"""How a tool session is told: the answers of the HTTP interface, and source 004's shape of an event."""
 
 from typing import Any
 
 import msgspec
 
-from server.events import Event, payload_json, timestamp_of
 from server.surfaces.tools.state import ERROR, PERMISSION_REQUEST, Permission, ToolState
+from towow.events import Event, payload_json, timestamp_of
 
 
 def detail(permission: Permission, now: float) -> dict[str, Any]:
-    """
-    One permission. `expires_in_seconds` counts down to 0 while it is pending, so that nobody has to compare clocks.
-    """
+    """One permission. `expires_in_seconds` counts down to 0 while it is pending, so that nobody has to compare clocks."""
     is_pending = permission.status == "pending"
     return {
         "permission_id": permission.permission_id,
@@ -33,9 +29,7 @@ def detail(permission: Permission, now: float) -> dict[str, Any]:
 
 
 def answered(permission: Permission) -> dict[str, Any]:
-    """
-    The answer to an answer: the first one that was given, and by whom.
-    """
+    """The answer to an answer: the first one that was given, and by whom."""
     return {
         "success": True,
         "permission_id": permission.permission_id,
@@ -47,9 +41,7 @@ def answered(permission: Permission) -> dict[str, Any]:
 
 
 def asked(permission: Permission, now: float) -> dict[str, Any]:
-    """
-    The answer to a request; one that was asked for before may have been answered.
-    """
+    """The answer to a request; one that was asked for before may have been answered."""
     return {
         "success": True,
         "seq": permission.requested_seq,
@@ -60,9 +52,7 @@ def asked(permission: Permission, now: float) -> dict[str, Any]:
 
 
 def health(state: ToolState, connections: int, now: float) -> dict[str, Any]:
-    """
-    How a session is: whether somebody watches it, and what waits for an answer, oldest first.
-    """
+    """How a session is: whether somebody watches it, and what waits for an answer, oldest first."""
     pending = state.pending
     return {
         "status": "healthy",
@@ -85,11 +75,9 @@ _decode_known = msgspec.json.Decoder(_Known).decode
 
 
 def encode_tool_event(event: Event) -> bytes:
-    """
-    An event as source 004 shows it: one line of JSON, safe after `data: `. An `error` has its `message` at the top, too.
+    """An event as source 004 shows it: one line of JSON, safe after `data: `. An `error` has its `message` at the top, too.
 
-    `data` always has a `timestamp`, and a request its `permission_id`; where the stored one lacks them, the event's.
-    """
+    `data` always has a `timestamp`, and a request its `permission_id`; where the stored one lacks them, the event's."""
     data = event.payload_json
     known = _decode_known(data)
     missing = {} if bytes(known.timestamp) else {"timestamp": event.timestamp}

@@ -1,8 +1,6 @@
-"""
-The tools surface over HTTP: follow what tools do, answer their permissions, see how a session is. Source 004's paths.
+"""The tools surface over HTTP: follow what tools do, answer their permissions, see how a session is. Source 004's paths.
 
-`notice_routes.py` is the other side, for who runs tools.
-"""
+`notice_routes.py` is the other side, for who runs tools."""
 
 import time
 from collections import Counter
@@ -12,20 +10,20 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server import params
-from server.answers import json_answer
-from server.auth import principal_of, require_append, require_read
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import principal_of, require_append, require_read
 from server.config import Config
-from server.errors import InvalidRequest, NotFound
-from server.eventlog import EventLog
-from server.events import is_id
-from server.follower import wait_for_event
-from server.selection import select
+from server.eventlog.log import EventLog
+from server.eventlog.selection import select
+from server.http import params
+from server.http.responses import json_response
+from server.streaming.follower import wait_for_event
 from server.surfaces.tools import checks, commands, rendering
-from server.surfaces.tools.deciding import Decisions
+from server.surfaces.tools.deciding import PermissionService
 from server.surfaces.tools.projections import get_permission, load_session
 from server.surfaces.tools.state import PERMISSION_CLEARED, PERMISSION_RESPONSE, stream_of
-from server.transports import Streaming
+from towow.errors import InvalidRequest, NotFound
+from towow.events import is_id
 
 BASE = "/agent_backend/api/sse"
 
@@ -40,11 +38,9 @@ _ANSWER = msgspec.json.Decoder(_AnswerInput)
 
 
 class ToolRoutes:
-    """
-    Handlers of `/agent_backend/api/sse/*` for who watches and answers.
-    """
+    """Handlers of `/agent_backend/api/sse/*` for who watches and answers."""
 
-    def __init__(self, log: EventLog, streaming: Streaming, decisions: Decisions, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, decisions: PermissionService, config: Config) -> None:
         self._log = log
         self._decisions = decisions
         self._streaming = streaming
@@ -52,9 +48,7 @@ class ToolRoutes:
         self._connections: Counter[str] = Counter()
 
     def table(self) -> Sequence[web.RouteDef]:
-        """
-        The routes.
-        """
+        """The routes."""
         return (
             web.get(f"{BASE}/events/{{session_id}}", self.events, allow_head=False),
             web.post(f"{BASE}/permission-response/{{session_id}}", self.answer),
@@ -63,13 +57,11 @@ class ToolRoutes:
         )
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /agent_backend/api/sse/events/{session_id}
+        """GET /agent_backend/api/sse/events/{session_id}
 
         The session's events as `{type, data, seq, event_id, revision}`: everything or after a cursor in any form, then live. It
         may be opened before the first event. `data: {"type":"heartbeat","timestamp":…}` without an id after 15 s of silence.
-        Errors: invalid_request, forbidden.
-        """
+        Errors: invalid_request, forbidden."""
         session_id = checks.session_id(request.match_info["session_id"])
         require_read(request, stream_of(session_id))
         self._connections[session_id] += 1
@@ -79,7 +71,7 @@ class ToolRoutes:
                 select((stream_of(session_id),)),
                 params.asked(request)._replace(allow_pending=True),
                 is_ndjson=params.wants_ndjson(request),
-                dialect=rendering.encode_tool_event,
+                envelope=rendering.encode_tool_event,
                 heartbeat=True,
             )
         finally:
@@ -88,14 +80,12 @@ class ToolRoutes:
                 del self._connections[session_id]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """
-        POST /agent_backend/api/sse/permission-response/{session_id}
+        """POST /agent_backend/api/sse/permission-response/{session_id}
 
         `{approved, reason?, permission_id?}`; without the id the one permission that is pending. 200 `{success: true,
         permission_id, approved, reason, actor, seq}`, the first answer's, also when the same decision comes again. The opposite
         one is a conflict; one that comes too late is gone, and denied. Errors: invalid_request, invalid_body, too_large,
-        forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, storage_full, unavailable.
-        """
+        forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, storage_full, unavailable."""
         session_id = checks.session_id(request.match_info["session_id"])
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _ANSWER, timeout_seconds=self._config.server.body_timeout_seconds)
@@ -106,16 +96,14 @@ class ToolRoutes:
             actor=principal_of(request).name,
             now=self._log.clock(),
         )
-        return json_answer(rendering.answered((await self._decisions.decide(session_id, command)).permission))
+        return json_response(rendering.answered((await self._decisions.decide(session_id, command)).permission))
 
     async def permission(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /agent_backend/api/sse/permissions/{session_id}/{permission_id}
+        """GET /agent_backend/api/sse/permissions/{session_id}/{permission_id}
 
         `wait=` seconds to wait for an answer. 200 `{permission_id, status: pending|approved|rejected|expired|cleared,
         tool_name, parameters, risk_level, reason, actor, requested_at, expires_at, expires_in_seconds, ended_at, requested_seq,
-        ended_seq}`. Errors: invalid_request, forbidden, not_found.
-        """
+        ended_seq}`. Errors: invalid_request, forbidden, not_found."""
         session_id = checks.session_id(request.match_info["session_id"])
         require_read(request, stream_of(session_id))
         permission_id = request.match_info["permission_id"]
@@ -131,20 +119,18 @@ class ToolRoutes:
                 raise NotFound(f"{session_id} has no permission {permission_id}", field="permission_id")
             is_over = permission.status != "pending" or (seconds := until - time.monotonic()) <= 0
             if is_over or not await wait_for_event(self._log, ends, cursor, seconds):
-                return json_answer(rendering.detail(permission, self._log.clock()))
+                return json_response(rendering.detail(permission, self._log.clock()))
 
     async def health(self, request: web.Request) -> web.StreamResponse:
-        """
-        GET /agent_backend/api/sse/health/{session_id}
+        """GET /agent_backend/api/sse/health/{session_id}
 
         200 `{status: "healthy", session_id, connected, connections, last_seq, pending_permission, pending: […]}`: open streams
         of this process, and the permissions that wait, oldest first. 404 for a session without events that nobody watches.
-        Errors: invalid_request, forbidden, not_found.
-        """
+        Errors: invalid_request, forbidden, not_found."""
         session_id = checks.session_id(request.match_info["session_id"])
         require_read(request, stream_of(session_id))
         connections = self._connections[session_id]
         state = await self._log.query(partial(load_session, session_id=session_id))
         if not state.revision and not connections:
             raise NotFound(f"there is no tool session {session_id}", field="session_id")
-        return json_answer(rendering.health(state, connections, self._log.clock()))
+        return json_response(rendering.health(state, connections, self._log.clock()))

@@ -1,14 +1,12 @@
-"""
-The state of a tool session as values: the permissions that were asked for in it, and the words of its events.
+"""The state of a tool session as values: the permissions that were asked for in it, and the words of its events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything.
-"""
+`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
 from typing import Any, Literal
 
 import msgspec
 
-from server.events import seconds_of, uuid7
+from towow.events import seconds_of, uuid7
 
 SOURCE = "tools"  # who publishes what this surface decides
 KIND = "mcp"
@@ -31,9 +29,7 @@ TIMEOUT = "timeout"  # its actor
 
 
 class Permission(msgspec.Struct, frozen=True):
-    """
-    One permission that a tool asks for; `reason` and `actor` are of what ended it, `ended_*` empty before that.
-    """
+    """One permission that a tool asks for; `reason` and `actor` are of what ended it, `ended_*` empty before that."""
 
     permission_id: str
     tool_name: str
@@ -51,16 +47,12 @@ class Permission(msgspec.Struct, frozen=True):
 
     @property
     def deadline(self) -> float:
-        """
-        When it expires, in seconds since 1970; counted from its request, so a restart gives nobody more time.
-        """
+        """When it expires, in seconds since 1970; counted from its request, so a restart gives nobody more time."""
         return seconds_of(self.requested_at) + self.expires_within_seconds
 
 
 class ToolState(msgspec.Struct, frozen=True):
-    """
-    What a decision needs to know of a tool session: permissions by id, those that wait in the order of asking.
-    """
+    """What a decision needs to know of a tool session: permissions by id, those that wait in the order of asking."""
 
     session_id: str
     permissions: dict[str, Permission] = {}
@@ -69,28 +61,20 @@ class ToolState(msgspec.Struct, frozen=True):
 
     @property
     def pending(self) -> tuple[Permission, ...]:
-        """
-        The permissions that wait for an answer, oldest first.
-        """
+        """The permissions that wait for an answer, oldest first."""
         return tuple(each for each in self.permissions.values() if each.status == "pending")
 
 
 def stream_of(session_id: str) -> str:
-    """
-    The stream of a tool session.
-    """
+    """The stream of a tool session."""
     return f"{KIND}:{session_id}"
 
 
 def new_permission_id() -> str:
-    """
-    A new id, for who asks without one.
-    """
+    """A new id, for who asks without one."""
     return f"perm-{uuid7()}"
 
 
 def initial(session_id: str) -> ToolState:
-    """
-    The state of a session of which no event is known.
-    """
+    """The state of a session of which no event is known."""
     return ToolState(session_id)

@@ -5,7 +5,7 @@
  * before an interruption is not told twice. A token never stands in a URL: each connection has a ticket of its own, good
  * once. Without a token the page's cookie counts. `EventStream` in `../stream.js` is for pages that show the connection.
  *
- * @import { Environment } from "../environment.js"
+ * @import { Environment } from "../lib/environment.js"
  *
  * @typedef {string | (() => string | Promise<string>)} Token a function is asked for each connection, so it may be renewed
  *
@@ -16,8 +16,8 @@
  * @property {Partial<Environment>} [environment] replaces parts of the browser
  */
 
-import { Connection } from "../connection.js";
-import { browserEnvironment } from "../environment.js";
+import { Connection } from "../lib/connection.js";
+import { browserEnvironment } from "../lib/environment.js";
 import { Reconnector } from "./reconnect.js";
 
 const BASE = "/agent_backend/api/sse";

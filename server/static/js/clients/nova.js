@@ -5,8 +5,8 @@
  * off, the rest is read by GET from the last event on, with the same stream module as the pages. Without a body the url is that
  * of a generation's events. What an agent reports as `error` is no failure of the connection: that is `transport_error`.
  *
- * @import { Environment } from "../environment.js"
- * @import { StreamState } from "../stream-options.js"
+ * @import { Environment } from "../lib/environment.js"
+ * @import { StreamState } from "../lib/stream-options.js"
  * @import { Refusal } from "./post-stream.js"
  *
  * @typedef {(data: {agentSource: string, payload: any}) => void} Listener
@@ -22,8 +22,8 @@
  * @property {Partial<Environment>} [environment] replaces parts of the browser
  */
 
-import { browserEnvironment } from "../environment.js";
-import { EventStream } from "../stream.js";
+import { browserEnvironment } from "../lib/environment.js";
+import { EventStream } from "../lib/stream.js";
 import { PostStream } from "./post-stream.js";
 import { Reconnector } from "./reconnect.js";
 

@@ -3,7 +3,7 @@
  *
  * After `close()`, or after it reported trouble, it holds no timer and calls nothing.
  *
- * @import { Environment } from "../environment.js"
+ * @import { Environment } from "../lib/environment.js"
  *
  * @typedef {object} Refusal
  * @property {number} status
@@ -18,7 +18,7 @@
  * @property {(refusal: Refusal) => void} onRefused
  */
 
-import { retryAfterMs } from "../poll.js";
+import { retryAfterMs } from "../lib/poll.js";
 import { FrameReader } from "./frames.js";
 
 export class PostStream {

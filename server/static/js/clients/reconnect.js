@@ -1,7 +1,7 @@
 /**
  * When to connect again after an interruption: 1, 2, 4, 8, 16 times a delay, then no more. One timer at most.
  *
- * @import { Environment } from "../environment.js"
+ * @import { Environment } from "../lib/environment.js"
  */
 
 /**

@@ -5,15 +5,15 @@
  * `EventStream`, the others hear from it; what each hands out is put in order, and what is missing is read, by its own
  * `intake.js`, so it does not matter who brought an event, nor when the connection changed hands.
  *
- * @import { Environment } from "../environment.js"
- * @import { ResetDetails } from "../poll.js"
- * @import { StreamState } from "../stream-options.js"
+ * @import { Environment } from "../lib/environment.js"
+ * @import { ResetDetails } from "../lib/poll.js"
+ * @import { StreamState } from "../lib/stream-options.js"
  * @import { Position } from "./ordering.js"
  * @import { ServiceOptions, ServiceState, Stats, TaskEvent } from "./options.js"
  */
 
-import { browserEnvironment } from "../environment.js";
-import { backoffCeiling, EventStream } from "../stream.js";
+import { browserEnvironment } from "../lib/environment.js";
+import { backoffCeiling, EventStream } from "../lib/stream.js";
 import { Intake } from "./intake.js";
 import { DEFAULTS, streamError } from "./options.js";
 import { SavedPosition } from "./saved-position.js";

@@ -1,8 +1,8 @@
 /**
  * Reads over REST what is missing, page after page, one hole at a time, and tries again what may work later.
  *
- * @import { Environment } from "../environment.js"
- * @import { PollOutcome, ResetDetails } from "../poll.js"
+ * @import { Environment } from "../lib/environment.js"
+ * @import { PollOutcome, ResetDetails } from "../lib/poll.js"
  * @import { Missing } from "./ordering.js"
  *
  * @typedef {object} BackfillHandlers
@@ -15,7 +15,7 @@
  * @property {(attempt: number) => number} backoffMs
  */
 
-import { readPage } from "../poll.js";
+import { readPage } from "../lib/poll.js";
 
 const LIMIT = 500; // events per page
 

@@ -4,8 +4,8 @@
  * Live events wait meanwhile. An event counts as handled when its handler has returned; one whose handler failed is handed out
  * again. Where events come from, a stream or another tab, is the business of `EventStreamService.js`.
  *
- * @import { Environment } from "../environment.js"
- * @import { ResetDetails } from "../poll.js"
+ * @import { Environment } from "../lib/environment.js"
+ * @import { ResetDetails } from "../lib/poll.js"
  * @import { Missing, Position } from "./ordering.js"
  * @import { TaskEvent } from "./options.js"
  *
@@ -20,7 +20,7 @@
  * @property {(attempt: number) => number} backoffMs
  */
 
-import { isPromise } from "../serial.js";
+import { isPromise } from "../lib/serial.js";
 import { Backfill } from "./backfill.js";
 import { Ordering } from "./ordering.js";
 

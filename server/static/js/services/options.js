@@ -1,8 +1,8 @@
 /**
  * What a page tells an `EventStreamService` and hears from it: source 002's options with their defaults, and what was added.
  *
- * @import { ResetDetails } from "../poll.js"
- * @import { Environment } from "../environment.js"
+ * @import { ResetDetails } from "../lib/poll.js"
+ * @import { Environment } from "../lib/environment.js"
  */
 
 /**

@@ -5,7 +5,7 @@
  * A leader that sleeps (a suspended tab keeps its lock) does not answer when asked, and its lock is taken. Where the browser
  * has no locks or no channels, or refuses them, each tab leads itself.
  *
- * @import { Environment } from "../environment.js"
+ * @import { Environment } from "../lib/environment.js"
  *
  * @typedef {object} TabsHandlers
  * @property {() => void} onLead

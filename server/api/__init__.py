@@ -1,0 +1,1 @@
+"""The generic routes over the log; knows principals."""

@@ -1,0 +1,279 @@
+"""The generic API over the log: append, read, follow, list. Every surface stands on the same log; this one shows it as it
+is."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aiohttp import web
+
+from server import __version__
+from server.api.stream_response import StreamResponder
+from server.auth.authenticator import principal_of, require_append, require_read
+from server.auth.rate_limits import Limits
+from server.config import Config
+from server.eventlog.database import engine_fault, sqlite3
+from server.eventlog.log import EventLog, Receipt
+from server.eventlog.queries import Page
+from server.eventlog.selection import Selection
+from server.http import cloudevents, params
+from server.http.responses import FOLLOWERS, JsonResponse, json_response
+from server.streaming.cursor import resolve
+from server.streaming.follower import Followers, wait_for_event
+from towow.errors import Forbidden, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
+from towow.events import Event, EventInput, check_input, is_id, kind_of, parse_json
+
+MAX_PAGE_EVENTS = 1_000
+DEFAULT_PAGE_EVENTS = 100
+_PAGE_BYTES = 8_388_608
+
+_TYPES = frozenset({"application/json", params.NDJSON, cloudevents.STRUCTURED, cloudevents.BATCH})
+
+
+class _Many(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[EventInput]
+
+
+# Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
+_INDEX = {"title": "ToWow API", "description": "ToWow collaboration-network backend API", "version": "1.0.0"}
+_STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')
+_ONE = msgspec.json.Decoder(EventInput)
+_MANY = msgspec.json.Decoder(_Many)
+
+
+class EventRoutes:
+    """Handlers of `/api/events*`, `/api/streams` and `/health`."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        followers: Followers,
+        streaming: StreamResponder,
+        limits: Limits,
+        config: Config,
+        reserved: Mapping[str, frozenset[str]],
+    ) -> None:
+        self._log = log
+        self._followers = followers
+        self._limits = limits
+        self._reserved = reserved
+        self._streaming = streaming
+        self._config = config
+        self._started_at = time.monotonic()
+
+    def table(self) -> Sequence[web.RouteDef]:
+        """The routes, literal paths before patterns."""
+        return (
+            web.post("/api/events", self.publish),
+            web.get("/api/events", self.page, allow_head=False),
+            web.get("/api/events/stream", self.stream, allow_head=False),
+            web.get("/api/events/{seq_or_event_id}", self.one, allow_head=False),
+            web.get("/api/streams", self.streams, allow_head=False),
+            web.get("/api", self.index, allow_head=False),
+            web.get("/health", self.health, allow_head=False),
+        )
+
+    async def publish(self, request: web.Request) -> web.StreamResponse:
+        """POST /api/events
+
+        One event `{stream, event_type, payload, event_id?, source?, expected_revision?}`, many as `{"events": […]}` or
+        NDJSON, or CloudEvents (structured, batch, binary). All or none. 201 `{seq, revision, event_id, followers}`, for many
+        `{"events": [those]}`; 200 when every event was stored before. Errors: invalid_request, invalid_body, forbidden,
+        conflict, stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, too_many_requests,
+        storage_full, unavailable."""
+        media_type = params.require_type(request, _TYPES)
+        body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
+        is_many = False
+        if media_type == "application/json":
+            if cloudevents.is_binary(request.headers):
+                inputs = [cloudevents.parse_binary(request.headers, body)]
+            elif _STARTS_MANY.match(body):
+                inputs, is_many = parse_json(body, _MANY).events, True
+            else:
+                inputs = [parse_json(body, _ONE)]
+        elif media_type == params.NDJSON:
+            inputs, is_many = _parse_lines(body), True
+        elif media_type == cloudevents.STRUCTURED:
+            inputs = [cloudevents.parse_structured(body)]
+        else:
+            inputs, is_many = cloudevents.parse_batch(body), True
+        limits = self._config.append
+        if not inputs:
+            raise InvalidBody("there must be at least one event", field="events")
+        if len(inputs) > limits.max_events_per_request:
+            limit = limits.max_events_per_request
+            raise TooLarge(f"{len(inputs)} events in one request, the limit is {limit}", field="events", limit=limit)
+        self._check_may_append(request, inputs)
+        if len(inputs) > 1:  # one was taken with the request
+            self._limits.take_events(request, len(inputs) - 1)
+        receipts = await self._log.append([check_input(each, limits.max_event_bytes) for each in inputs])
+        request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
+        return JsonResponse(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
+
+    def _check_may_append(self, request: web.Request, inputs: Sequence[EventInput]) -> None:
+        """Raise `Forbidden` for a stream out of reach, and for what only a surface's own routes append.
+
+        Where a surface keeps rules (who has a session, who answered), an event that comes past them could say anything: it
+        takes the scope over the whole kind, which is a backend's."""
+        for stream, event_type in {(each.stream, each.event_type) for each in inputs}:
+            kind = kind_of(stream)
+            owned = self._reserved.get(kind)
+            require_append(request, stream if owned is None else f"{kind}:*")
+            if owned is not None and event_type in owned:
+                raise Forbidden(f"{event_type} is not appended here; its own route does it", field="event_type")
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/events
+
+        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `limit=` 1 to 1,000, `wait=` seconds to wait for
+        a first event. 200 `{events, has_more, next_since_seq, head_seq, epoch, ended?}`; without a cursor the newest `limit`,
+        oldest first. Errors: invalid_request, not_found, gone (with the fields of a reset frame)."""
+        selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
+        require_read(request, *selection.names, *selection.patterns)
+        asked = params.asked(request)
+        limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+        wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=self._config.stream.max_wait_seconds)
+        as_cloudevents = cloudevents.BATCH in request.headers.get("Accept", "")
+        if asked.cursor is None and asked.start is None:
+            asked = asked._replace(start=f"tail:{limit}")
+        start = await resolve(self._log, selection, asked)
+        if start.reset is not None:
+            raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
+        page = await self._full_page(selection, start.cursor, limit + 1)  # one more says whether there are more
+        if not page.events and wait and not start.is_over:
+            deadline = time.monotonic() + wait
+            while not page.events and await wait_for_event(self._log, selection, page.through_seq, deadline - time.monotonic()):
+                page = await self._full_page(selection, page.through_seq, limit + 1)
+        if as_cloudevents:
+            body = msgspec.json.encode([cloudevents.render(event) for event in page.events[:limit]])
+            return JsonResponse(body, content_type=cloudevents.BATCH)
+        return JsonResponse(self._page_json(page, limit, is_over=start.is_over))
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/events/stream
+
+        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `start=beginning|live|tail:N`, `allow_pending=1`,
+        `keepalive=event`, `format=ndjson` (or `Accept: application/x-ndjson`). SSE, NDJSON, or WebSocket on an upgrade.
+        204 at the end of an ended stream. Errors: invalid_request, not_found."""
+        selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
+        asked = params.asked(request)
+        return await self._streaming.serve(
+            request,
+            selection,
+            asked,
+            keepalive_comment=params.keepalive_comment(request, "keepalive"),
+            is_ndjson=params.wants_ndjson(request),
+        )
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/events/{seq_or_event_id}
+
+        200 with the event in its canonical JSON, or as a CloudEvent for `Accept: application/cloudevents+json`.
+        Errors: invalid_request, not_found."""
+        wanted = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
+        event = await (self._log.get(seq=wanted) if isinstance(wanted, int) else self._log.get(event_id=wanted))
+        if event is None or not principal_of(request).may_read(event.stream):
+            raise NotFound(f"there is no event {wanted}", field="seq_or_event_id")
+        if cloudevents.STRUCTURED in request.headers.get("Accept", ""):
+            return JsonResponse(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
+        return JsonResponse(event.canonical())
+
+    async def streams(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/streams
+
+        `kind=`, `after=` a stream name (exclusive), `limit=` 1 to 1,000. 200 `{streams: [{name, kind, last_seq, revision,
+        count, updated_at, ended}], has_more, next_after, head_seq}` in the order of names. Errors: invalid_request."""
+        kind = params.query(request, "kind")
+        after = params.query(request, "after") or ""
+        for name, value in (("kind", kind), ("after", after or None)):
+            if value is not None and not is_id(value):
+                raise InvalidRequest(f"{name} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=name)
+        limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+        require_read(request, "*" if kind is None else f"{kind}:*")
+        found = await self._log.streams(kind=kind, after=after, limit=limit + 1)
+        shown = found[:limit]
+        return json_response(
+            {
+                "streams": [
+                    {
+                        "name": info.name,
+                        "kind": info.name.partition(":")[0],
+                        "last_seq": info.last_seq,
+                        "revision": info.revision,
+                        "count": info.kept,
+                        "updated_at": info.updated_at,
+                        "ended": self._log.is_terminal(info.name, info.last_event_type),
+                    }
+                    for info in shown
+                ],
+                "has_more": len(found) > limit,
+                "next_after": shown[-1].name if shown else after,
+                "head_seq": self._log.head_seq,
+            }
+        )
+
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        """GET /api
+
+        200 `{title, description, version, routes}`: what this server answers, one line a route."""
+        routes = {f"{route.method} {route.resource.canonical}" for route in request.app.router.routes() if route.resource}
+        return json_response({**_INDEX, "routes": sorted(routes - {f"HEAD {route.split()[1]}" for route in routes})})
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        """GET /health
+
+        Writes and reads the database. 200 `{status: "ok", epoch, head_seq, followers, uptime_seconds, version,
+        sqlite_version, durable}`. Errors: storage_full, unavailable."""
+        await self._log.check_writable()
+        meta = await self._log.refresh_meta()
+        fault = engine_fault()
+        return json_response(
+            {
+                "status": "ok",
+                "epoch": meta.epoch,
+                "head_seq": meta.head_seq,
+                "oldest_seq": meta.trimmed_seq + 1,
+                "followers": len(self._followers),
+                "uptime_seconds": round(time.monotonic() - self._started_at, 3),
+                "version": __version__,
+                "sqlite_version": sqlite3.sqlite_version,
+                "synchronous": self._config.database.synchronous,
+                "warnings": [fault] if fault else [],
+            }
+        )
+
+    async def _full_page(self, selection: Selection, cursor: int, limit: int) -> Page:
+        """Up to `limit` events after the cursor, however many windows a sparse selection takes."""
+        page = await self._log.read(selection, cursor, limit=limit, max_bytes=_PAGE_BYTES)
+        while not page.events and page.through_seq < self._log.head_seq:
+            page = await self._log.read(selection, page.through_seq, limit=limit, max_bytes=_PAGE_BYTES)
+        return page
+
+    def _page_json(self, page: Page, limit: int, *, is_over: bool) -> bytes:
+        head = self._log.head_seq
+        shown = page.events[:limit]
+        is_cut = len(page.events) > limit
+        has_more = is_cut or (page.through_seq < head and bool(shown))
+        next_since_seq = shown[-1].seq if is_cut else page.through_seq
+        tail = f'"has_more":{"true" if has_more else "false"},"next_since_seq":{next_since_seq},"head_seq":{head},'
+        ended = ',"ended":true' if is_over else ""
+        events = b",".join([event.canonical() for event in shown])
+        return b'{"events":[' + events + b"]," + f'{tail}"epoch":"{self._log.epoch}"{ended}}}'.encode()
+
+
+def _parse_lines(body: bytes) -> list[EventInput]:
+    inputs = []
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        if line.strip():
+            inputs.append(parse_json(line, _ONE, field=f"line {number}"))
+    return inputs
+
+
+def _receipts(receipts: Sequence[Receipt], is_many: bool) -> bytes:
+    lines = [_receipt(receipt.event, receipt.followers) for receipt in receipts]
+    return ('{"events":[' + ",".join(lines) + "]}" if is_many else lines[0]).encode()
+
+
+def _receipt(event: Event, followers: int) -> str:
+    return f'{{"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}","followers":{followers}}}'

@@ -1,0 +1,153 @@
+"""Authentication: from a request to who asks, by bearer token, ticket or cookie, for every route and transport.
+
+A bearer token is one of `[[auth.tokens]]` (`tokens.py`) or a JWT (`jwt_keys.py`). A ticket (`tickets.py`) is for clients that
+cannot send headers, the cookie (`logins.py`) for pages. What is refused never says why, and no credential reaches a log line
+or an error."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from server.auth.cookies import COOKIE, Cookies, require_csrf
+from server.auth.jwt import JwtKeys
+from server.auth.principal import EVERYBODY, Principal
+from server.auth.tickets import Tickets
+from server.auth.tokens import Tokens
+from server.config import AuthSection
+from towow.errors import StartupError, Unauthorized
+
+_MAX_CREDENTIAL_CHARACTERS = 8_192
+# Routes without a secret in them: pages that show a login, and whether the server lives.
+PUBLIC_ROUTES = frozenset(
+    {
+        "/",
+        "/favicon.ico",
+        "/{page}.html",
+        "/static/{name}",
+        "/health",
+        "/api",
+        "/api/events/health",
+        "/sse/health",
+        "/api/login",
+        "/api/logout",
+        "/api/session",
+    }
+)
+PRINCIPAL = web.RequestKey("principal", Principal)
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who asks; everybody where nobody is asked."""
+    principal: Principal = request.get(PRINCIPAL, EVERYBODY)
+    return principal
+
+
+def require_read(request: web.Request, *streams: str) -> None:
+    """Raise `Forbidden` unless all of the streams and patterns may be read."""
+    principal_of(request).require_read(streams)
+
+
+def require_append(request: web.Request, *streams: str) -> None:
+    """Raise `Forbidden` unless all of the streams and patterns may be appended to."""
+    principal_of(request).require_append(streams)
+
+
+class Authenticator:
+    """Recognises clients. An async context manager: entering reads the key that cookies are signed with, beside the
+    database."""
+
+    def __init__(self, config: AuthSection, database: str, clock: Callable[[], float], jwt_keys: JwtKeys | None = None) -> None:
+        self._mode = config.mode
+        self._allow_query_token = config.allow_query_token
+        self._key_file = Path(f"{database}.key")
+        self._clock = clock
+        self._tokens = Tokens(config.tokens)
+        self._jwt = jwt_keys
+        self._tickets = Tickets(config.ticket_seconds, clock)
+        self._logins = Cookies(config, clock, self._tokens if jwt_keys is None else None)
+        if config.mode == "token" and not self._tokens:
+            raise StartupError('[auth] mode is "token" and there are no [[auth.tokens]]; `python run.py token new` makes one')
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody is asked who he is."""
+        return self._mode != "off"
+
+    async def __aenter__(self) -> "Authenticator":
+        """Read or make the signing key, and read the keys of JWTs. Raises `StartupError`."""
+        if self.is_on:
+            self._logins.open(self._key_file)
+        if self._jwt is not None:
+            await self._jwt.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._jwt is not None:
+            await self._jwt.close()
+
+    def now(self) -> float:
+        """The time that expiries are compared with, in seconds since 1970."""
+        return self._clock()
+
+    async def authenticate(self, request: web.Request) -> Principal:
+        """Who asks. Raises `Unauthorized`, or `Forbidden` for a page's post without its CSRF token."""
+        if not self.is_on:
+            return EVERYBODY
+        credential = request.headers.get(hdrs.AUTHORIZATION)
+        if credential is not None:
+            scheme, _, token = credential.partition(" ")
+            if scheme.lower() != "bearer":
+                raise _refused()
+            return await self.recognise(token.strip())
+        if "ticket" in request.query:
+            if request.method != hdrs.METH_GET:  # it reads; above all it makes no further tickets
+                raise _refused()
+            tickets = request.query.getall("ticket")
+            return _known(self._tickets.redeem(tickets[0]) if len(tickets) == 1 else None)
+        cookie = request.cookies.get(COOKIE)
+        if cookie is not None:
+            principal = _known(self._logins.read(cookie) if _is_plausible(cookie) else None)
+            require_csrf(request, principal)
+            return principal
+        if self._allow_query_token and "token" in request.query:
+            return await self.recognise(request.query["token"])
+        raise _refused()
+
+    async def recognise(self, token: str) -> Principal:
+        """Who a bearer token belongs to. Raises `Unauthorized`."""
+        if not _is_plausible(token):
+            raise _refused()
+        if self._jwt is not None:
+            return await self._jwt.recognise(token)
+        return _known(self._tokens.recognise(token))
+
+    def issue_ticket(self, principal: Principal, streams: tuple[str, ...]) -> tuple[str, float]:
+        """A ticket that lets its bearer read these streams, once, and when it expires.
+
+        Raises `Forbidden` beyond his scopes, and `TooManyRequests` when he does not use those that he has."""
+        return self._tickets.issue(principal, streams)
+
+    async def log_in(self, token: str) -> tuple[str, Principal]:
+        """The value of a page's cookie, and who it stands for, with the CSRF token. Raises `Unauthorized` and `TooLarge`."""
+        return self._logins.log_in(await self.recognise(token))
+
+
+def is_public(request: web.Request) -> bool:
+    """Whether a request needs no credentials: its route has nothing to protect, or there is no such route."""
+    resource = request.match_info.route.resource
+    return resource is None or resource.canonical in PUBLIC_ROUTES
+
+
+def _is_plausible(credential: str) -> bool:
+    return 0 < len(credential) <= _MAX_CREDENTIAL_CHARACTERS and credential.isascii()
+
+
+def _known(principal: Principal | None) -> Principal:
+    if principal is None:
+        raise _refused()
+    return principal
+
+
+def _refused() -> Unauthorized:
+    return Unauthorized("a valid token is needed: Authorization: Bearer …, a ticket, or a login")

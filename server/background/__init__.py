@@ -1,0 +1,1 @@
+"""What one process does for all: leader workers, retries, and the event bus."""

@@ -1,0 +1,330 @@
+"""The event log: append, read, and the one task that commits, announces and acknowledges.
+
+Store first, then announce, then answer: a future given out by `append` is resolved after COMMIT has returned and after the
+hub has written the events to the live followers. What other processes appended is read and dispatched by the same task, so
+the hub always sees one ascending sequence."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+
+from server.config import Config
+from server.eventlog import queries
+from server.eventlog.database import Database, is_busy, is_full
+from server.eventlog.hub import Hub
+from server.eventlog.peers import Peers
+from server.eventlog.queries import LogMeta, Page, StreamInfo
+from server.eventlog.selection import Selection
+from server.eventlog.writer import Appended, Projection, Writer
+from towow.errors import StorageFull, TowowError, Unavailable
+from towow.events import Event, NewEvent
+
+T = TypeVar("T")
+
+_MAX_REQUESTS_PER_COMMIT = 2_000
+_log = structlog.get_logger("towow.eventlog")
+
+
+class Receipt(NamedTuple):
+    """What a publisher is told about one event; `followers` is the number of live connections it was written to."""
+
+    event: Event
+    created: bool
+    followers: int
+
+
+class _Waiting(NamedTuple):
+    events: Sequence[NewEvent]
+    future: "asyncio.Future[list[Receipt]]"
+
+
+class EventLog:
+    """The durable log of one database file. Open it with `async with`; it starts and stops its own tasks.
+
+    `on_fatal(reason)` is called once, when the first I/O error makes further acknowledgements impossible."""
+
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        config: Config,
+        *,
+        is_terminal: Callable[[str, str], bool],
+        projections: Mapping[str, Sequence[Projection]] | None = None,
+        clock: Callable[[], float] = time.time,
+        on_fatal: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.hub = hub
+        self.is_terminal = is_terminal
+        self.meta: LogMeta
+        self.clock = clock
+        self._database = database
+        self._config = config
+        self._on_fatal = on_fatal
+        self._writer = Writer(
+            path=database.path,
+            min_free_bytes=config.database.min_free_bytes,
+            clock=clock,
+            is_terminal=is_terminal,
+            projections=projections or {},
+        )
+        self._peers = Peers(database.path)
+        self._waiting: list[_Waiting] = []
+        self._has_foreign = False
+        self._wake: asyncio.Future[None] | None = None
+        self._closed_because: str | None = None
+        self._is_closing = False
+        self._refreshed: list[asyncio.Future[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "EventLog":
+        """Read where the log stands and begin to commit."""
+        self.meta = await self._database.read(queries.read_meta)
+        self.hub.start_at(self.meta.head_seq)
+        await self._database.writer.call(self._writer.foreign_writes)
+        self._has_foreign = True  # whatever came between the two reads
+        self._peers.start(self.wake_for_foreign)
+        self._tasks = [
+            asyncio.create_task(self._run(), name="eventlog"),
+            asyncio.create_task(self._poll(), name="eventlog-poll"),
+        ]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Commit what is waiting, then stop; later appends raise `Unavailable`."""
+        self._is_closing = True
+        self._rouse()
+        self._tasks[1].cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._peers.close()
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the database file; cursors are only good within one epoch."""
+        return self.meta.epoch
+
+    @property
+    def head_seq(self) -> int:
+        """The last seq that has been announced."""
+        return self.hub.dispatched_seq
+
+    async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Append events, all or none, and return a receipt for each in order, after they are on disk and dispatched.
+
+        An event whose `event_id` is stored with the same content is not stored again: its receipt has the first seq and
+        `created` False. Raises `Conflict` (the event_id has other content), `RevisionMismatch` with expected and actual,
+        `StreamEnded`, `StorageFull`, `Unavailable`: nothing is stored then. Safe to call concurrently. Cancelling the caller
+        does not undo the append."""
+        if self._closed_because is not None or self._is_closing:
+            raise Unavailable(self._closed_because or "the server is shutting down; nothing was stored")
+        future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(events, future))
+        self._rouse()
+        return await future
+
+    async def read(
+        self, selection: Selection, after: int, *, limit: int = 1000, max_bytes: int | None = None, through: int | None = None
+    ) -> Page:
+        """A page of announced events after a cursor (exclusive), ascending; see `queries.read_page`.
+
+        One event more than `max_bytes` allows is never held back: a page with work left is not empty for ever."""
+        through = self.head_seq if through is None else through
+        size = self._config.stream.page_bytes if max_bytes is None else max_bytes
+        # The tail does not know what retention has removed.
+        recent = self.hub.recent(selection, after, limit, size) if after >= self.meta.trimmed_seq else None
+        if recent is not None and recent[1] <= through:
+            return Page(*recent)
+        return await self._read(
+            partial(queries.read_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size)
+        )
+
+    async def read_newest(self, selection: Selection, limit: int) -> list[Event]:
+        """The newest announced events, oldest first."""
+        return await self._read(partial(queries.read_newest, selection=selection, through=self.head_seq, limit=limit))
+
+    async def get(self, *, seq: int | None = None, event_id: str | None = None) -> Event | None:
+        """One event by seq or by event_id, or None."""
+        return await self._read(partial(queries.read_event, seq=seq, event_id=event_id))
+
+    async def stream(self, name: str) -> StreamInfo | None:
+        """Where a stream stands, or None when it never existed."""
+        return await self._read(partial(queries.read_stream, stream=name))
+
+    async def streams(self, *, kind: str | None = None, after: str = "", limit: int = 100) -> list[StreamInfo]:
+        """Streams in the order of their names, after a name (exclusive)."""
+        return await self._read(partial(queries.read_streams, kind=kind, after=after, limit=limit))
+
+    async def query(self, function: Callable[[Any], T]) -> T:
+        """Run a short reading function of a surface (its projection tables) on a reader."""
+        return await self._read(function)
+
+    async def check_writable(self) -> None:
+        """Write one row that nobody reads, to prove that the file can be written. Raises what an append would raise."""
+
+        def touch(db: Any) -> None:
+            db.execute("UPDATE log_meta SET checked_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')").close()
+
+        await self.write(touch)
+
+    async def write(self, function: Callable[[Any], T]) -> T:
+        """Run a maintenance function on the writing connection, between two commits."""
+        if self._closed_because is not None or self._is_closing:
+            raise Unavailable(self._closed_because or "the server is shutting down")
+        try:
+            return await self._database.writer.call(function)
+        except Exception as error:
+            if is_busy(error):
+                raise Unavailable("another process keeps the database locked; try again") from None
+            if is_full(error):
+                raise StorageFull("the disk is full; reading goes on") from None
+            raise
+
+    async def refresh(self) -> None:
+        """Announce what other processes have committed until now, before judging a cursor that seems to lie ahead."""
+        if self._closed_because is not None or self._is_closing:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._refreshed.append(future)
+        self.wake_for_foreign()
+        await future
+
+    async def refresh_meta(self) -> LogMeta:
+        """Read the ends of the log again (retention moves them)."""
+        self.meta = await self._read(queries.read_meta)
+        return self.meta
+
+    def wake_for_foreign(self) -> None:
+        """Look for other processes' events soon."""
+        self._has_foreign = True
+        self._rouse()
+
+    async def _read(self, function: Callable[[Any], T]) -> T:
+        return await self._database.read(function)
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _run(self) -> None:
+        """Commit and announce until closed; the first error that is not the request's fault ends it for good."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if self._waiting:
+                    batch = self._waiting[:_MAX_REQUESTS_PER_COMMIT]
+                    del self._waiting[:_MAX_REQUESTS_PER_COMMIT]
+                    await self._commit(batch)
+                if self._has_foreign:  # also under load, or `refresh` would wait for the publishers to pause
+                    self._has_foreign = False
+                    refreshed, self._refreshed = self._refreshed, []
+                    try:
+                        await self._announce_foreign()
+                    finally:
+                        for future in refreshed:
+                            if not future.done():
+                                future.set_result(None)
+                if self._waiting or self._has_foreign:
+                    continue
+                if self._is_closing:
+                    return
+                self._wake = loop.create_future()
+                await self._wake
+                self._wake = None
+        except Exception as error:
+            self._fail(error)
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        """One transaction for everything that was waiting; then announce, then answer."""
+        requests = [waiting.events for waiting in batch]
+        counts: dict[int, int] = {}
+        try:
+            done = await self._database.writer.call(lambda db: self._writer.commit(db, requests))
+            if done.previous_seq != self.head_seq:
+                await self._announce_foreign(through=done.previous_seq)
+            if done.events:
+                for event in done.events:
+                    counts[event.seq] = self.hub.count_for(event)
+                self.hub.dispatch(done.events)
+                self._peers.announce()
+        except TowowError as error:
+            self._has_foreign = True  # the transaction may have noticed others, and could not say so
+            for waiting in batch:
+                _reject(waiting.future, error)
+            return
+        except Exception:
+            for waiting in batch:
+                _reject(waiting.future, Unavailable("the outcome is unknown: send it again with the same event_id"))
+            raise
+        self._has_foreign |= done.has_foreign  # retention of another process moves the ends of the log
+        for waiting, outcome in zip(batch, done.outcomes, strict=True):
+            if isinstance(outcome, TowowError):
+                _reject(waiting.future, outcome)
+            elif not waiting.future.done():
+                waiting.future.set_result([_receipt(appended, counts) for appended in outcome])
+
+    async def _announce_foreign(self, through: int | None = None) -> None:
+        """Read and dispatch what other connections have appended, up to `through` (None: the head of the file)."""
+        if through is None:
+            through = (await self.refresh_meta()).head_seq
+        everything = Selection(frozenset(), ("*",), ())
+        while self.head_seq < through:
+            page = await self._read(
+                partial(
+                    queries.read_page,
+                    selection=everything,
+                    after=self.head_seq,
+                    through=through,
+                    limit=1000,
+                    max_bytes=self._config.stream.tail_bytes + 1,
+                )
+            )
+            if page.events:
+                self.hub.dispatch(page.events)
+            if not page.events or page.through_seq >= through:
+                self.hub.advance(page.through_seq)
+
+    async def _poll(self) -> None:
+        """Notice writers that send no datagram, soon after activity and rarely when idle."""
+        settings = self._config.poll
+        interval = settings.poll_interval_seconds
+        while True:
+            head = self.head_seq
+            await asyncio.sleep(interval)
+            with contextlib.suppress(Exception):  # the writer's own transaction reports what is wrong with the file
+                if await self._database.writer.call(self._writer.foreign_writes):
+                    self.wake_for_foreign()
+                    interval = settings.poll_interval_seconds
+                    continue
+            if self.head_seq != head:
+                interval = settings.poll_interval_seconds
+            else:
+                interval = min(interval * settings.poll_backoff_factor, settings.max_poll_interval_seconds)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop acknowledging for good: after a failed fsync nobody knows what the disk holds."""
+        reason = f"the database failed: {type(error).__name__}: {error}"
+        self._closed_because = "the database failed; the server is stopping"
+        _log.critical("log_failed", error=str(error), error_type=type(error).__name__, exc_info=error)
+        for waiting in self._waiting:
+            _reject(waiting.future, Unavailable(self._closed_because))
+        self._waiting.clear()
+        for future in self._refreshed:
+            if not future.done():
+                future.set_result(None)
+        self._on_fatal(reason)
+
+
+def _receipt(appended: Appended, counts: Mapping[int, int]) -> Receipt:
+    event, created = appended
+    return Receipt(event, created, counts.get(event.seq, 0) if created else 0)
+
+
+def _reject(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # a publisher that has left must not leave a warning behind

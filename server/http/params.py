@@ -1,0 +1,169 @@
+"""Reading requests: queries, cursors and bodies. Whatever cannot be read is refused with the name of the field."""
+
+import asyncio
+import re
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from server.eventlog.selection import Selection, select
+from server.streaming.cursor import CursorRequest
+from towow.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from towow.events import MAX_SEQ, is_id, parse_json
+
+T = TypeVar("T")
+
+_DIGITS = re.compile(r"[0-9]{1,19}\Z")  # not str.isdigit or int(): those take other scripts, signs and underscores
+_TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
+_CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "after", "since")
+MAX_TAIL_EVENTS = 1_000
+
+NDJSON = "application/x-ndjson"
+JSON_TYPES = frozenset({"application/json"})
+
+
+def query(request: web.Request, name: str) -> str | None:
+    """The one value of a query parameter, or None. Raises `InvalidRequest` when it is given twice."""
+    values = request.query.getall(name, ())
+    if len(values) > 1:
+        raise InvalidRequest(f"{name} is given {len(values)} times", field=name)
+    return values[0] if values else None
+
+
+def query_integer(request: web.Request, name: str, *, default: int, low: int, high: int) -> int:
+    """A whole number from `low` to `high` (inclusive). Raises `InvalidRequest` naming the parameter and its bounds."""
+    text = query(request, name)
+    if text is None:
+        return default
+    if not _DIGITS.match(text) or not low <= int(text) <= high:
+        raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, not {text[:40]!r}", field=name)
+    return int(text)
+
+
+def query_seconds(request: web.Request, name: str, *, default: float, low: float, high: float) -> float:
+    """A number of seconds from `low` to `high` (inclusive). Raises `InvalidRequest` naming the parameter and its bounds."""
+    text = query(request, name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII) or not low <= float(text) <= high:
+        raise InvalidRequest(f"{name} must be a number of seconds from {low:g} to {high:g}, not {text[:40]!r}", field=name)
+    return float(text)
+
+
+def query_flag(request: web.Request, name: str) -> bool:
+    """Whether a flag is set: `1` or `true`, `0` or `false`, absent is false."""
+    text = query(request, name)
+    if text not in (None, "0", "1", "true", "false"):
+        raise InvalidRequest(f"{name} must be 1 or 0, not {text[:40]!r}", field=name)
+    return text in ("1", "true")
+
+
+def path_id(request: web.Request, name: str) -> str:
+    """An id from the path: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
+    text = request.match_info[name]
+    if not is_id(text):
+        raise InvalidRequest(f"{name} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=name)
+    return text
+
+
+def selection(request: web.Request, *, max_streams: int) -> Selection:
+    """`stream=` (repeatable, `kind:id`, `kind:*` or `*`; default `*`) and `type=` (repeatable globs)."""
+    streams = request.query.getall("stream", ("*",))
+    types = request.query.getall("type", ())
+    for name, values in (("stream", streams), ("type", types)):
+        if len(values) > max_streams:
+            raise InvalidRequest(f"{name} is given {len(values)} times, the limit is {max_streams}", field=name)
+    return select(streams, types)
+
+
+def asked(request: web.Request) -> CursorRequest:
+    """Where the reader wants to begin: the cursor, `epoch`, `start` and `allow_pending`.
+
+    Precedence: `Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `after`, `since`. Raises `InvalidRequest` for a
+    malformed one, also when another one wins."""
+    cursor: int | str | None = None
+    header = request.headers.get("Last-Event-ID", "")
+    if header:
+        cursor = parse_cursor(header, "Last-Event-ID")
+    for name in _CURSOR_QUERIES:
+        text = query(request, name)
+        if text is not None:
+            value = parse_cursor(text, name)
+            cursor = value if cursor is None else cursor
+    epoch = query(request, "epoch")
+    if epoch is not None and not is_id(epoch):
+        raise InvalidRequest("epoch must be what the server calls its epoch", field="epoch")
+    start = query(request, "start")
+    if start not in (None, "beginning", "live") and not (_TAIL.match(start) and int(start[5:]) <= MAX_TAIL_EVENTS):
+        raise InvalidRequest(f"start must be beginning, live or tail:N with N from 1 to {MAX_TAIL_EVENTS}", field="start")
+    return CursorRequest(cursor, epoch, start, query_flag(request, "allow_pending"))
+
+
+def parse_cursor(text: str, name: str) -> int | str:
+    """Digits are a seq of 63 bits; anything else is an event_id, which `since_seq` does not take."""
+    if _DIGITS.match(text):
+        if int(text) <= MAX_SEQ:
+            return int(text)
+    elif name != "since_seq" and is_id(text) and not text.isdigit():
+        return text
+    allowed = "a seq" if name == "since_seq" else "a seq or an event_id"
+    raise InvalidRequest(f"{name} must be {allowed}, not {text[:40]!r}", field=name)
+
+
+def keepalive_comment(request: web.Request, text: str) -> str | None:
+    """The comment of this route, or None when `keepalive=event` asks for named events."""
+    wanted = query(request, "keepalive")
+    if wanted not in (None, "event", "comment"):
+        raise InvalidRequest("keepalive must be event or comment", field="keepalive")
+    return None if wanted == "event" else text
+
+
+def wants_ndjson(request: web.Request) -> bool:
+    """Whether `format=ndjson` or the Accept header asks for NDJSON."""
+    wanted = query(request, "format")
+    if wanted not in (None, "sse", "ndjson"):
+        raise InvalidRequest("format must be sse or ndjson", field="format")
+    return wanted == "ndjson" or (wanted is None and NDJSON in request.headers.get("Accept", ""))
+
+
+def media_type(request: web.Request) -> str:
+    """The Content-Type without parameters, in lower case; empty when absent."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: web.Request, *, timeout_seconds: float) -> bytes:
+    """The whole body. Raises `TooLarge` (also before reading, by Content-Length), `RequestTimeout`, `UnsupportedMediaType`."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("compressed bodies are not read; send it as it is", field="Content-Encoding")
+    limit = request.client_max_size
+    length = request.content_length
+    if length is not None and length > limit:
+        raise TooLarge(f"the body has {length} bytes, the limit is {limit}", field="body", limit=limit)
+    if request.content.is_eof():  # it came with the headers: nothing to wait for
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit)
+        return body
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit) from None
+    except TimeoutError:
+        raise RequestTimeout(f"the body did not arrive within {timeout_seconds:g} s", field="body") from None
+
+
+async def read_json(request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float) -> T:
+    """A JSON body of a documented shape. Raises `UnsupportedMediaType`, `InvalidRequest` (not JSON), `InvalidBody` (shape)."""
+    require_type(request, JSON_TYPES)
+    return parse_json(await read_body(request, timeout_seconds=timeout_seconds), decoder)
+
+
+def require_type(request: web.Request, allowed: frozenset[str]) -> str:
+    """The media type when it is one of `allowed`. A form's type is refused: any web page could send one."""
+    found = media_type(request)
+    if found not in allowed:
+        names = ", ".join(sorted(allowed))
+        raise UnsupportedMediaType(f"Content-Type must be {names}, not {found[:80]!r}", field="Content-Type")
+    return found

@@ -1,0 +1,1 @@
+"""Who writes texts: a chat API, or the small local model."""

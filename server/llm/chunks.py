@@ -1,0 +1,71 @@
+"""What one frame of a model's stream says: a piece of the text, its end, or an error."""
+
+from typing import Any
+
+import msgspec
+
+from server.llm.failures import ModelFailed, status_failure
+
+_DONE = "[DONE]"
+# What a server names an error that the same request would meet again.
+_FINAL_ERRORS = frozenset(
+    {"invalid_request_error", "authentication_error", "permission_error", "not_found_error", "insufficient_quota"}
+)
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class Part(msgspec.Struct):
+    """One frame: a piece of the text and why it is the last one, if it is."""
+
+    choices: list[_Choice] | None = None
+    error: Any = None
+
+    @property
+    def content(self) -> str:
+        """The piece of the first choice; often empty, as in the frame that opens an answer."""
+        return "".join(choice.delta.content or "" for choice in self._first if choice.delta is not None)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the model has said that it ended."""
+        return any(choice.finish_reason for choice in self._first)
+
+    @property
+    def _first(self) -> list[_Choice]:
+        return [choice for choice in self.choices or () if choice.index == 0]
+
+
+_LAST = Part(choices=[_Choice(finish_reason="stop")])
+_decode = msgspec.json.Decoder(Part).decode
+
+
+def read_part(data: str) -> Part:
+    """What a frame says. Raises `ModelFailed` for an error and for what is not of the API."""
+    if data.strip() == _DONE:
+        return _LAST
+    try:
+        part = _decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise ModelFailed("bad_answer") from None
+    if part.error is not None:
+        raise _told(part.error)
+    return part
+
+
+def _told(error: object) -> ModelFailed:
+    """The failure that a server tells of in the stream, where no status can be sent any more."""
+    said = error if isinstance(error, dict) else {}
+    for key in ("code", "status"):
+        text = str(said.get(key, ""))
+        if len(text) == 3 and text.isascii() and text.isdigit() and text >= "400":
+            return status_failure(int(text))
+    return ModelFailed("upstream_error", is_passing=_FINAL_ERRORS.isdisjoint({str(said.get("type")), str(said.get("code"))}))

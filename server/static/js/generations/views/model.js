@@ -1,0 +1,48 @@
+/**
+ * Who writes: the model that the server has, or the template, with a sentence on how to get a model.
+ *
+ * @import { Translator } from "../../ui/i18n.js"
+ */
+
+import { element, refill } from "../../ui/html.js";
+import { textOf } from "../../ui/views/pieces.js";
+import { byId } from "../../ui/views/static-texts.js";
+
+const COMMAND = "pip install '.[local-llm]'";
+const LOOKS = /** @type {Record<string, string>} */ ({ ready: "good", starting: "waits", fetching: "waits", absent: "bad" });
+
+/**
+ * @typedef {{kind: string, name: string | null, status: string, hint: string}} Model as `GET /api/model` tells it
+ */
+
+/**
+ * @returns {{render: (model: Model | null, t: Translator) => void}}
+ */
+export function modelView() {
+  return {
+    render(model, t) {
+      refill(byId("model"), JSON.stringify([t.language, model]), () => {
+        if (!model) return null;
+        const { kind, hint } = model;
+        const [before, behind] = t.text("studio.model.get").split("{command}");
+        return [
+          element("p", {}, element("span", { class: "dot", dataset: { look: LOOKS[model.status] ?? "plain" }, "aria-hidden": "true" }), element("b", {}, t.text("studio.model")), " ", element("span", { dir: "auto" }, sentence(model, t))),
+          kind === "local" && hint && element("p", { class: "muted", lang: "en" }, textOf(hint)),
+          kind === "none" && element("p", { class: "muted" }, before, element("code", {}, COMMAND), behind),
+        ];
+      });
+    },
+  };
+}
+
+/**
+ * @param {Model} model
+ * @param {Translator} t
+ * @returns {string}
+ */
+function sentence({ kind, name, status }, t) {
+  const shown = textOf(name, 80) || t.text("studio.model.unnamed");
+  if (kind === "none" || status === "absent") return t.text("studio.model.none");
+  if (status === "starting" || status === "fetching") return t.text(`studio.model.${status}`, { name: shown });
+  return t.text(kind === "remote" ? "studio.model.remote" : "studio.model.local", { name: shown });
+}

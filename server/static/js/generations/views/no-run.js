@@ -1,0 +1,44 @@
+/**
+ * What stands in the place of a run: nothing chosen yet, one that is being read, or why there is none.
+ *
+ * @import { Translator } from "../../ui/i18n.js"
+ */
+
+import { RequestError } from "../../lib/http.js";
+import { element, refill } from "../../ui/html.js";
+import { failureText } from "../../ui/views/refusal.js";
+import { byId } from "../../ui/views/static-texts.js";
+
+/**
+ * @param {() => void} retry
+ * @returns {{render: (shown: {runId: string, error: unknown, isShown: boolean}, t: Translator) => void}}
+ */
+export function noRunView(retry) {
+  return {
+    render({ runId, error, isShown }, t) {
+      const status = error instanceof RequestError ? error.status : error ? -1 : null;
+      const why = error ? failureText(error, t) : "";
+      refill(byId("run-none"), JSON.stringify([t.language, isShown, runId, status, why]), () => {
+        if (!isShown) return null;
+        if (!runId) return empty(t.text("studio.none"), t.text("studio.none.detail"));
+        if (status === null) return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("studio.loading"));
+        if (status === 404 || status === 410 || status === 400) return empty(t.text("studio.missing", { id: runId }), t.text("studio.missing.detail"));
+        if (status === 403) return element("p", { class: "problem", role: "alert" }, t.text("studio.refused"));
+        return element(
+          "div",
+          { class: "problem", role: "alert" },
+          element("p", {}, t.text("studio.unread", { message: why })),
+          element("button", { type: "button", class: "small", onclick: retry }, t.text("studio.retry")),
+        );
+      });
+    },
+  };
+}
+
+/**
+ * @param {string} title
+ * @param {string} detail
+ */
+function empty(title, detail) {
+  return element("div", { class: "empty" }, element("h2", {}, title), element("p", {}, detail));
+}

@@ -1,0 +1,122 @@
+/**
+ * Who waits for a human and whom the operator has, with the operator's own id above.
+ *
+ * @import { Queue, Waiting } from "../state.js"
+ * @import { Translator } from "../../ui/i18n.js"
+ */
+
+import { element, reconcile, refill } from "../../ui/html.js";
+import { longestFirst, NAME } from "../state.js";
+import { byId } from "../../ui/views/static-texts.js";
+
+/**
+ * @typedef {object} ShownQueue
+ * @property {string} operatorId empty: not chosen yet
+ * @property {Queue} queue
+ * @property {"none" | "loading" | "ready" | "failed"} status
+ * @property {string} error
+ * @property {boolean} hasMore
+ * @property {string} chosen
+ */
+
+/**
+ * @param {{use: (operatorId: string) => void, retry: () => void}} actions
+ * @returns {{render: (shown: ShownQueue, t: Translator, now: number) => void}}
+ */
+export function queueView({ use, retry }) {
+  const form = byId("operator-form");
+  const field = byId("operator-id");
+  const message = byId("operator-message");
+  let isChanging = false;
+  /** @type {Translator} */
+  let t;
+  let current = "";
+
+  const showForm = () => {
+    form.hidden = current !== "" && !isChanging;
+    byId("operator-chosen").hidden = !form.hidden;
+    byId("operator-name").textContent = current;
+  };
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const id = field.value.trim();
+    const isValid = NAME.test(id) && id !== "queue";
+    message.textContent = isValid ? "" : t.text("operator.invalid");
+    if (!isValid) return field.focus();
+    isChanging = false;
+    use(id);
+    byId("operator-change").focus();
+  });
+  byId("operator-change").addEventListener("click", () => {
+    isChanging = true;
+    field.value = current;
+    showForm();
+    field.select();
+  });
+
+  return {
+    render({ operatorId, queue, status, error, hasMore, chosen }, translator, now) {
+      t = translator;
+      current = operatorId;
+      showForm();
+      const waiting = longestFirst(queue.waiting);
+      const mine = longestFirst(queue.mine);
+      const rows = (/** @type {HTMLElement} */ list, /** @type {Waiting[]} */ items) =>
+        reconcile(list, items, {
+          key: ({ name }) => name,
+          version: (item) => JSON.stringify([t.language, item, item.name === chosen, t.ago(item.since, now)]),
+          build: (item) => row(item, item.name === chosen, t, now),
+        });
+      rows(byId("waiting"), waiting);
+      rows(byId("mine"), mine);
+      byId("mine-section").hidden = mine.length === 0;
+      const isReady = operatorId !== "" && status === "ready";
+      const count = byId("waiting-count");
+      const text = isReady && waiting.length ? t.count("queue.count", waiting.length) : "";
+      if (count.textContent !== text) count.textContent = text;
+      const version = JSON.stringify([t.language, operatorId === "", status, error, waiting.length === 0, hasMore]);
+      refill(byId("queue-state"), version, () => {
+        if (!operatorId) return element("p", { class: "muted small-text" }, t.text("operator.none"));
+        if (status === "failed") return problem(error, retry, t);
+        if (status !== "ready") return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("queue.loading"));
+        if (hasMore) return element("p", { class: "muted small-text" }, t.text("queue.more"));
+        if (waiting.length) return null;
+        return element("div", { class: "empty" }, element("p", { class: "strong" }, t.text("queue.empty")), element("p", {}, t.text("queue.empty.detail")));
+      });
+    },
+  };
+}
+
+/**
+ * @param {string} error
+ * @param {() => void} retry
+ * @param {Translator} t
+ */
+function problem(error, retry, t) {
+  return element(
+    "div",
+    { class: "problem", role: "alert" },
+    element("p", {}, t.text("queue.failed", { message: error })),
+    element("button", { type: "button", class: "small", onclick: retry }, t.text("queue.retry")),
+  );
+}
+
+/**
+ * @param {Waiting} item
+ * @param {boolean} isChosen
+ * @param {Translator} t
+ * @param {number} now
+ */
+function row({ name, reason, since }, isChosen, t, now) {
+  return element(
+    "li",
+    { dataset: { session: name } },
+    element(
+      "a",
+      { class: "demand", href: `#${name}`, "aria-current": isChosen ? "true" : false },
+      element("span", { class: "what strong" }, name),
+      element("span", { class: "what small-text", dir: "auto" }, reason || t.text("queue.noreason")),
+      element("span", { class: "facts" }, element("time", { datetime: since, title: t.date(since) }, t.ago(since, now))),
+    ),
+  );
+}

@@ -1,0 +1,1 @@
+"""One reader's place in the log, and the wires that carry events to it."""

@@ -1,0 +1,240 @@
+"""Two server processes on one file, and a writer that is no server: followers see every event once, in order."""
+
+import asyncio
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from server.eventlog.database import sqlite3
+from server.eventlog.writer import COLUMNS, digest_of
+from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, read_rows, until
+from towow.events import Event
+
+ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ALL = "/api/events/stream?stream=*&start=beginning"
+ONE = "/api/events/stream?stream=task:0&allow_pending=1"
+PUBLISHERS = 8  # for each process
+REQUESTS = 40  # of each publisher
+TRIES = 3
+LARGEST_DELAY_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def two_servers(path):
+    """Two processes on one file; the datagrams and the polling are what the defaults make of them."""
+    with (
+        ServerProcess(path, environment=ENVIRONMENT) as first,
+        ServerProcess(path, environment=ENVIRONMENT) as second,
+    ):
+        yield first, second
+
+
+class TimedSource(EventSource):
+    """An `EventSource` that notes how long each event took from its publisher's clock to here."""
+
+    def __init__(self, port, target):
+        super().__init__(port, target)
+        self.delays = []
+
+    def heard(self, messages):
+        """Compare with the time that the publisher wrote into the payload."""
+        now = time.monotonic()
+        for message in messages:
+            if message.event == "message":
+                self.delays.append(now - json.loads(message.data)["payload"]["sent_at"])
+        super().heard(messages)
+
+
+async def publish_timed(server, number, *, pause_seconds=0.0):
+    """One publisher: lone events and batches to streams that publishers of both processes share."""
+    receipts = []
+    async with aiohttp.ClientSession(server.url) as session:
+        for n in range(REQUESTS):
+            streams = [f"task:{(number + n + offset) % 3}" for offset in range(1 if n % 4 else 3)]
+            events = [body(stream, payload={"sent_at": time.monotonic()}) for stream in streams]
+            async with session.post("/api/events", json={"events": events}) as answer:
+                assert answer.status == 201, await answer.text()
+                receipts += (await answer.json())["events"]
+            await asyncio.sleep(pause_seconds)
+    return receipts
+
+
+async def measure(path):
+    """One run on a fresh file: checks what everybody saw, and returns the largest delay in seconds."""
+    with two_servers(path) as servers:
+        sources = [TimedSource(server.port, target) for server in servers for target in (ALL, ONE)]
+        async with contextlib.AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(source)
+            await until(lambda: all(source.controls() for source in sources))
+            publishing = [
+                publish_timed(server, number, pause_seconds=0.005) for server in servers for number in range(PUBLISHERS)
+            ]
+            receipts = [each for answers in await asyncio.gather(*publishing) for each in answers]
+            stored = read_rows(path)
+            of_one = [event for event in stored if event.stream == "task:0"]
+            for source, wanted in zip(sources, (stored, of_one) * 2, strict=True):
+                await until(lambda source=source, wanted=wanted: has_reached(source, wanted[-1]))
+        for source, wanted in zip(sources, (stored, of_one) * 2, strict=True):
+            assert source.events() == [canonical(event) for event in wanted]
+            assert len(source.requests) == 1
+        places = {event.event_id: (event.seq, event.revision) for event in stored}
+        assert places == {each["event_id"]: (each["seq"], each["revision"]) for each in receipts}
+        assert [server.stop() for server in servers] == [0, 0]
+    check_file(path)
+    return max(delay for source in sources for delay in source.delays)
+
+
+@pytest.mark.timeout(120)
+async def test_followers_of_both_processes_see_the_events_of_both_once_in_order_and_soon(tmp_path):
+    """On `*` and on one stream, in each process: what publishers of both appended, within half a second."""
+    delays = []
+    while len(delays) < TRIES and (not delays or delays[-1] >= LARGEST_DELAY_SECONDS):  # a busy machine adds its own
+        delays.append(await measure(tmp_path / f"{len(delays)}.db"))
+        print(f"\nlargest delay from publish to receive across two processes: {delays[-1] * 1000:.0f} ms")
+    assert min(delays) < LARGEST_DELAY_SECONDS
+
+
+async def test_both_processes_know_an_idempotency_key_and_a_revision_that_the_other_gave(tmp_path):
+    """What was decided in one process holds in the other: event_id, expected_revision, cursor."""
+    with two_servers(tmp_path / "towow.db") as servers:
+        async with (
+            aiohttp.ClientSession(servers[0].url) as one,
+            aiohttp.ClientSession(servers[1].url) as other,
+        ):
+            first = await (await one.post("/api/events", json=body(event_id="key", expected_revision=0))).json()
+            again = await other.post("/api/events", json=body(event_id="key", expected_revision=0))
+            assert again.status == 200
+            assert (await again.json())["seq"] == first["seq"]
+            stale = await other.post("/api/events", json=body(n=1, expected_revision=0))
+            assert stale.status == 412
+            for n in range(1, 20):
+                session = (one, other)[n % 2]
+                answer = await session.post("/api/events", json=body(n=n, expected_revision=n))
+                assert answer.status == 201, await answer.text()
+                seq = (await answer.json())["seq"]
+                url = f"/api/events/stream?stream=task:a&since_seq={seq}"
+                async with (other, one)[n % 2].get(url) as stream:  # at once: the cursor may lie ahead of this process
+                    text = (await stream.content.readuntil(b"\n\n")).decode()
+                    assert "event: ready" in text, text
+    check_file(tmp_path / "towow.db")
+
+
+def append_with_plain_sqlite(path, count):
+    """Append to `task:0` as a script with its own connection would, without telling anybody."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for n in range(count):
+            db.execute("BEGIN IMMEDIATE")
+            seq = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0] + 1
+            last = "SELECT revision, digest FROM events WHERE stream = 'task:0' ORDER BY revision DESC LIMIT 1"
+            revision, digest = db.execute(last).fetchone() or (0, b"")
+            event = Event(
+                seq,
+                "task:0",
+                revision + 1,
+                f"script-{seq}",
+                "note",
+                "2099-01-01T00:00:00.000Z",
+                "script",
+                f'{{"n":{n}}}',
+            )
+            row = (*(getattr(event, name) for name in COLUMNS.replace("payload", "payload_json").split(", ")),)
+            marks = ",".join("?" * 9)
+            db.execute(f"INSERT INTO events ({COLUMNS}, digest) VALUES ({marks})", (*row, digest_of(digest, event)))
+            db.execute("COMMIT")
+
+
+async def test_a_writer_that_announces_nothing_is_noticed_by_polling(tmp_path):
+    """Plain SQL from another process reaches the followers of both servers, which then continue its revisions."""
+    path = tmp_path / "towow.db"
+    with two_servers(path) as servers:
+        sources = [EventSource(server.port, target) for server in servers for target in (ALL, ONE)]
+        async with contextlib.AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(source)
+            await until(lambda: all(source.controls() for source in sources))
+            async with aiohttp.ClientSession() as session:
+                for turn in range(3):
+                    for server in servers:
+                        answer = await session.post(f"{server.url}/api/events", json=body("task:0", turn))
+                        assert answer.status == 201
+                    await asyncio.to_thread(append_with_plain_sqlite, path, 4)
+                    stored = read_rows(path)
+                    for source in sources:
+                        await until(lambda source=source, last=stored[-1]: has_reached(source, last))
+        assert [event.source for event in stored].count("script") == 12
+        for source in sources:
+            assert source.events() == [canonical(event) for event in stored]
+    revisions = [event.revision for event in stored]
+    assert revisions == list(range(1, 19))
+
+
+async def test_killing_one_process_leaves_the_other_unharmed_and_its_socket_is_cleaned_up(tmp_path):
+    """The survivor goes on appending and announcing; the dead one's socket is gone after the next append."""
+    path = tmp_path / "towow.db"
+    sockets = Path(f"{path}.peers")
+    with two_servers(path) as (victim, survivor):
+        assert len(list(sockets.glob("*.sock"))) == 2
+        async with (
+            aiohttp.ClientSession(survivor.url) as session,
+            EventSource(survivor.port, ALL) as there,
+            EventSource(victim.port, ALL) as moving,
+        ):
+            await until(lambda: there.controls() and moving.controls())
+            for n in range(5):
+                assert (await session.post("/api/events", json=body(n=n))).status == 201
+            victim_pid = victim.process.pid
+            victim.kill()
+            assert [file for file in sockets.glob("*.sock") if file.name.startswith(f"{victim_pid}-")]
+            for n in range(5, 10):
+                assert (await session.post("/api/events", json=body(n=n))).status == 201
+            left = [file.name for file in sockets.glob("*.sock")]
+            assert [name.partition("-")[0] for name in left] == [str(survivor.process.pid)]
+            await asyncio.to_thread(victim.start)
+            for n in range(10, 15):
+                assert (await session.post("/api/events", json=body(n=n))).status == 201
+            stored = read_rows(path)
+            for source in (there, moving):
+                await until(lambda source=source: has_reached(source, stored[-1]))
+                assert [event["payload"]["n"] for event in source.events()] == list(range(15))
+            assert len(there.requests) == 1
+        assert victim.stop() == 0
+        assert survivor.stop() == 0
+        assert list(sockets.glob("*.sock")) == []
+    check_file(path)
+
+
+async def test_one_process_is_stopped_and_the_other_keeps_its_streams(tmp_path):
+    """A clean stop ends only its own streams, and does not checkpoint or lock the file away from the other."""
+    path = tmp_path / "towow.db"
+    with two_servers(path) as (leaving, staying):
+        async with aiohttp.ClientSession(staying.url) as session, EventSource(staying.port, ALL) as source:
+            await until(lambda: source.controls())
+            posts = [asyncio.create_task(session.post("/api/events", json=body(n=n))) for n in range(200)]
+            assert await asyncio.to_thread(leaving.stop) == 0
+            assert {answer.status for answer in await asyncio.gather(*posts)} == {201}
+            await until(lambda: len(source.events()) == 200)
+            assert len(source.requests) == 1
+            assert staying.get("/health")["head_seq"] == 200
+    check_file(path)
+
+
+async def test_two_processes_that_start_at_once_on_a_new_file_share_it(tmp_path):
+    """Migrations run once, sample agents are registered once, and both serve the same epoch."""
+    path = tmp_path / "new" / "towow.db"
+    path.parent.mkdir()
+    servers = [ServerProcess(path), ServerProcess(path)]
+    try:
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
+        health = [server.get("/health") for server in servers]
+        assert len({(each["epoch"], each["head_seq"]) for each in health}) == 1
+        agents = [event.stream for event in read_rows(path)]
+        assert len(agents) == len(set(agents)) > 20
+    finally:
+        codes = [server.stop() for server in servers]
+    assert codes == [0, 0]
+    check_file(path)

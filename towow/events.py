@@ -1,0 +1,274 @@
+"""The event: its fields, its names, its one JSON form, and the one JSON parser that input goes through.
+
+Everything here is pure. What arrives is either refused with a code and the field at fault, or is a value whose canonical
+JSON is fixed for good: history, live streams and the digest chain all use the same bytes."""
+
+import itertools
+import math
+import random
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from towow.errors import InvalidBody, InvalidRequest, TooLarge
+
+MAX_NESTING = 64  # levels of {} and [] in any JSON input
+MAX_SEQ = 2**63 - 1  # SQLite's largest integer key
+
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_SOURCE = re.compile(r"[!#-\[\]-~]{1,256}\Z")  # printable ASCII but the quote and the backslash: JSON-safe as it is
+_GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19  # digits that may not fit 64 bits
+# What JSON allows raw but line-oriented readers may take for an end of line, or a terminal for a command.
+_UNSAFE = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0), 0x2028, 0x2029)}
+
+T = TypeVar("T")
+
+
+class Event(msgspec.Struct, gc=False):
+    """A stored event. `payload_json` is the payload's canonical JSON text; `timestamp` is UTC ISO-8601 with ms and `Z`."""
+
+    seq: int
+    stream: str
+    revision: int
+    event_id: str
+    event_type: str
+    timestamp: str
+    source: str
+    payload_json: str
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload as a new dict, decoded at every call."""
+        value: dict[str, Any] = msgspec.json.decode(self.payload_json)
+        return value
+
+    def canonical(self) -> bytes:
+        """The canonical JSON: one line, the fields in the order of this class, safe inside an SSE data line.
+
+        No name needs escaping because their characters are limited where they enter."""
+        return (
+            f'{{"seq":{self.seq},"stream":"{self.stream}","revision":{self.revision},"event_id":"{self.event_id}",'
+            f'"event_type":"{self.event_type}","timestamp":"{self.timestamp}","source":"{self.source}",'
+            f'"payload":{self.payload_json}}}'
+        ).encode()
+
+
+class NewEvent(msgspec.Struct, gc=False):
+    """An event that is not stored yet, already validated; `event_id` None asks the log for a UUIDv7.
+
+    `expected_revision`: the stream's revision before this event; 0 the stream must not exist, None any."""
+
+    stream: str
+    event_type: str
+    payload_json: str
+    event_id: str | None = None
+    source: str = "unknown"
+    expected_revision: int | None = None
+
+
+class EventInput(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of one event as publishers send it."""
+
+    stream: str
+    event_type: str
+    payload: dict[str, Any]
+    event_id: str | None = None
+    source: str = "unknown"
+    expected_revision: int | None = None
+
+
+def new_event(
+    stream: str,
+    event_type: str,
+    payload: dict[str, Any],
+    *,
+    event_id: str | None = None,
+    source: str = "unknown",
+    expected_revision: int | None = None,
+    max_event_bytes: int = 262_144,
+) -> NewEvent:
+    """Validate one event. Raises `InvalidBody` or `TooLarge` with the field and the limit; safe for untrusted input."""
+    _check_names(stream, event_type, source)
+    if event_id is not None and (not _NAME.match(event_id) or event_id.isdigit()):
+        raise _bad_name("event_id", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -, not digits alone")
+    if expected_revision is not None and not 0 <= expected_revision <= MAX_SEQ:
+        raise InvalidBody("expected_revision must be 0 or more", field="expected_revision")
+    text = payload_json(payload)
+    if len(text) * 4 > max_event_bytes and len(text.encode()) > max_event_bytes:
+        raise TooLarge(
+            f"the payload has {len(text.encode())} bytes, the limit is {max_event_bytes}",
+            field="payload",
+            limit=max_event_bytes,
+        )
+    return NewEvent(stream, event_type, text, event_id, source, expected_revision)
+
+
+def check_input(given: EventInput, max_event_bytes: int) -> NewEvent:
+    """Validate one event as a publisher sent it. Raises what `new_event` raises."""
+    return new_event(
+        given.stream,
+        given.event_type,
+        given.payload,
+        event_id=given.event_id,
+        source=given.source,
+        expected_revision=given.expected_revision,
+        max_event_bytes=max_event_bytes,
+    )
+
+
+@lru_cache(maxsize=8192)  # publishers repeat themselves; a refusal is not remembered
+def _check_names(stream: str, event_type: str, source: str) -> None:
+    if not _NAME.match(stream):
+        raise _bad_name("stream", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -")
+    kind, colon, rest = stream.partition(":")
+    if not colon or not rest or not _KIND.match(kind):
+        raise _bad_name("stream", "kind:id, with a kind of lower-case letters, digits and _")
+    if not _NAME.match(event_type):
+        raise _bad_name("event_type", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -")
+    if not _SOURCE.match(source):
+        raise _bad_name("source", "1 to 256 printable ASCII characters without spaces, quotes and backslashes")
+
+
+def _bad_name(field: str, rule: str) -> InvalidBody:
+    return InvalidBody(f"{field} must be {rule}", field=field)
+
+
+def payload_json(payload: dict[str, Any]) -> str:
+    """The canonical JSON text of a payload: compact, one line, line separators and control characters escaped.
+
+    Raises `InvalidBody` for what JSON cannot carry everywhere: NaN, infinities, lone surrogates, integers over 64 bits,
+    more than 64 levels."""
+    try:
+        encoded = msgspec.json.encode(payload)
+    except (OverflowError, ValueError, TypeError, RecursionError) as error:
+        raise InvalidBody(f"payload is not portable JSON: {error}", field="payload") from None
+    text = encoded.decode()
+    if (
+        b"null" in encoded  # how NaN is written
+        or encoded.count(b"{") + encoded.count(b"[") > MAX_NESTING
+        or _LONG_NUMBER in encoded.translate(_DIGITS_AS_ZERO)
+    ):
+        _check_portable(payload, "payload", 1)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return text.translate(_UNSAFE)
+
+
+def _check_portable(value: Any, path: str, depth: int) -> None:
+    """Walk a value whose text looks suspicious; the path of the first fault is the error's field."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidBody("NaN and infinities are not JSON", field=path)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise InvalidBody("integers must fit 64 bits", field=path)
+    if isinstance(value, dict | list | tuple):
+        if depth > MAX_NESTING:
+            raise InvalidBody(f"nested deeper than {MAX_NESTING} levels", field="payload", limit=MAX_NESTING)
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            _check_portable(item, f"{path}.{key}"[:128], depth + 1)
+
+
+def parse_json(raw: bytes, decoder: msgspec.json.Decoder[T], *, field: str = "body") -> T:
+    """Decode untrusted JSON. Raises `InvalidRequest` for what is not JSON and `InvalidBody` for the wrong shape.
+
+    Refuses NaN, a byte order mark, invalid UTF-8, lone surrogates and extreme nesting; `payload_json` refuses the rest."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        name = path.rstrip("`").lstrip(".") or _unknown_field(message) or field
+        raise InvalidBody(message[:300], field=name[:128]) from None  # both may quote megabytes of input
+    except UnicodeDecodeError:
+        raise InvalidRequest("JSON must be valid UTF-8", field=field) from None
+    except RecursionError:
+        raise InvalidRequest(f"JSON is nested deeper than {MAX_NESTING} levels", field=field, limit=MAX_NESTING) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"not valid JSON: {error}", field=field) from None
+
+
+def _unknown_field(message: str) -> str | None:
+    found = re.search(r"unknown field `([^`]{1,128})`|required field `([^`]{1,128})`", message)
+    return (found[1] or found[2]) if found else None
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str, name: str) -> bool:
+    """Whether a glob over names (`towow.*`, `demand:*`, `*`) matches; `*` is the only special character."""
+    return fnmatchcase(name, pattern)
+
+
+@lru_cache(maxsize=8192)  # the hub asks for every event and every subscription
+def matches_any(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether one of several globs matches."""
+    return any(matches(pattern, name) for pattern in patterns)
+
+
+def check_glob(pattern: str, field: str) -> str:
+    """Return the pattern, or raise `InvalidRequest` naming the field."""
+    if not _GLOB.match(pattern):
+        raise InvalidRequest(f"{field} must be a name of 1 to 128 characters from A-Z a-z 0-9 . _ : - and *", field=field)
+    return pattern
+
+
+def is_stream_name(name: str) -> bool:
+    """Whether the text names one stream, `kind:id`."""
+    kind, _, rest = name.partition(":")
+    return bool(_NAME.match(name) and rest and _KIND.match(kind))
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may be (part of) an id in a path: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
+    return bool(_NAME.match(text))
+
+
+def kind_of(stream: str) -> str:
+    """The kind of a stream name: `demand` of `demand:d-1f2e`."""
+    return stream.partition(":")[0]
+
+
+_second: tuple[int, str] = (-1, "")
+
+
+def timestamp_of(now: float | None = None) -> str:
+    """UTC ISO-8601 with milliseconds and `Z`, from seconds since 1970 (None: now). The seconds part is formatted once."""
+    global _second
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    cached = _second  # read once: the writer's thread and the event loop share it
+    if cached[0] != second:
+        cached = _second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{cached[1]}.{rest:03d}Z"
+
+
+def seconds_of(timestamp: str) -> float:
+    """Seconds since 1970 of an event's timestamp; 0 for an empty one."""
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
+
+
+_random = random.Random()  # seeded by the system; ids must be unique, not secret  # noqa: S311
+
+
+def uuid7(now: Callable[[], float] = time.time) -> str:
+    """A UUIDv7 as text: time-ordered, because a random key costs three times the CPU and WAL.
+
+    Within a millisecond the last 48 bits count up from a random place (RFC 9562, section 6.2, method 2)."""
+    global _millisecond
+    milliseconds = int(now() * 1000) & 0xFFFFFFFFFFFF
+    cached = _millisecond  # read once: the writer's thread and the event loop share it, and a count never repeats
+    if cached[0] != milliseconds:
+        text, bits = f"{milliseconds:012x}", _random.getrandbits(26)
+        prefix = f"{text[:8]}-{text[8:]}-{0x7000 | bits >> 14:04x}-{0x8000 | bits & 0x3FFF:04x}-"
+        cached = _millisecond = (milliseconds, prefix, itertools.count(_random.getrandbits(47)))
+    return f"{cached[1]}{next(cached[2]):012x}"
+
+
+_millisecond: tuple[int, str, "itertools.count[int]"] = (-1, "", itertools.count())
