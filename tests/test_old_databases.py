@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from server.app import make_app
-from server.database import migrate, migrations, sqlite3
-from server.events import seconds_of
+from server.eventlog.database import migrate, migrations, sqlite3
 from tests.conftest import ROOT
 from tests.support import assert_error, changed
+from towow.events import seconds_of
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = sorted(file.stem for file in FIXTURES.glob("schema-*.json"))
