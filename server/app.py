@@ -42,11 +42,11 @@ from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import clear_demands, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.samples.participants import SampleParticipants
-from server.surfaces.demands.writing import TextWriter
+from server.surfaces.demands.text_writer import TextWriter
 from server.surfaces.generations import state as generations
+from server.surfaces.generations.executor import RunExecutor
 from server.surfaces.generations.projections import clear_runs, project_run
 from server.surfaces.generations.routes import RunRoutes
-from server.surfaces.generations.runner import GenerationRunner
 from server.surfaces.generations.start_routes import StartRoutes
 from server.surfaces.sessions import state as sessions
 from server.surfaces.sessions.channel_routes import ChannelRoutes
@@ -57,12 +57,12 @@ from server.surfaces.tasks.event_routes import TaskEventRoutes
 from server.surfaces.tasks.projections import clear_tasks, project_task
 from server.surfaces.tasks.routes import TaskRoutes
 from server.surfaces.tools import state as tools
-from server.surfaces.tools.coalescing import StatusThrottle
-from server.surfaces.tools.deciding import PermissionService
 from server.surfaces.tools.expiry import PermissionExpiry
 from server.surfaces.tools.notice_routes import NoticeRoutes
+from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import clear_permissions, project_permission
 from server.surfaces.tools.routes import ToolRoutes
+from server.surfaces.tools.throttling import StatusThrottle
 from towow.events import kind_of
 
 LOG = web.AppKey("log", EventLog)
@@ -143,7 +143,7 @@ def make_app(
     statuses = StatusThrottle(log, config.tools.status_interval_seconds)
     decisions = PermissionService(log, statuses)
     expiry = PermissionExpiry(log, bus, decisions)
-    runner = GenerationRunner(log, bus, config.generations, language_model, LeaderLock(config.database.path, "generations"))
+    runner = RunExecutor(log, bus, config.generations, language_model, LeaderLock(config.database.path, "generations"))
 
     around = middleware.around(authenticator, limits, hosts)
     app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)

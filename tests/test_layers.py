@@ -29,7 +29,7 @@ PACKAGES = (
 )
 RANKS = {name: rank for rank, name in enumerate(PACKAGES)}
 # The pure files of a surface: the rules, which know words and other rules only.
-PURE = ("state", "commands", "payloads", "folding", "model", "inputs", "rendering")
+PURE = ("state", "commands", "payloads", "model", "inputs", "rendering", "plans", "sentences")
 
 # Which modules may import a library, and from which layer on.
 RESERVED = {
@@ -62,18 +62,18 @@ COLLABORATORS = {
     "ParticipantRoutes": "server.surfaces.demands.participant_routes",
     "StartRoutes": "server.surfaces.generations.start_routes",
     "RunRoutes": "server.surfaces.generations.routes",
-    "GenerationRunner": "server.surfaces.generations.runner",
+    "RunExecutor": "server.surfaces.generations.executor",
     "SessionRoutes": "server.surfaces.sessions.routes",
     "ChannelRoutes": "server.surfaces.sessions.channel_routes",
     "SampleParticipants": "server.surfaces.demands.samples.participants",
-    "TextWriter": "server.surfaces.demands.writing",
+    "TextWriter": "server.surfaces.demands.text_writer",
     "ChatModel": "server.llm.chat",
     "LocalModel": "server.llm.local.model",
     "LanguageModel": "server.llm.provider",
     "TaskRoutes": "server.surfaces.tasks.routes",
     "TaskEventRoutes": "server.surfaces.tasks.event_routes",
-    "StatusThrottle": "server.surfaces.tools.coalescing",
-    "PermissionService": "server.surfaces.tools.deciding",
+    "StatusThrottle": "server.surfaces.tools.throttling",
+    "PermissionService": "server.surfaces.tools.permission_service",
     "PermissionExpiry": "server.surfaces.tools.expiry",
     "ToolRoutes": "server.surfaces.tools.routes",
     "NoticeRoutes": "server.surfaces.tools.notice_routes",

@@ -2,7 +2,7 @@
 
 A demand is understood, agents are found and invited, their offers become a proposal, gaps become
 sub-negotiations, and rounds go on until it is finalized, fails or is cancelled. `state.py` has the values,
-`folding.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
+`payloads.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
 `TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored."""
 
 import itertools
@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from server.surfaces.demands import matching, texts
+from server.surfaces.demands import matching, sentences
 from server.surfaces.demands.commands import (
     Answer,
     Cancel,
@@ -27,7 +27,7 @@ from server.surfaces.demands.commands import (
     Submit,
     SubmitOffer,
 )
-from server.surfaces.demands.folding import CHANGES
+from server.surfaces.demands.payloads import CHANGES
 from server.surfaces.demands.planning import Missing, requirements_of, unavailable
 from server.surfaces.demands.state import (
     BROADCAST,
@@ -156,7 +156,7 @@ def _record_candidates(state: DemandState, command: RecordCandidates) -> list[Ne
     _require(state, FILTERED, f"demand {state.demand_id} is {state.phase}; candidates are recorded once")
     found = _event(state, FILTERED, candidates=list(command.candidates))
     if not command.candidates:
-        message = texts.failure_message(state.language, NO_CANDIDATES)
+        message = sentences.failure_message(state.language, NO_CANDIDATES)
         failed = _event(state, FAILED, reason=NO_CANDIDATES, message=message, round=state.current_round)
         return [found, failed]
     candidates = [msgspec.convert(each, Candidate) for each in command.candidates]
@@ -235,7 +235,7 @@ def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
     free = (each for number in itertools.count(1) if (each := f"{state.demand_id}.{number}") not in taken)
     for place, missing in enumerate(command.gaps):
         capability, reason, needed_by = missing
-        gap = texts.gap_text(state.language, capability, reason, state.name_of(needed_by) if needed_by else None)
+        gap = sentences.gap_text(state.language, capability, reason, state.name_of(needed_by) if needed_by else None)
         events.append(
             _event(state, GAP, capability=capability, gap=gap, reason=reason, needed_by=needed_by, round=command.round)
         )
@@ -248,7 +248,7 @@ def _start_subnet(state: DemandState, missing: Missing, subnet_id: str, command:
     """The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent."""
     capability = missing.capability
     is_known = capability in lexicon.CONCEPTS
-    term = dict(state.capabilities).get(capability) or texts.capability_name(state.language, capability)
+    term = dict(state.capabilities).get(capability) or sentences.capability_name(state.language, capability)
     surface = f"{term} ← {state.surface_demand}"
     surface = surface if len(surface) <= MAX_SURFACE_CHARACTERS else surface[: MAX_SURFACE_CHARACTERS - 1] + "…"
     triggered = _event(

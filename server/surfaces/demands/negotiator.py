@@ -12,11 +12,11 @@ import structlog
 from server.config import NegotiationSection
 from server.eventlog.decider import decide_and_append, fold, place
 from server.eventlog.log import EventLog
-from server.surfaces.demands import commands, matching, model, planning, texts
+from server.surfaces.demands import commands, matching, model, planning, sentences
 from server.surfaces.demands.rendering import understanding_of
 from server.surfaces.demands.samples.participants import SampleParticipants
 from server.surfaces.demands.state import FAILED, SOURCE, DemandState, initial, stream_of
-from server.surfaces.demands.writing import TextWriter
+from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import new_event
 
@@ -94,7 +94,7 @@ class Negotiator:
                 initial(demand_id),
                 model.evolve,
                 lambda state: model.decide(
-                    state, commands.Fail("internal_error", texts.failure_message(state.language, "internal_error"))
+                    state, commands.Fail("internal_error", sentences.failure_message(state.language, "internal_error"))
                 ),
                 lambda state: state.revision,
             )
@@ -151,7 +151,7 @@ class Negotiator:
             case planning.Agree():
                 return commands.Finalize()
             case planning.GiveUp():
-                return commands.Fail(step.reason, texts.failure_message(state.language, step.reason, **step.facts))
+                return commands.Fail(step.reason, sentences.failure_message(state.language, step.reason, **step.facts))
         raise AssertionError(f"no command for {step}")
 
     async def _search(self, state: DemandState) -> tuple[dict[str, object], ...]:
@@ -222,7 +222,7 @@ class Negotiator:
             "demand_id": state.demand_id,
             "channel_id": state.channel_id,
             "reason": "internal_error",
-            "message": texts.failure_message(state.language, "internal_error"),
+            "message": sentences.failure_message(state.language, "internal_error"),
             "round": state.current_round,
         }
         with contextlib.suppress(RevisionMismatch, Conflict):  # somebody else has appended

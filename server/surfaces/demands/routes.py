@@ -20,7 +20,7 @@ from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
 from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
-from server.surfaces.demands.writing import TextWriter
+from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import Gone, InvalidRequest, NotFound, RevisionMismatch
 from towow.events import is_id
 

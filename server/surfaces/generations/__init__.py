@@ -2,4 +2,4 @@
 003).
 
 Read `state.py` and `model.py` for the rules, `inputs.py` and `rendering.py` for what is said and told, `routes.py` for HTTP;
-`runner.py` carries runs out, with the agents of `nova.py` and `loomi.py`."""
+`executor.py` carries runs out, by the plans of `plans.py`."""

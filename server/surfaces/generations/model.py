@@ -5,14 +5,14 @@
 
 While a run is running its agents have lives of their own, in `AGENT_TRANSITIONS`. An event without a row in the tables only
 moves the position, because anybody may append to the stream; a command whose event has none is refused and nothing is stored.
-`commands.py` has what may be asked, `telling.py` the events that it becomes, `folding.py` reads what events say."""
+`commands.py` has the commands; `payloads.py` reads the payloads that are built here."""
 
 from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
-from server.surfaces.generations import folding, telling
+from server.surfaces.generations import payloads
 from server.surfaces.generations.commands import (
     AgentCompleted,
     AgentFailed,
@@ -26,9 +26,12 @@ from server.surfaces.generations.commands import (
     Retrying,
     Start,
 )
+from server.surfaces.generations.plans import planned_agents
+from server.surfaces.generations.sentences import RUN_ERRORS, agent_error
 from server.surfaces.generations.state import (
     AGENT_COMPLETE,
     AGENT_START,
+    CHUNK_SOURCE,
     ERROR,
     LLM_CHUNK,
     MAX_RESUMES,
@@ -38,13 +41,19 @@ from server.surfaces.generations.state import (
     RUN_FAILED,
     RUN_RESUMED,
     RUN_STARTED,
+    SOURCES,
     Agent,
     AgentStatus,
+    Progress,
     RunState,
     Status,
+    stream_of,
 )
 from towow.errors import Conflict, NotFound
-from towow.events import Event, NewEvent
+from towow.events import Event, NewEvent, new_event, payload_json
+
+MAX_RESULT_BYTES = 200_000  # as JSON; the whole text is in the chunks anyway, and an event must stay under its limit
+MAX_SUMMARY_BYTES = 2_000
 
 # (status, step) -> status. A step is an event type; the end by a cancel is named with it.
 TRANSITIONS: dict[tuple[Status, str], Status] = {
@@ -76,11 +85,11 @@ AGENT_TRANSITIONS: dict[tuple[AgentStatus, str], AgentStatus] = {
 }
 
 _AGENT_FOLDS: dict[str, Callable[[Agent, dict[str, Any]], Agent]] = {
-    AGENT_START: folding.begun,
-    LLM_CHUNK: folding.written,
-    AGENT_COMPLETE: folding.completed,
-    RETRYING: folding.retrying,
-    ERROR: folding.failed,
+    AGENT_START: payloads.begun,
+    LLM_CHUNK: payloads.written,
+    AGENT_COMPLETE: payloads.completed,
+    RETRYING: payloads.retrying,
+    ERROR: payloads.failed,
 }
 
 
@@ -94,28 +103,28 @@ def evolve(state: RunState, event: Event) -> RunState:
 
 def _changes(state: RunState, event: Event) -> dict[str, Any]:
     if event.event_type == RUN_STARTED:
-        fields = folding.started(event)
+        fields = payloads.started(event)
         return {} if fields is None else {**fields, "status": "running"}
     payload = event.payload
     fold = _AGENT_FOLDS.get(event.event_type)
     if fold is not None:
-        agent = folding.agent_of(state, event, payload)
+        agent = payloads.agent_of(state, event, payload)
         if agent is None or (agent.status, event.event_type) not in AGENT_TRANSITIONS:
             return {}
         after = fold(agent, payload)
         agents = {**state.agents, agent.name: after}
         return {"agents": agents, "degraded": any(each.degraded for each in agents.values())}
     if event.event_type == PROGRESS:
-        return {"progress": folding.progress_of(state, payload)}
+        return {"progress": payloads.progress_of(state, payload)}
     if event.event_type == RUN_RESUMED:
-        return _resumed(state, payload)
+        return _after_resume(state, payload)
     if event.event_type == RUN_COMPLETE:
-        return _ended(state, event, payload, "completed")
-    return _ended(state, event, payload, "cancelled" if payload.get("status") == "cancelled" else "failed")
+        return _after_end(state, event, payload, "completed")
+    return _after_end(state, event, payload, "cancelled" if payload.get("status") == "cancelled" else "failed")
 
 
-def _resumed(state: RunState, payload: dict[str, Any]) -> dict[str, Any]:
-    named = folding.names_in(payload, "restarts")
+def _after_resume(state: RunState, payload: dict[str, Any]) -> dict[str, Any]:
+    named = payloads.names_in(payload, "restarts")
     restarted = {
         name: Agent(name, agent.task_description, agent.stage)
         for name, agent in state.agents.items()
@@ -125,17 +134,17 @@ def _resumed(state: RunState, payload: dict[str, Any]) -> dict[str, Any]:
     return {"agents": agents, "degraded": any(each.degraded for each in agents.values()), "resumes": state.resumes + 1}
 
 
-def _ended(state: RunState, event: Event, payload: dict[str, Any], status: Status) -> dict[str, Any]:
+def _after_end(state: RunState, event: Event, payload: dict[str, Any], status: Status) -> dict[str, Any]:
     changes: dict[str, Any] = {"status": status, "ended_at": event.timestamp}
     if status == "completed":
         return changes | {
-            "result": folding.text_of(payload, "result"),
+            "result": payloads.text_of(payload, "result"),
             "partial": payload.get("partial") is True,
             "degraded": state.degraded or payload.get("degraded") is True,
             "progress": msgspec.structs.replace(state.progress, percent=100),
         }
-    reason = "cancelled" if status == "cancelled" else folding.reason_of(payload)
-    return changes | {"reason": reason, "error": folding.text_of(payload, "error")}
+    reason = "cancelled" if status == "cancelled" else payloads.reason_of(payload)
+    return changes | {"reason": reason, "error": payloads.text_of(payload, "error")}
 
 
 def decide(state: RunState, command: Command) -> list[NewEvent]:
@@ -147,44 +156,35 @@ def decide(state: RunState, command: Command) -> list[NewEvent]:
         case Start():
             if (state.status, RUN_STARTED) not in TRANSITIONS:
                 raise _conflict(state, f"{state.run_id} was started before")
-            return [telling.started(state, command)]
+            return [_run_started(state, command)]
         case AgentStarted():
-            return [telling.agent_started(state, _agent(state, command.agent, AGENT_START))]
+            return [_agent_start(state, _allowed_agent(state, command.agent, AGENT_START))]
         case Chunk():
-            return [telling.chunk(state, _agent(state, command.agent, LLM_CHUNK), command)]
+            return [_llm_chunk(state, _allowed_agent(state, command.agent, LLM_CHUNK), command)]
         case Retrying():
-            return [telling.retrying(state, _agent(state, command.agent, RETRYING), command)]
+            return [_retrying(state, _allowed_agent(state, command.agent, RETRYING), command)]
         case AgentCompleted():
-            return telling.agent_completed(state, _agent(state, command.agent, AGENT_COMPLETE), command)
+            return _agent_complete(state, _allowed_agent(state, command.agent, AGENT_COMPLETE), command)
         case AgentFailed():
-            return telling.agent_failed(state, _agent(state, command.agent, ERROR), command)
+            return _agent_error(state, _allowed_agent(state, command.agent, ERROR), command)
         case Resumed():
-            return [_resume(state)]
+            return [_run_resumed(state)]
         case Completed():
             _require(state, RUN_COMPLETE)
-            return [telling.completed(state, command)]
+            return [_run_complete(state, command)]
         case Failed():
             _require(state, RUN_FAILED)
-            return [telling.failed(state, "failed", command.reason, command.error_id)]
+            return [_run_failed(state, "failed", command.reason, command.error_id)]
         case Cancel():
             if state.status == "cancelled":
                 return []
             _require(state, f"{RUN_FAILED}:cancelled")
-            return [telling.failed(state, "cancelled", "cancelled")]
+            return [_run_failed(state, "cancelled", "cancelled")]
         case _:
             assert_never(command)
 
 
-def _resume(state: RunState) -> NewEvent:
-    """Everybody who was at work begins again, at most three times."""
-    _require(state, RUN_RESUMED)
-    if state.resumes >= MAX_RESUMES:
-        raise _conflict(state, f"{state.run_id} was interrupted {state.resumes + 1} times")
-    at_work = [each.name for each in state.agents.values() if (each.status, RUN_RESUMED) in AGENT_TRANSITIONS]
-    return telling.resumed(state, at_work)
-
-
-def _agent(state: RunState, name: str, event_type: str) -> Agent:
+def _allowed_agent(state: RunState, name: str, event_type: str) -> Agent:
     _require(state, event_type)
     agent = state.agents.get(name)
     if agent is None:
@@ -203,3 +203,161 @@ def _require(state: RunState, step: str) -> None:
 
 def _conflict(state: RunState, message: str, **details: Any) -> Conflict:
     return Conflict(message, run_status=state.status, reason=state.reason, **details)
+
+
+# The events that commands become, word for word; `payloads.py` reads them back.
+
+
+def _run_started(state: RunState, command: Start) -> NewEvent:
+    """A run with its plan."""
+    agents = planned_agents(command.mode, command.language).values()
+    payload = {
+        "run_id": state.run_id,
+        "mode": command.mode,
+        "prompt": command.prompt,
+        "session_id": command.session_id,
+        "context": command.context,
+        "language": command.language,
+        "agents": [{"name": each.name, "task_description": each.task_description, "stage": each.stage} for each in agents],
+        "timeout_seconds": command.timeout_seconds,
+        "continues": command.continues,
+    }
+    return new_event(stream_of(state.run_id), RUN_STARTED, payload, source=SOURCES[command.mode])
+
+
+def _agent_start(state: RunState, agent: Agent) -> NewEvent:
+    """An agent that begins."""
+    payload = {
+        "status": "started",
+        "task_description": agent.task_description,
+        "agent": agent.name,
+        "stage": agent.stage,
+    }
+    return new_event(stream_of(state.run_id), AGENT_START, payload, source=agent.name)
+
+
+def _llm_chunk(state: RunState, agent: Agent, command: Chunk) -> NewEvent:
+    """A piece of its text, with its place in it."""
+    payload = {
+        "content": command.content,
+        "content_type": "text",
+        "is_complete": command.is_complete,
+        "agent": agent.name,
+        "index": agent.text.count,
+        "written_by": command.written_by,
+        "degraded": command.degraded,
+    }
+    return new_event(stream_of(state.run_id), LLM_CHUNK, payload, source=CHUNK_SOURCE)
+
+
+def _retrying(state: RunState, agent: Agent, command: Retrying) -> NewEvent:
+    """An agent that tries again; the attempts count from 1, so the first one of these is the second."""
+    payload = {
+        "agent": agent.name,
+        "attempt": agent.retries + 2,
+        "max_attempts": command.max_attempts,
+        "retry_count": agent.retries + 1,
+        "delay_seconds": command.delay_seconds,
+        "error": agent_error(command.error_type),
+        "error_type": command.error_type,
+        "discards_text": agent.text.count > 0,
+    }
+    return new_event(stream_of(state.run_id), RETRYING, payload, source=agent.name)
+
+
+def _agent_complete(state: RunState, agent: Agent, command: AgentCompleted) -> list[NewEvent]:
+    """An agent that has written everything, and how far the run is with it."""
+    payload = {
+        "status": "completed",
+        "summary": fitting(command.summary, MAX_SUMMARY_BYTES),
+        "agent": agent.name,
+        "stage": agent.stage,
+        "characters": agent.text.characters,
+    }
+    event = new_event(stream_of(state.run_id), AGENT_COMPLETE, payload, source=agent.name)
+    return [event, _progress(state, agent, is_completed=True)]
+
+
+def _agent_error(state: RunState, agent: Agent, command: AgentFailed) -> list[NewEvent]:
+    """An agent that gives up, and how far the run is without it."""
+    payload = {
+        "error": agent_error(command.error_type),
+        "error_type": command.error_type,
+        "agent": agent.name,
+        "status": "failed",
+        "retry_count": agent.retries,
+        "error_id": command.error_id,
+        "context": {"stage": agent.stage},
+    }
+    event = new_event(stream_of(state.run_id), ERROR, payload, source=agent.name)
+    return [event, _progress(state, agent, is_completed=False)]
+
+
+def _run_resumed(state: RunState) -> NewEvent:
+    """A run that goes on: the agents that were at work begin again, at most three times."""
+    _require(state, RUN_RESUMED)
+    if state.resumes >= MAX_RESUMES:
+        raise _conflict(state, f"{state.run_id} was interrupted {state.resumes + 1} times")
+    restarts = [each.name for each in state.agents.values() if (each.status, RUN_RESUMED) in AGENT_TRANSITIONS]
+    return _of_run(state, RUN_RESUMED, restarts=restarts, resume_count=state.resumes + 1)
+
+
+def _run_complete(state: RunState, command: Completed) -> NewEvent:
+    """A run with its result."""
+    return _of_run(
+        state,
+        RUN_COMPLETE,
+        status="completed",
+        result=fitting(command.result, MAX_RESULT_BYTES),
+        partial=bool(state.agents_failed),
+        agents_completed=state.agents_completed,
+        agents_failed=state.agents_failed,
+        degraded=state.degraded,
+    )
+
+
+def _run_failed(state: RunState, status: str, reason: str, error_id: str | None = None) -> NewEvent:
+    """A run that ends without a result."""
+    named = {} if error_id is None else {"error_id": error_id}
+    return _of_run(
+        state,
+        RUN_FAILED,
+        status=status,
+        reason=reason,
+        error=RUN_ERRORS[reason],
+        **named,
+        agents_completed=state.agents_completed,
+        agents_failed=state.agents_failed,
+    )
+
+
+def _progress(state: RunState, agent: Agent, *, is_completed: bool) -> NewEvent:
+    """How far the run is when an agent has ended."""
+    others = [each for each in state.agents.values() if each.name != agent.name]
+    ended = 1 + sum(each.has_ended for each in others)
+    progress = Progress(
+        percent=100 * ended // len(state.agents),
+        stage=agent.stage,
+        completed=is_completed + sum(each.status == "completed" for each in others),
+        total=len(state.agents),
+    )
+    return _of_run(state, PROGRESS, **msgspec.structs.asdict(progress))
+
+
+def _of_run(state: RunState, event_type: str, **payload: Any) -> NewEvent:
+    return new_event(stream_of(state.run_id), event_type, payload, source=SOURCES[state.mode])
+
+
+def fitting(text: str, limit_bytes: int) -> str:
+    """The text, or as much of its beginning as is `limit_bytes` long as JSON, with an ellipsis behind it."""
+    size = len(payload_json({"": text}))
+    if size * 6 <= limit_bytes or len(payload_json({"": text}).encode()) <= limit_bytes:
+        return text
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if len(payload_json({"": text[:middle]}).encode()) + 3 <= limit_bytes:
+            low = middle
+        else:
+            high = middle
+    return text[:low] + "…"

@@ -14,7 +14,7 @@ from server.background.event_bus import EventBus
 from server.background.retry import retry_until_writable
 from server.eventlog.log import EventLog
 from server.surfaces.tools import commands
-from server.surfaces.tools.deciding import PermissionService
+from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import due_permissions
 from server.surfaces.tools.state import KIND, PERMISSION_REQUEST
 from towow.errors import RevisionMismatch, StorageFull, TowowError, Unavailable

@@ -9,7 +9,7 @@ import msgspec
 
 from server.surfaces.tools import checks
 from server.surfaces.tools.commands import Ask, Clear, Report
-from server.surfaces.tools.folding import MAX_WITHIN_SECONDS
+from server.surfaces.tools.payloads import MAX_WITHIN_SECONDS
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.state import new_permission_id
 from towow.errors import InvalidBody, TooLarge

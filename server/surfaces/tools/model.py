@@ -2,7 +2,7 @@
 
 A permission is asked for, then approved, rejected, expired or taken back, once and for good. What tools report besides
 (statuses, results, errors) changes no state and is always allowed. `state.py` has the values, `commands.py` what may be asked,
-`folding.py` what events say.
+`payloads.py` what events say.
 An event that says what `TRANSITIONS` does not allow only moves the position, so of two answers the log keeps the first."""
 
 from typing import Any, assert_never
@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import msgspec
 
 from server.surfaces.tools.commands import Answer, Ask, Clear, Command, Expire, Report
-from server.surfaces.tools.folding import permission_of, requested, status_of, text_of
+from server.surfaces.tools.payloads import permission_of, requested, status_of, text_of
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
     PERMISSION_REQUEST,

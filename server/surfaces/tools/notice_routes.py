@@ -12,11 +12,11 @@ from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.tools import checks, commands, inputs, model, rendering
-from server.surfaces.tools.coalescing import StatusThrottle, Stored
-from server.surfaces.tools.deciding import PermissionService
+from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.routes import BASE
 from server.surfaces.tools.state import TOOL_STATUS, initial, stream_of
+from server.surfaces.tools.throttling import StatusThrottle, Stored
 
 
 class _NoticeInput(msgspec.Struct, forbid_unknown_fields=True):

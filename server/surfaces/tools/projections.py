@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from server.surfaces.tools.folding import permission_of
 from server.surfaces.tools.model import evolve_permission
+from server.surfaces.tools.payloads import permission_of
 from server.surfaces.tools.state import Permission, ToolState, stream_of
 from towow.events import Event, timestamp_of
 

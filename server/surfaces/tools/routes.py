@@ -19,7 +19,7 @@ from server.http import params
 from server.http.responses import json_response
 from server.streaming.follower import wait_for_event
 from server.surfaces.tools import checks, commands, rendering
-from server.surfaces.tools.deciding import PermissionService
+from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import get_permission, load_session
 from server.surfaces.tools.state import PERMISSION_CLEARED, PERMISSION_RESPONSE, stream_of
 from towow.errors import InvalidRequest, NotFound

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from server.surfaces.generations import model, rendering
+from server.surfaces.generations.plans import planned_agents
 from server.surfaces.generations.state import AGENT_START, MODES, REASONS, RUN_STARTED, STATUSES, initial
-from server.surfaces.generations.texts import planned_agents
 from tests.browser.demands.test_fold import STATIC, needs_node, run_node
 from towow.events import Event, timestamp_of
 

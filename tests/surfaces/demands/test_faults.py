@@ -12,7 +12,7 @@ from server.eventlog.database import sqlite3
 from server.surfaces.demands import coordinator, matching
 from server.surfaces.demands.inputs import MAX_COMMENT_CHARACTERS
 from server.surfaces.demands.samples import rules
-from server.surfaces.demands.writing import TextWriter
+from server.surfaces.demands.text_writer import TextWriter
 from tests.support import until
 from tests.support.negotiations import (
     BEGUN,

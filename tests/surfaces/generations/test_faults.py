@@ -9,9 +9,9 @@ from server.app import LOG, make_app
 from server.background import retry
 from server.config import RetentionSection
 from server.eventlog.retention import trim
-from server.surfaces.generations import agents as agents_module
-from server.surfaces.generations import nova
-from server.surfaces.generations.agents import AgentWork
+from server.surfaces.generations import agent_task
+from server.surfaces.generations.agent_task import AgentTask
+from server.surfaces.generations.plans import Nova3Supervisor
 from tests.support import until
 from tests.support.generations import (
     NOVA,
@@ -219,7 +219,7 @@ async def test_what_would_not_survive_json_or_a_terminal_is_left_out(start, upst
 
 async def test_a_text_without_an_end_is_cut_off(start, upstream, monkeypatch):
     """A model that has lost its way does not fill the disk."""
-    monkeypatch.setattr(agents_module, "_MAX_TEXT_CHARACTERS", 200)
+    monkeypatch.setattr(agent_task, "_MAX_TEXT_CHARACTERS", 200)
     upstream.when(TASKS[ME], writes_for_ever("0123456789", rate=1000))
     client = await start()
     _, events = await perform(client)
@@ -233,14 +233,14 @@ async def test_a_text_without_an_end_is_cut_off(start, upstream, monkeypatch):
 
 async def test_a_fault_of_ours_in_one_agent_is_its_error_and_nobody_elses(start, monkeypatch):
     """Its text goes to the log, under the error_id."""
-    write = AgentWork._write
+    write = AgentTask._write
 
     async def broken(self):
         if self._agent == ME:
             raise LookupError("swordfish")
         return await write(self)
 
-    monkeypatch.setattr(AgentWork, "_write", broken)
+    monkeypatch.setattr(AgentTask, "_write", broken)
     client = await start()
     run_id, events = await perform(client)
     (error,) = payloads(events, "error")
@@ -256,7 +256,7 @@ async def test_a_fault_of_ours_in_the_run_ends_it_with_a_reason(start, monkeypat
     def broken(self, state):
         raise LookupError("swordfish")
 
-    monkeypatch.setattr(nova.Nova3Supervisor, "next_step", broken)
+    monkeypatch.setattr(Nova3Supervisor, "next_step", broken)
     client = await start()
     _, events = await perform(client)
     (end,) = payloads(events, "run_failed")

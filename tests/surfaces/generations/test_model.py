@@ -16,10 +16,8 @@ from server.surfaces.generations.commands import (
     Resumed,
     Retrying,
 )
-from server.surfaces.generations.model import AGENT_TRANSITIONS, TRANSITIONS, decide, evolve
-from server.surfaces.generations.state import MAX_RESUMES, NO_TEXT, REASONS, STATUSES, Progress, Text, initial
-from server.surfaces.generations.telling import MAX_RESULT_BYTES, fitting
-from server.surfaces.generations.texts import RUN_ERRORS, agent_error
+from server.surfaces.generations.model import AGENT_TRANSITIONS, MAX_RESULT_BYTES, TRANSITIONS, decide, evolve, fitting
+from server.surfaces.generations.state import MAX_RESUMES, NO_TEXT, STATUSES, Progress, Text, initial
 from tests.surfaces.generations.generating import (
     LOOMI,
     LOOMI_AGENTS,
@@ -479,29 +477,6 @@ def test_a_run_that_the_template_wrote_says_so_to_the_end():
     events = history(START, *written(A, "words", written_by="template", degraded=True), Completed("words"))
     told = [json.loads(event.payload_json).get("degraded") for event in events]
     assert told == [None, None, True, True, None, None, True]
-
-
-@pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_has_a_sentence(reason):
-    """No reason is told without one."""
-    assert RUN_ERRORS[reason].endswith(".")
-    if reason != "cancelled":
-        assert after(START, Failed(reason)).error == RUN_ERRORS[reason]
-
-
-@pytest.mark.parametrize(
-    ("error_type", "sentence"),
-    [
-        pytest.param("stalled", "The model stopped writing.", id="known"),
-        pytest.param("status_503", "The model refused with the status 503.", id="a status"),
-        pytest.param("status_", "The model failed.", id="half a status"),
-        pytest.param("status_<b>", "The model failed.", id="no status"),
-        pytest.param("of tomorrow", "The model failed.", id="unknown"),
-    ],
-)
-def test_every_failure_of_the_model_has_a_sentence(error_type, sentence):
-    """A fixed one, also for codes of which this table does not know."""
-    assert agent_error(error_type) == sentence
 
 
 def test_a_result_that_is_too_long_for_an_event_is_cut():

@@ -1,5 +1,5 @@
 /**
- * What the events of a run say, read from payloads that anybody may have written, as the server's `generations/folding.py` does.
+ * What the events of a run say, read from payloads that anybody may have written, as the server's `generations/payloads.py` does.
  *
  * Of a payload only what has the right type counts. `run-state.js` says which of it changes anything.
  *

@@ -1,6 +1,6 @@
 """The sample agents at work: they answer invitations and proposals like anybody else, through the same commands.
 
-`rules.py` decides what they answer, `writing.py` words it. An answer is due a moment after the event that asks for it,
+`rules.py` decides what they answer, `text_writer.py` words it. An answer is due a moment after the event that asks for it,
 counted from the event's time, so a restart neither forgets nor repeats one."""
 
 import asyncio
@@ -18,7 +18,7 @@ from server.surfaces.demands.planning import waiting_for
 from server.surfaces.demands.samples import rules
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import Candidate, DemandState, initial, stream_of
-from server.surfaces.demands.writing import TextWriter
+from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import Conflict, Forbidden, NotFound
 from towow.events import seconds_of
 

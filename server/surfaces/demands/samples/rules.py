@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.samples.agents import LIMITS, SAMPLE_AGENTS, Limits, SampleAgent, Text
-from server.surfaces.demands.texts import capability_name
+from server.surfaces.demands.sentences import capability_name
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.reader import Language
 from server.surfaces.demands.understanding.requirements import MAX_BUDGET, MAX_PEOPLE

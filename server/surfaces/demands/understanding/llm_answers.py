@@ -20,7 +20,7 @@ _SAID_CHARACTERS = 100
 _MAX_FREE_WORDS = 10
 _LEAST_BUDGET = 0.01  # models say 0 when they mean nothing at all
 
-# Markup, beginnings of a turn in the chat templates in use, and what `writing.py` puts around the data.
+# Markup, beginnings of a turn in the chat templates in use, and what `text_writer.py` puts around the data.
 _MARKUP = re.compile(
     r"</?[a-z|]|\|>|\[/?INST\]|<<SYS>>|^\s*#{2,}|^\s*(?:system|user|assistant|human)\s*[:：]|\bdraft:",
     re.IGNORECASE | re.MULTILINE,

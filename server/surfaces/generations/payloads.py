@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
+from server.surfaces.generations.plans import planned_agents
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, Agent, Language, Mode, Progress, RunState, is_session_id
-from server.surfaces.generations.texts import planned_agents
 from towow.events import Event, is_id
 
 MAX_AGENTS = 16  # of a run that somebody else has planned

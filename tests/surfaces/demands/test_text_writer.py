@@ -13,10 +13,10 @@ from aiohttp import web
 from server.config import LlmSection
 from server.llm.chat import ChatModel
 from server.surfaces.demands.samples.rules import Offered
-from server.surfaces.demands.texts import proposal_summary
+from server.surfaces.demands.sentences import proposal_summary
+from server.surfaces.demands.text_writer import TextWriter
 from server.surfaces.demands.understanding.reader import understand
 from server.surfaces.demands.understanding.requirements import Requirements, read_requirements
-from server.surfaces.demands.writing import TextWriter
 from tests.support.local_llm import LocalModel, require_local_llm
 
 TODAY = datetime.date(2026, 5, 1)

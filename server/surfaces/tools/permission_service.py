@@ -12,10 +12,10 @@ import msgspec
 from server.eventlog.decider import place
 from server.eventlog.log import EventLog
 from server.surfaces.tools import model
-from server.surfaces.tools.coalescing import StatusThrottle
 from server.surfaces.tools.commands import Answer, Ask, Clear, Expire
 from server.surfaces.tools.projections import load_session
 from server.surfaces.tools.state import Permission, ToolState, stream_of
+from server.surfaces.tools.throttling import StatusThrottle
 from towow.errors import RevisionMismatch
 from towow.events import NewEvent
 

@@ -20,7 +20,7 @@ import structlog
 from server.llm.chat import ChatModel, ModelFailed
 from server.surfaces.demands.commands import WrittenBy
 from server.surfaces.demands.samples.rules import Offered
-from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, proposal_summary
+from server.surfaces.demands.sentences import MAX_SUMMARY_CHARACTERS, proposal_summary
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.llm_answers import (
     Unusable,

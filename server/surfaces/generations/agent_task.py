@@ -6,6 +6,7 @@ from outside: the run has ended (`Conflict`), or the task is cancelled. Either c
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import stamina
@@ -14,10 +15,9 @@ import structlog
 from server.config import GenerationsSection
 from server.llm.failures import ModelFailed
 from server.llm.provider import LanguageModel, Writer
-from server.surfaces.generations.chunking import ChunkGroups
 from server.surfaces.generations.commands import AgentCompleted, AgentFailed, AgentStarted, Chunk, Retrying
 from server.surfaces.generations.prompts import Brief, cut, question_of, system_of
-from server.surfaces.generations.recording import RunStore
+from server.surfaces.generations.run_store import RunStore
 from server.surfaces.generations.template_writer import TemplateWriter
 from towow.errors import Conflict
 from towow.events import uuid7
@@ -33,13 +33,13 @@ _HEADING = re.compile(r"[\s#*>_\-•]+")
 _log = structlog.get_logger("towow.generations")
 
 
-class AgentWork:
+class AgentTask:
     """The work of one agent in one run."""
 
     def __init__(
-        self, record: RunStore, agent: str, brief: Brief, language_model: LanguageModel, config: GenerationsSection
+        self, store: RunStore, agent: str, brief: Brief, language_model: LanguageModel, config: GenerationsSection
     ) -> None:
-        self._record = record
+        self._store = store
         self._agent = agent
         self._brief = brief
         self._language_model = language_model
@@ -51,12 +51,12 @@ class AgentWork:
         try:
             await self._work()
         except Conflict:
-            state = self._record.state
+            state = self._store.state
             if not (state.is_running and state.agents[self._agent].has_ended):  # somebody else has said that it has
                 raise
 
     async def _work(self) -> None:
-        await self._record.add(AgentStarted(self._agent))
+        await self._store.add(AgentStarted(self._agent))
         try:
             text = await self._persist()
         except ModelFailed as failure:
@@ -66,16 +66,16 @@ class AgentWork:
         except Exception as error:
             await self._fail("internal", error)
         else:
-            await self._record.add(AgentCompleted(self._agent, summary_of(text)))
+            await self._store.add(AgentCompleted(self._agent, summary_of(text)))
 
     async def _fail(self, error_type: str, error: Exception | None = None) -> None:
         error_id = uuid7()
-        facts = {"run_id": self._record.state.run_id, "agent": self._agent, "error_type": error_type, "error_id": error_id}
+        facts = {"run_id": self._store.state.run_id, "agent": self._agent, "error_type": error_type, "error_id": error_id}
         if error is None:
             _log.warning("agent_failed", **facts)
         else:
             _log.error("agent_failed", **facts, exc_info=error)
-        await self._record.add(AgentFailed(self._agent, error_type, error_id))
+        await self._store.add(AgentFailed(self._agent, error_type, error_id))
 
     async def _persist(self) -> str:
         """The text of the first attempt that gives a whole one. Raises `ModelFailed` of the last one."""
@@ -96,7 +96,7 @@ class AgentWork:
                     if failure.is_passing and attempt.num < attempts:
                         asked = min(failure.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
                         self._delay_seconds = max(attempt.next_wait, asked)
-                        await self._record.add(Retrying(self._agent, failure.reason, self._delay_seconds, attempts))
+                        await self._store.add(Retrying(self._agent, failure.reason, self._delay_seconds, attempts))
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -108,7 +108,7 @@ class AgentWork:
         # Asked each time: a model may have become ready meanwhile.
         writer = self._language_model.writer() or TemplateWriter(self._agent, self._brief)
         groups = ChunkGroups(
-            partial(self._store, writer),
+            partial(self._add_chunk, writer),
             seconds=self._config.chunk_milliseconds / 1000,
             characters=self._config.chunk_characters,
         )
@@ -120,17 +120,17 @@ class AgentWork:
         except BaseExceptionGroup as failures:
             ended = failures.subgroup(Conflict)
             raise (ended or failures).exceptions[0] from None
-        last, stored = storing.result(), str(self._record.state.agents[self._agent].text)
+        last, stored = storing.result(), str(self._store.state.agents[self._agent].text)
         if failure is not None:
             if last:
-                await self._store(writer, last)
+                await self._add_chunk(writer, last)
             raise failure
         if not (stored + last).strip():
             raise ModelFailed("empty_answer")
-        await self._store(writer, last, is_complete=True)
+        await self._add_chunk(writer, last, is_complete=True)
         return stored + last
 
-    async def _read(self, writer: Writer, groups: ChunkGroups) -> ModelFailed | None:
+    async def _read(self, writer: Writer, groups: "ChunkGroups") -> ModelFailed | None:
         """Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the
         same."""
         characters = 0
@@ -146,8 +146,74 @@ class AgentWork:
             return failure
         return None
 
-    async def _store(self, writer: Writer, text: str, *, is_complete: bool = False) -> None:
-        await self._record.add(Chunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
+    async def _add_chunk(self, writer: Writer, text: str, *, is_complete: bool = False) -> None:
+        await self._store.add(Chunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
+
+
+class ChunkGroups:
+    """The pieces of one text, gathered into groups, so that one token is not one fsync. One task calls `add` and `finish`,
+    another one `store_all`.
+
+    A piece after quiet does not wait, nor does the first one. Others are stored together when `seconds` have passed since the
+    group before, or when they have `characters`; while one group is on its way to the disk, the next gathers. What is stored
+    keeps the order of the pieces, and joined it is the text. A model cannot run ahead of the disk by more than its text is
+    long. `store(text)` stores at most `characters` and returns when they are on disk."""
+
+    def __init__(self, store: Callable[[str], Awaitable[None]], *, seconds: float, characters: int) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._limit = characters
+        self._pieces: list[str] = []
+        self._gathered = 0  # characters
+        self._due_at = 0.0
+        self._is_finished = False
+        self._changed = asyncio.Event()
+
+    def add(self, piece: str) -> None:
+        """Take the next piece; an empty one is nothing."""
+        if not piece:
+            return
+        if not self._pieces:
+            self._changed.set()
+        self._pieces.append(piece)
+        self._gathered += len(piece)
+        if self._gathered >= self._limit:
+            self._changed.set()
+
+    def finish(self) -> None:
+        """Say that there are no more pieces."""
+        self._is_finished = True
+        self._changed.set()
+
+    async def store_all(self) -> str:
+        """Store group after group until `finish`; the end of the text, which may be empty, is returned and not stored."""
+        while await self._wait():
+            self._due_at = asyncio.get_running_loop().time() + self._seconds
+            for part in self._take():
+                await self._store(part)
+        *parts, last = self._take() or [""]
+        for part in parts:
+            await self._store(part)
+        return last
+
+    async def _wait(self) -> bool:
+        """Until a group is to be stored; False when there are no more pieces."""
+        loop = asyncio.get_running_loop()
+        while not self._is_finished:
+            wait_seconds = None
+            if self._pieces:
+                wait_seconds = self._due_at - loop.time()
+                if wait_seconds <= 0 or self._gathered >= self._limit:
+                    return True
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds):
+                    await self._changed.wait()
+        return False
+
+    def _take(self) -> list[str]:
+        text, self._pieces, self._gathered = "".join(self._pieces), [], 0
+        return [text[start : start + self._limit] for start in range(0, len(text), self._limit)]
 
 
 def cleaned(piece: str) -> str:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.surfaces.demands.texts import MAX_SUMMARY_CHARACTERS, capability_name, failure_message, gap_text, proposal_summary
+from server.surfaces.demands.sentences import (
+    MAX_SUMMARY_CHARACTERS,
+    capability_name,
+    failure_message,
+    gap_text,
+    proposal_summary,
+)
 
 BOB = {"agent_id": "bob", "name": "Bob", "capabilities": ["venue", "catering"], "terms": {"price": 3000, "currency": "CNY"}}
 ANN = {"agent_id": "ann", "name": "Ann", "capabilities": ["养蜂"], "terms": {"price": 99.5}, "subnet_id": None}
