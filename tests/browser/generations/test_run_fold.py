@@ -119,7 +119,7 @@ def told_by_server(events: list[dict[str, Any]]) -> dict[str, Any]:
 @needs_node
 def test_the_page_has_the_tables_of_the_server() -> None:
     """Every state and step leads to the same state in both, and both know the same agents and reasons."""
-    module = (STATIC / "js" / "run-tables.js").as_uri()
+    module = (STATIC / "js" / "generations" / "tables.js").as_uri()
     told = run_node(f'import * as tables from "{module}"; process.stdout.write(JSON.stringify(tables));')
     for name, expected in (("TRANSITIONS", model.TRANSITIONS), ("AGENT_TRANSITIONS", model.AGENT_TRANSITIONS)):
         assert {(state, step): after for state, row in told[name].items() for step, after in row.items()} == expected
