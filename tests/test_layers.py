@@ -45,46 +45,7 @@ RESERVED = {
 # What an application that uses the client has to install.
 CLIENT_LIBRARIES = {"aiohttp", "yarl", "msgspec", "stamina"}  # yarl is aiohttp's
 
-# Parts that are built once and handed to whoever needs them: the module that defines each.
-COLLABORATORS = {
-    "Database": "server.eventlog.database",
-    "Hub": "server.eventlog.hub",
-    "EventLog": "server.eventlog.log",
-    "EventBus": "server.background.event_bus",
-    "Followers": "server.streaming.follower",
-    "StreamResponder": "server.api.stream_response",
-    "EventRoutes": "server.api.events",
-    "PageRoutes": "server.api.pages",
-    "Coordinator": "server.surfaces.demands.coordinator",
-    "Negotiator": "server.surfaces.demands.negotiator",
-    "DemandRoutes": "server.surfaces.demands.routes",
-    "AgentRoutes": "server.surfaces.demands.agent_routes",
-    "ParticipantRoutes": "server.surfaces.demands.participant_routes",
-    "StartRoutes": "server.surfaces.generations.start_routes",
-    "RunRoutes": "server.surfaces.generations.routes",
-    "RunExecutor": "server.surfaces.generations.executor",
-    "SessionRoutes": "server.surfaces.sessions.routes",
-    "ChannelRoutes": "server.surfaces.sessions.channel_routes",
-    "SampleParticipants": "server.surfaces.demands.samples.participants",
-    "TextWriter": "server.surfaces.demands.text_writer",
-    "ChatModel": "server.llm.chat",
-    "LocalModel": "server.llm.local.model",
-    "LanguageModel": "server.llm.provider",
-    "TaskRoutes": "server.surfaces.tasks.routes",
-    "TaskEventRoutes": "server.surfaces.tasks.event_routes",
-    "StatusThrottle": "server.surfaces.tools.throttling",
-    "PermissionService": "server.surfaces.tools.permission_service",
-    "PermissionExpiry": "server.surfaces.tools.expiry",
-    "ToolRoutes": "server.surfaces.tools.routes",
-    "NoticeRoutes": "server.surfaces.tools.notice_routes",
-    "Authenticator": "server.auth.authenticator",
-    "JwtKeys": "server.auth.jwt",
-    "Limits": "server.auth.rate_limits",
-    "Clients": "server.auth.rate_limits",
-    "AllowedHosts": "server.http.hosts",
-    "AuthRoutes": "server.api.login",
-    "LeaderLock": "server.background.leader_lock",
-}
+# Besides `app.py` and the surfaces' `__init__.py`.
 ALSO_BUILD = {
     "server.cli.check": {"Database"},  # works on a file without a server
     "server.cli.rebuild": {"Database"},
@@ -149,10 +110,50 @@ def calls_of(tree):
     return names + [function.attr for function in functions if isinstance(function, ast.Attribute)]
 
 
+SURFACES = {name for name, file in FILES.items() if file.name == "__init__.py" and name.rpartition(".")[0] == "server.surfaces"}
+
+
 def surface_of(module):
     """The surface that a module belongs to, or None."""
-    parts = module.split(".")
-    return parts[2] if parts[:2] == ["server", "surfaces"] and len(parts) > 2 else None
+    return next((surface for surface in SURFACES if is_in(module, surface)), None)
+
+
+def classes_of(tree):
+    """The classes of a module: whether each is a plain one, and the types and names of what its `__init__` takes."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+            taken = [each for init in inits for each in (*init.args.args, *init.args.kwonlyargs)]
+            types = {
+                name.id for each in taken if each.annotation for name in ast.walk(each.annotation) if isinstance(name, ast.Name)
+            }
+            yield node.name, bool(inits), types, {each.arg for each in taken}
+
+
+CLASSES = {
+    (module, name): (types, taken)
+    for module, tree in TREES.items()
+    if is_in(module, "server")
+    for name, is_plain, types, taken in classes_of(tree)
+    if is_plain
+}
+HANDED_OVER = {name for types, _ in CLASSES.values() for name in types}
+BUILT_ELSEWHERE = {
+    "Engine": "by the local model, in the process of its own",
+    "Follower": "by the responder, one for a connection",
+    "LeaderWorker": "never: workers derive from it",
+    "LogBackend": "by an application that embeds the server",
+    "Tokens": "by the authenticator, of its settings",
+}
+# The parts of the server: classes that are handed to another one, or that work on the log or by the settings. What is of one
+# thing (its `__init__` takes an id) is no part: it is built where that thing is worked on.
+COLLABORATORS = {
+    name: module
+    for (module, name), (types, taken) in CLASSES.items()
+    if (name in HANDED_OVER or types & {"EventLog", "Config"})
+    and not any(each.endswith("_id") for each in taken)
+    and name not in BUILT_ELSEWHERE
+}
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -181,27 +182,30 @@ def test_a_library_is_imported_only_where_it_belongs(module):
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if surface_of(name)])
-def test_surfaces_never_import_each_other_and_are_only_wired_by_app(module):
-    """A surface can be removed by removing its folder and its lines in `app.py`."""
+def test_surfaces_never_import_each_other_and_are_only_listed_by_app(module):
+    """A surface can be removed by removing its folder and its name where `app.py` lists the descriptors."""
     assert {surface_of(name) for name in own(module)} <= {None, surface_of(module)}
     importers = {name for name in FILES if module in own(name) and surface_of(name) != surface_of(module)}
-    assert importers <= {"server.app"}
+    assert importers <= ({"server.app"} if module in SURFACES else set())
 
 
-@pytest.mark.parametrize("module", [name for name in FILES if name != "server.app"])
-def test_only_app_builds_collaborators(module):
-    """One place wires; everything else is handed what it needs."""
+@pytest.mark.parametrize("module", [name for name in FILES if name != "server.app" and name not in SURFACES])
+def test_only_app_and_descriptors_build_collaborators(module):
+    """The whole is wired in one place and a surface in its `__init__.py`; everything else is handed what it needs."""
     called = set(calls_of(TREES[module]))
     built = {name for name, origin in COLLABORATORS.items() if name in called and origin in own(module)}
     allowed = [names for package, names in ALSO_BUILD.items() if is_in(module, package)]
     assert built <= set().union(*allowed)
 
 
-def test_app_builds_every_collaborator_once():
-    """The list above is not out of date."""
-    built = [name for name in calls_of(TREES["server.app"]) if name in COLLABORATORS]
+def test_every_collaborator_is_built_once():
+    """The rule sees the parts that it is about, and nothing else passes for one."""
+    built = [name for module in ("server.app", *SURFACES) for name in calls_of(TREES[module]) if name in COLLABORATORS]
+    assert {"EventLog", "Hub", "StreamResponder", "Authenticator", "Coordinator", "SessionRoutes", "StatusThrottle"} <= set(
+        built
+    )
     assert sorted(set(built)) == sorted(COLLABORATORS)
-    assert {name for name in built if built.count(name) > 1} == {"LeaderLock"}  # one for each work that is done once
+    assert {name for name in built if built.count(name) > 1} <= {"LeaderLock"}  # one for each work that is done once
 
 
 def test_no_module_imports_itself_around_a_corner():

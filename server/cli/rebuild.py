@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from server.app import CLEAR_PROJECTIONS, PROJECTIONS
+from server.app import PROJECTION_TABLES, PROJECTIONS
 from server.cli.files import database_option
 from server.eventlog.database import migrate, sqlite3
 from server.eventlog.verify import rebuild as rebuild_file
@@ -31,7 +31,7 @@ def rebuild(db: Path) -> None:
         migrate(connection)
         with screen.status("rebuilding") as status:
             count = rebuild_file(
-                connection, PROJECTIONS, CLEAR_PROJECTIONS, lambda done: status.update(f"rebuilding: {done:,} events")
+                connection, PROJECTIONS, PROJECTION_TABLES, lambda done: status.update(f"rebuilding: {done:,} events")
             )
     except sqlite3.DatabaseError as error:
         raise StartupError(f"{db} cannot be rebuilt: {error}") from None

@@ -7,7 +7,8 @@ import pytest
 
 from server.app import make_app
 from server.eventlog.database import sqlite3
-from server.surfaces.demands.projections import clear_demands
+from server.eventlog.verify import empty
+from server.surfaces.demands import SURFACE
 from tests.support import ROOT
 from tests.support.negotiations import Clock, negotiating
 
@@ -26,7 +27,7 @@ def migrated():
 @pytest.fixture
 def table(migrated):
     """A connection to the empty table of demands."""
-    clear_demands(migrated)
+    empty(migrated, SURFACE.tables)
     return migrated
 
 

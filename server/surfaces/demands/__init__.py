@@ -1,4 +1,42 @@
 """Demands: what somebody needs, read, matched to agents and negotiated (source document 000).
 
-Read `model.py` for the rules, then `understanding.py`, `matching.py` and `projections.py`; `lexicon.py` and
-`sample_agents.py` are data."""
+Read `model.py` for the rules, then `understanding/`, `matching.py` and `projections.py`; `understanding/lexicon.py` and
+`samples/agents.py` are data."""
+
+from server.surfaces.demands import matching
+from server.surfaces.demands.agent_routes import AgentRoutes
+from server.surfaces.demands.coordinator import Coordinator
+from server.surfaces.demands.negotiator import Negotiator
+from server.surfaces.demands.participant_routes import ParticipantRoutes
+from server.surfaces.demands.projections import project_demand
+from server.surfaces.demands.routes import DemandRoutes
+from server.surfaces.demands.samples.participants import SampleParticipants
+from server.surfaces.demands.state import KIND, TERMINAL_EVENTS
+from server.surfaces.demands.text_writer import TextWriter
+from server.surfaces.surface import Context, Kind, Parts, Surface
+
+
+def _build(context: Context) -> Parts:
+    config, log = context.config, context.log
+    author = TextWriter(context.chat_model)
+    samples = SampleParticipants(log, config.negotiation, author)
+    negotiator = Negotiator(log, config.negotiation, author, samples)
+    return Parts(
+        routes=(
+            DemandRoutes(log, context.followers, context.streaming, author, config),
+            ParticipantRoutes(log, config),
+            AgentRoutes(log, context.streaming, config),
+        ),
+        workers=(Coordinator(log, context.bus, config.negotiation, negotiator, context.leader_lock("coordinator")),),
+    )
+
+
+SURFACE = Surface(
+    name="demands",
+    kinds={
+        KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,)),
+        matching.KIND: Kind(projections=(matching.project_agent,)),
+    },
+    tables=("demands", "agents_fts", "agents"),
+    build=_build,
+)

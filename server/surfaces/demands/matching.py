@@ -158,12 +158,6 @@ def _insert(connection: Connection, agent: Agent, event: Event) -> None:
     )
 
 
-def clear_agents(connection: Connection) -> None:
-    """Empty the projection, before `project_agent` is run over the whole log again."""
-    connection.execute("DELETE FROM agents_fts")
-    connection.execute("DELETE FROM agents")
-
-
 @lru_cache(maxsize=4096)
 def concepts_of(text: str) -> frozenset[str]:
     """The canonical names that a capability text goes by."""

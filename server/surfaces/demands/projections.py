@@ -41,11 +41,6 @@ def project_demand(connection: Connection, event: Event) -> None:
     connection.execute(f"INSERT INTO demands ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 
-def clear_demands(connection: Connection) -> None:
-    """Empty the projection, before `project_demand` is run over the whole log again."""
-    connection.execute("DELETE FROM demands")
-
-
 def list_demands(
     connection: Connection, limit: int, before_seq: int | None = None, parent: str | None = None
 ) -> tuple[list[dict[str, Any]], bool]:

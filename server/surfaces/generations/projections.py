@@ -67,11 +67,6 @@ def project_run(connection: Connection, event: Event) -> None:
         connection.execute(_UPSERT, _row_of(after)).close()
 
 
-def clear_runs(connection: Connection) -> None:
-    """Empty the projection, before `project_run` is run over the whole log again."""
-    connection.execute("DELETE FROM runs")
-
-
 def get_run(connection: Connection, run_id: str) -> RunState:
     """The state of a run without its texts, as far as its row is: `initial` without one."""
     sql = f"SELECT {', '.join(_FIELDS)} FROM runs WHERE run_id = ?"  # noqa: S608 - constant

@@ -32,11 +32,6 @@ def project_session(connection: Any, event: Event) -> None:
         connection.execute(_UPSERT, msgspec.structs.astuple(after)).close()
 
 
-def clear_sessions(connection: Any) -> None:
-    """Empty the projection, before `project_session` is run over the whole log again."""
-    connection.execute("DELETE FROM sessions")
-
-
 def get_session(connection: Any, session_name: str) -> SessionState:
     """The state of a session, as far as its row is: `initial` without one."""
     sql = f"SELECT {_COLUMNS} FROM sessions WHERE name = ?"  # noqa: S608 - constant

@@ -56,12 +56,6 @@ def _move(connection: Connection, task_id: str, event: Event) -> bool:
     return moved == 1
 
 
-def clear_tasks(connection: Connection) -> None:
-    """Empty the projection, before `project_task` is run over the whole log again."""
-    connection.execute("DELETE FROM tasks").close()
-    connection.execute("DELETE FROM task_work_items").close()
-
-
 def get_task(connection: Connection, task_id: str, span_id: str | None = None) -> TaskState:
     """A task as far as its row is, with the one work item that is asked for: `initial` without a row."""
     sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE task_id = ?"  # noqa: S608 - constant

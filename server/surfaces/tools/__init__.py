@@ -2,3 +2,33 @@
 
 Read `state.py` and `model.py` for the rules, then `inputs.py` and `rendering.py`; `expiry.py` denies what nobody answers and
 `throttling.py` thins out bursts of statuses. `towow/tools.py` is the other side, for who runs tools."""
+
+from server.surfaces.surface import Context, Kind, Parts, Surface
+from server.surfaces.tools.expiry import PermissionExpiry
+from server.surfaces.tools.notice_routes import NoticeRoutes
+from server.surfaces.tools.permission_service import PermissionService
+from server.surfaces.tools.projections import project_permission
+from server.surfaces.tools.routes import ToolRoutes
+from server.surfaces.tools.state import KIND, PERMISSION_RESPONSE
+from server.surfaces.tools.throttling import StatusThrottle
+
+
+def _build(context: Context) -> Parts:
+    config, log = context.config, context.log
+    statuses = StatusThrottle(log, config.tools.status_interval_seconds)
+    permissions = PermissionService(log, statuses)
+    return Parts(
+        routes=(
+            ToolRoutes(log, context.streaming, permissions, config),
+            NoticeRoutes(log, statuses, permissions, config),
+        ),
+        workers=(statuses, PermissionExpiry(log, context.bus, permissions)),
+    )
+
+
+SURFACE = Surface(
+    name="tools",
+    kinds={KIND: Kind(reserved=frozenset({PERMISSION_RESPONSE}), projections=(project_permission,))},
+    tables=("tool_permissions",),
+    build=_build,
+)

@@ -49,11 +49,6 @@ def project_permission(connection: Connection, event: Event) -> None:
     connection.execute(f"REPLACE INTO tool_permissions ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 
-def clear_permissions(connection: Connection) -> None:
-    """Empty the projection, before `project_permission` is run over the whole log again."""
-    connection.execute("DELETE FROM tool_permissions")
-
-
 def get_permission(connection: Connection, session_id: str, permission_id: str) -> Permission | None:
     """One permission, or None when it was never asked for."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608

@@ -6,9 +6,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.surfaces.demands import commands, planning, rendering
+from server.eventlog.verify import empty
+from server.surfaces.demands import SURFACE, commands, planning, rendering
 from server.surfaces.demands.model import PHASES, decide
-from server.surfaces.demands.projections import clear_demands, project_demand
+from server.surfaces.demands.projections import project_demand
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
@@ -170,7 +171,7 @@ class TestGarbage:
     def test_whatever_was_written_the_demand_is_told_judged_and_ended(self, table, history):
         """Folding is total and in step with the table, answers are JSON, every next step can be taken, and in some steps it
         ends."""
-        clear_demands(table)
+        empty(table, SURFACE.tables)
         negotiation = Negotiation()
         for event_type, payload in history:
             negotiation.post(event_type, payload)

@@ -3,19 +3,19 @@
 import pytest
 
 from server.eventlog.database import migrate, sqlite3
-from server.surfaces.demands import model
+from server.eventlog.verify import empty
+from server.surfaces.demands import SURFACE, model
 from server.surfaces.demands.commands import RecordCandidates, Submit
 from server.surfaces.demands.matching import (
     agent_registered,
     agent_removed,
-    clear_agents,
     get_agent,
     list_agents,
     project_agent,
     search_candidates,
     validate_agent,
 )
-from server.surfaces.demands.projections import clear_demands, list_demands, open_demands, project_demand
+from server.surfaces.demands.projections import list_demands, open_demands, project_demand
 from server.surfaces.demands.rendering import summary
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
@@ -361,7 +361,7 @@ class TestAgentProjection:
         samples.take(agent_removed("user_agent_bob"))
         samples.register("user_agent_alice", "knitting")
         before = contents(samples.db)
-        clear_agents(samples.db)
+        empty(samples.db, SURFACE.tables)
         assert list_agents(samples.db) == []
         for event in samples.events:
             samples.project(event)
@@ -485,7 +485,7 @@ class TestDemandProjection:
         for event in log.events:
             log.project(event)
         assert contents(log.db) == before
-        clear_demands(log.db)
+        empty(log.db, SURFACE.tables)
         for event in log.events:
             log.project(event)
         assert contents(log.db) == before

@@ -8,10 +8,11 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.surfaces.generations import rendering
+from server.eventlog.verify import empty
+from server.surfaces.generations import SURFACE, rendering
 from server.surfaces.generations.commands import Cancel
 from server.surfaces.generations.model import decide, evolve
-from server.surfaces.generations.projections import clear_runs, get_run, list_runs, project_run
+from server.surfaces.generations.projections import get_run, list_runs, project_run
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, STATUSES, TERMINAL_EVENTS, initial, stream_of
 from tests.surfaces.generations.generating import AT, NOVA_AGENTS, RUN
 from towow.events import Event, payload_json
@@ -136,7 +137,7 @@ def test_any_history_folds_and_is_told_as_json(start, rest):
 @given(start=STARTS, rest=HISTORIES)
 def test_the_row_is_the_state_without_its_texts(migrated, start, rest):
     """After any history, and after the same one again."""
-    clear_runs(migrated)
+    empty(migrated, SURFACE.tables)
     events = events_of(start, rest)
     for event in (*events, *events):
         project_run(migrated, event)

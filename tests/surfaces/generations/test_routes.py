@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from server.app import BUS, CLEAR_PROJECTIONS, LOG, PROJECTIONS, make_app
+from server.app import BUS, LOG, PROJECTION_TABLES, PROJECTIONS, make_app
 from server.config import RetentionSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
@@ -673,7 +673,7 @@ async def test_the_rows_can_be_built_again_from_the_log(connect, quiet_config):
     await client.close()
     with sqlite3.connect(quiet_config.database.path, isolation_level=None) as db:
         rows = db.execute("SELECT * FROM runs ORDER BY run_id").fetchall()
-        rebuild(db, PROJECTIONS, CLEAR_PROJECTIONS)
+        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
         assert db.execute("SELECT * FROM runs ORDER BY run_id").fetchall() == rows
     client = await connect()
     assert await get(client, "/api/runs") == before

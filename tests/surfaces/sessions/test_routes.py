@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from server.app import BUS, CLEAR_PROJECTIONS, LOG, PROJECTIONS, is_terminal, make_app
+from server.app import BUS, LOG, PROJECTION_TABLES, PROJECTIONS, is_terminal, make_app
 from server.auth.authenticator import PRINCIPAL
 from server.auth.principal import Principal
 from server.config import RetentionSection, StreamSection
@@ -468,7 +468,7 @@ async def test_the_table_of_sessions_is_built_again_from_the_log(client, quiet_c
         rows = db.execute(sql).fetchall()
         assert len(rows) == 2
         db.execute("UPDATE sessions SET status = 'closed', messages = 99")
-        rebuild(db, PROJECTIONS, CLEAR_PROJECTIONS)
+        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
         assert db.execute(sql).fetchall() == rows
     assert (await escalate(client))["status"] == "waiting_agent"
 

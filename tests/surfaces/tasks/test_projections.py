@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.app import CLEAR_PROJECTIONS, PROJECTIONS
+from server.app import PROJECTION_TABLES, PROJECTIONS
 from server.eventlog.database import sqlite3
-from server.eventlog.verify import rebuild
-from server.surfaces.tasks import rendering
+from server.eventlog.verify import empty, rebuild
+from server.surfaces.tasks import SURFACE, rendering
 from server.surfaces.tasks.model import evolve
-from server.surfaces.tasks.projections import clear_tasks, get_task, list_tasks, load_task, project_task
+from server.surfaces.tasks.projections import get_task, list_tasks, load_task, project_task
 from server.surfaces.tasks.state import ALIASES, STATUSES, TERMINAL_EVENTS, initial
 from tests.support import publish, read_rows
 from towow.events import Event, payload_json
@@ -83,7 +83,7 @@ def stored(history, stream=STREAM):
 @pytest.fixture
 def tables(migrated):
     """A connection to the empty tables."""
-    clear_tasks(migrated)
+    empty(migrated, SURFACE.tables)
     return migrated
 
 
@@ -91,7 +91,7 @@ def tables(migrated):
 @given(HISTORIES)
 def test_any_history_folds_is_stored_and_is_told(tables, history):
     """No event raises, the rows are the fold at every step, and both shapes are JSON."""
-    clear_tasks(tables)
+    empty(tables, SURFACE.tables)
     state = initial("t-1")
     for event in stored(history):
         state = evolve(state, event)
@@ -121,7 +121,7 @@ def test_a_flat_event_holds_everything_that_was_stored(tables, history):
 @given(HISTORIES, st.data())
 def test_an_event_that_is_projected_again_changes_nothing(tables, history, data):
     """A rebuild may meet rows that are there."""
-    clear_tasks(tables)
+    empty(tables, SURFACE.tables)
     events = stored(history)
     for event in events:
         project_task(tables, event)
@@ -200,7 +200,7 @@ async def test_the_tables_of_tasks_are_built_again_from_the_log(client, quiet_co
         assert [len(each) for each in rows] == [2, 1]
         db.execute("UPDATE tasks SET status = 'failed', progress = 7, last_seq = 99")
         db.execute("DELETE FROM task_work_items")
-        rebuild(db, PROJECTIONS, CLEAR_PROJECTIONS)
+        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
         assert [db.execute(query).fetchall() for query in queries] == rows
 
 
@@ -208,7 +208,7 @@ async def test_the_tables_of_tasks_are_built_again_from_the_log(client, quiet_co
 @given(HISTORIES)
 def test_the_view_reads_whatever_was_stored(tables, history):
     """What is no text and no number is NULL there; no row is missing and none is doubled."""
-    clear_tasks(tables)
+    empty(tables, SURFACE.tables)
     events = stored(history)
     tables.execute("BEGIN")
     try:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from server.app import CLEAR_PROJECTIONS, FOLLOWERS, LOG, PROJECTIONS, make_app
+from server.app import FOLLOWERS, LOG, PROJECTION_TABLES, PROJECTIONS, make_app
 from server.config import TokenSection
 from server.eventlog.database import Database
 from server.eventlog.verify import rebuild
@@ -645,7 +645,7 @@ async def test_the_table_is_what_the_log_says(client, quiet_config):
             ("p-3", "cleared", "over", ""),
             ("p-4", "pending", "", ""),
         ]
-        await database.writer.call(lambda db: rebuild(db, PROJECTIONS, CLEAR_PROJECTIONS))
+        await database.writer.call(lambda db: rebuild(db, PROJECTIONS, PROJECTION_TABLES))
         assert await database.read(lambda db: db.execute("SELECT * FROM tool_permissions ORDER BY 2").fetchall()) == before
         found = await database.read(lambda db: get_permission(db, SESSION, "p-1"))
         assert found.parameters == {"path": "a"}
