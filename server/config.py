@@ -1,11 +1,13 @@
 """Settings: the defaults, what overrides them, and the refusal of everything that is not a setting.
 
 The order is `config.toml`, then the environment (`TOWOW__SECTION__KEY`), then command-line flags. `config.toml` in the
-project's root is the manual: it lists every key with its default, unit and consequence, and a test holds it to this file."""
+project's root is the manual: it lists every key with its default, unit and consequence, and a test holds it to this file.
+Names of earlier versions are still read, in all three, with a warning that has the new name."""
 
 import os
 import tomllib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,8 +63,6 @@ class StreamSection(Section, frozen=True):
     """`[stream]`: followers, on every transport."""
 
     keepalive_seconds: Positive = 15.0
-    demand_keepalive_seconds: Positive = 5.0
-    session_keepalive_seconds: Positive = 30.0
     retry_milliseconds: Count = 2_000
     send_timeout_seconds: Positive = 20.0
     page_bytes: Count = 65_536
@@ -91,8 +91,8 @@ class RetentionSection(Section, frozen=True):
     check_interval_seconds: Positive = 60.0
 
 
-class NegotiationSection(Section, frozen=True):
-    """`[negotiation]`: demands and the agents that answer them."""
+class DemandsSection(Section, frozen=True):
+    """`[demands]`: demands, and the agents that negotiate about them."""
 
     sample_agents: bool = True
     sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.8
@@ -104,24 +104,13 @@ class NegotiationSection(Section, frozen=True):
     max_depth: Annotated[int, msgspec.Meta(ge=0, le=5)] = 2
     max_subnets: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
     subnet_timeout_seconds: Positive = 120.0
+    keepalive_seconds: Positive = 5.0
 
 
-class LlmSection(Section, frozen=True):
-    """`[llm]`: the language model that writes, when there is one; the rules write otherwise."""
+class SessionsSection(Section, frozen=True):
+    """`[sessions]`: the streams of sessions, operators and broadcasts."""
 
-    base_url: str = ""
-    model: str = ""
-    api_key_env: str = "TOWOW_LLM_API_KEY"
-    timeout_seconds: Positive = 20.0
-    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
-    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
-    generation_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 400
-    max_streams: Count = 64
-    first_piece_timeout_seconds: Positive = 60.0
-    stall_timeout_seconds: Positive = 15.0
-    local: bool = True
-    local_model_path: str = ""
-    local_threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    keepalive_seconds: Positive = 30.0
 
 
 class TasksSection(Section, frozen=True):
@@ -130,7 +119,7 @@ class TasksSection(Section, frozen=True):
     profile: Literal["default", "low_latency", "high_throughput"] = "default"
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
     flush_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=5)] = 0.5
-    keepalive_interval_seconds: Positive = 30.0
+    keepalive_seconds: Positive = 30.0
     max_events_per_stream: ZeroOrMore = 10_000
 
 
@@ -168,6 +157,24 @@ class ToolsSection(Section, frozen=True):
         "private_key",
     )
     status_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
+
+
+class LlmSection(Section, frozen=True):
+    """`[llm]`: the language model that writes, when there is one; the rules write otherwise."""
+
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str = "TOWOW_LLM_API_KEY"
+    timeout_seconds: Positive = 20.0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 300
+    generation_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 400
+    max_streams: Count = 64
+    first_piece_timeout_seconds: Positive = 60.0
+    stall_timeout_seconds: Positive = 15.0
+    local: bool = True
+    local_model_path: str = ""
+    local_threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
 
 
 class TokenSection(Section, frozen=True):
@@ -232,11 +239,12 @@ class Config(Section, frozen=True):
     stream: StreamSection = StreamSection()
     poll: PollSection = PollSection()
     retention: RetentionSection = RetentionSection()
-    negotiation: NegotiationSection = NegotiationSection()
+    demands: DemandsSection = DemandsSection()
+    sessions: SessionsSection = SessionsSection()
     tasks: TasksSection = TasksSection()
     generations: GenerationsSection = GenerationsSection()
-    llm: LlmSection = LlmSection()
     tools: ToolsSection = ToolsSection()
+    llm: LlmSection = LlmSection()
     auth: AuthSection = AuthSection()
     jwt: JwtSection = JwtSection()
     limits: LimitsSection = LimitsSection()
@@ -275,15 +283,30 @@ def with_profile(config: Config) -> Config:
     return msgspec.structs.replace(config, tasks=tasks, poll=poll)
 
 
+# What sections and keys were called in earlier versions.
+FORMER_SECTIONS = {"negotiation": "demands"}
+FORMER_KEYS = {
+    ("stream", "demand_keepalive_seconds"): ("demands", "keepalive_seconds"),
+    ("stream", "session_keepalive_seconds"): ("sessions", "keepalive_seconds"),
+    ("tasks", "keepalive_interval_seconds"): ("tasks", "keepalive_seconds"),
+}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FutureWarning, stacklevel=3)
+
+
 def load_config(
     file: Path | None = None,
     *,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
+    warn: Callable[[str], None] = _warn,
 ) -> Config:
     """Merge file, environment and flags (`{section: {key: value}}`) over the defaults; later ones win.
 
-    `file` None reads nothing. Raises `StartupError` naming the source and the path of the key at fault."""
+    `file` None reads nothing. `warn` is called with a sentence for each name of an earlier version; by default it is a Python
+    warning. Raises `StartupError` naming the source and the path of the key at fault."""
     merged: dict[str, dict[str, Any]] = {}
     sources = [
         (str(file), _read_file(file) if file is not None else {}),
@@ -294,12 +317,33 @@ def load_config(
         for section, values in source.items():
             if not isinstance(values, Mapping):
                 raise StartupError(f"{name}: {section} must be a section, [{section}]", field=section)
+        for section, values in _renamed(name, source, warn).items():
             merged.setdefault(section, {}).update(values)
         try:
             config = msgspec.convert(merged, Config)
         except msgspec.ValidationError as error:
             raise StartupError(f"{name}: {_readable(str(error))}") from None
     return config
+
+
+def _renamed(name: str, source: Mapping[str, Mapping[str, Any]], warn: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """The settings of one source under the names of today. Raises `StartupError` for one that is set under both names."""
+    renamed: dict[str, dict[str, Any]] = {}
+    given: dict[tuple[str, str], str] = {}
+    for section, values in source.items():
+        home = FORMER_SECTIONS.get(section, section)
+        renamed.setdefault(home, {})
+        for key, value in values.items():
+            today = FORMER_KEYS.get((section, key), (home, key))
+            if today in given:
+                raise StartupError(
+                    f"{name}: {given[today]} and [{section}] {key} are one setting; keep [{today[0]}] {today[1]}"
+                )
+            if today != (section, key):
+                warn(f"{name}: [{section}] {key} is now called [{today[0]}] {today[1]}")
+            given[today] = f"[{section}] {key}"
+            renamed.setdefault(today[0], {})[today[1]] = value
+    return renamed
 
 
 def _readable(message: str) -> str:

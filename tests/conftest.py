@@ -18,12 +18,13 @@ from server.config import (  # noqa: E402
     AuthSection,
     Config,
     DatabaseSection,
+    DemandsSection,
     LlmSection,
-    NegotiationSection,
     PollSection,
     StreamSection,
     TokenSection,
 )
+from tests.support import changed  # noqa: E402
 from tests.support.upstream import Upstream  # noqa: E402
 
 
@@ -84,9 +85,9 @@ def config(tmp_path, request):
         print(f"database: {path}")
     return Config(
         database=DatabaseSection(path=str(path), min_free_bytes=0, busy_timeout_seconds=0.2),
-        stream=StreamSection(keepalive_seconds=0.05, demand_keepalive_seconds=0.05, send_timeout_seconds=1.0),
+        stream=StreamSection(keepalive_seconds=0.05, send_timeout_seconds=1.0),
         poll=PollSection(poll_interval_seconds=0.02, max_poll_interval_seconds=0.05),
-        negotiation=NegotiationSection(sample_agents=False),
+        demands=DemandsSection(sample_agents=False, keepalive_seconds=0.05),
         llm=LlmSection(local=False),
     )
 
@@ -94,9 +95,7 @@ def config(tmp_path, request):
 @pytest.fixture
 def quiet_config(config):
     """The same with keepalives that no test lives to see."""
-    return msgspec.structs.replace(
-        config, stream=msgspec.structs.replace(config.stream, keepalive_seconds=60.0, demand_keepalive_seconds=60.0)
-    )
+    return changed(changed(config, "stream", keepalive_seconds=60.0), "demands", keepalive_seconds=60.0)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import tomllib
 import msgspec
 import pytest
 
-from server.config import Config, load_config
+from server.config import FORMER_KEYS, FORMER_SECTIONS, Config, load_config
 from tests.support import ROOT
 from towow.errors import StartupError
 
@@ -90,7 +90,7 @@ def test_environment_wins_over_the_file_and_flags_win_over_both(write):
         pytest.param("TOWOW__SERVER__PORT", "9000", "server", "port", 9000, id="a number"),
         pytest.param("TOWOW__STREAM__KEEPALIVE_SECONDS", "5", "stream", "keepalive_seconds", 5.0, id="a whole float"),
         pytest.param("TOWOW__STREAM__KEEPALIVE_SECONDS", "0.5", "stream", "keepalive_seconds", 0.5, id="a float"),
-        pytest.param("TOWOW__NEGOTIATION__SAMPLE_AGENTS", "false", "negotiation", "sample_agents", False, id="a flag"),
+        pytest.param("TOWOW__DEMANDS__SAMPLE_AGENTS", "false", "demands", "sample_agents", False, id="a flag"),
         pytest.param("TOWOW__DATABASE__PATH", "/srv/a b/ü.db", "database", "path", "/srv/a b/ü.db", id="bare text"),
         pytest.param("TOWOW__DATABASE__PATH", '"quoted.db"', "database", "path", "quoted.db", id="quoted text"),
         pytest.param("TOWOW__SERVER__HOST", "::1", "server", "host", "::1", id="an IPv6 address"),
@@ -200,3 +200,94 @@ def test_settings_never_change_while_the_server_runs():
     """The configuration is frozen."""
     with pytest.raises(AttributeError):
         Config().server.port = 1
+
+
+# Names of earlier versions.
+
+
+def every_former_name():
+    """Each key that had another section or name, with its value of today."""
+    for former, today in FORMER_SECTIONS.items():
+        section = getattr(Config(), today)
+        for key in type(section).__struct_fields__:
+            if (today, key) not in FORMER_KEYS.values():
+                yield pytest.param(former, key, today, key, id=f"{former}.{key}")
+    for (former, was), (today, key) in FORMER_KEYS.items():
+        yield pytest.param(former, was, today, key, id=f"{former}.{was}")
+
+
+@pytest.mark.parametrize(("former", "was", "today", "key"), list(every_former_name()))
+def test_a_former_name_is_read_from_each_source_with_a_warning_that_names_the_new_one(write, former, was, today, key):
+    """An operator's settings file and environment of an earlier version go on working, and say what to change."""
+    default = getattr(getattr(Config(), today), key)
+    value = (not default) if isinstance(default, bool) else type(default)(1)
+    text = str(value).lower()
+    file = write(f"[{former}]\n{was} = {text}\n")
+    for source, given in [
+        (str(file), {"file": file, "environment": {}}),
+        ("the environment", {"environment": {f"TOWOW__{former.upper()}__{was.upper()}": text}}),
+        ("the command line", {"environment": {}, "flags": {former: {was: value}}}),
+    ]:
+        warnings = []
+        config = load_config(warn=warnings.append, **given)
+        assert getattr(getattr(config, today), key) == value
+        assert warnings == [f"{source}: [{former}] {was} is now called [{today}] {key}"]
+
+
+def test_a_former_name_is_a_python_warning_for_who_does_not_collect_them():
+    """Nothing is renamed in silence."""
+    with pytest.warns(FutureWarning, match=r"\[negotiation\] max_depth is now called \[demands\] max_depth"):
+        assert load_config(environment={"TOWOW__NEGOTIATION__MAX_DEPTH": "1"}).demands.max_depth == 1
+
+
+def test_names_of_today_are_read_without_a_warning(write):
+    """Also a section that has both its own keys and some that came from elsewhere."""
+    file = write("[demands]\nkeepalive_seconds = 2\nmax_depth = 1\n[sessions]\nkeepalive_seconds = 3\n")
+    config = load_config(file, environment={}, warn=pytest.fail)
+    assert (config.demands.keepalive_seconds, config.demands.max_depth, config.sessions.keepalive_seconds) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            "[negotiation]\nmax_depth = 1\n[demands]\nmax_depth = 2",
+            "[negotiation] max_depth and [demands] max_depth are one setting; keep [demands] max_depth",
+            id="a section",
+        ),
+        pytest.param(
+            "[demands]\nkeepalive_seconds = 1\n[stream]\ndemand_keepalive_seconds = 1",
+            "[demands] keepalive_seconds and [stream] demand_keepalive_seconds are one setting; keep [demands] ",
+            id="a key",
+        ),
+    ],
+)
+def test_a_setting_under_both_of_its_names_is_refused(write, text, says):
+    """Which of the two counts would be a guess."""
+    file = write(text)
+    with pytest.raises(StartupError) as caught:
+        load_config(file, environment={}, warn=lambda message: None)
+    assert caught.value.message.startswith(f"{file}: {says}")
+
+
+def test_a_former_name_in_the_environment_wins_over_the_name_of_today_in_the_file(write):
+    """Sources win over each other whatever names they use."""
+    file = write("[demands]\nmax_depth = 2")
+    environment = {"TOWOW__NEGOTIATION__MAX_DEPTH": "1"}
+    assert load_config(file, environment=environment, warn=lambda message: None).demands.max_depth == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("[negotiation]\nmax_deep = 1", "[demands]: there is no setting named `max_deep`", id="an unknown key"),
+        pytest.param("[negotiation]\nmax_depth = 9", "[demands] max_depth: Expected `int` <= 5", id="out of bounds"),
+        pytest.param("negotiation = 1", "negotiation must be a section, [negotiation]", id="no section"),
+    ],
+)
+def test_a_former_section_is_checked_like_any_other(write, text, says):
+    """An old name is no way around the checks."""
+    file = write(text)
+    with pytest.raises(StartupError) as caught:
+        load_config(file, environment={}, warn=lambda message: None)
+    assert says in caught.value.message

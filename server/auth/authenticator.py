@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from server import program
 from server.auth.cookies import COOKIE, Cookies, require_csrf
 from server.auth.jwt import JwtKeys
 from server.auth.principal import EVERYBODY, Principal
@@ -67,7 +68,8 @@ class Authenticator:
         self._tickets = Tickets(config.ticket_seconds, clock)
         self._logins = Cookies(config, clock, self._tokens if jwt_keys is None else None)
         if config.mode == "token" and not self._tokens:
-            raise StartupError('[auth] mode is "token" and there are no [[auth.tokens]]; `python run.py token new` makes one')
+            hint = f"`{program()} token new` makes one"
+            raise StartupError(f'[auth] mode is "token" and there are no [[auth.tokens]]; {hint}')
 
     @property
     def is_on(self) -> bool:

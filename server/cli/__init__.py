@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 
 import click
 
-from server import __version__
+from server import __version__, program
 from towow.errors import TowowError
 
 COMMANDS = {
@@ -54,7 +53,7 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         command.short_help = COMMANDS[cmd_name]
-        return command
+        return _naming_program(command)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuse what is no command, with the nearest name that is."""
@@ -99,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: this process's) and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result = cli.main(list(arguments), prog_name=_program(), standalone_mode=False)
+        result = _naming_program(cli).main(list(arguments), prog_name=program(), standalone_mode=False)
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx is not None else _program()
+        command = error.ctx.command_path if error.ctx is not None else program()
         print_error(f"{error.format_message().rstrip('.')} (see: {command} --help)")
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -124,7 +123,7 @@ def print_error(message: str) -> None:
 def _explain(error: TowowError) -> str:
     message = error.message
     if not getattr(error, "was_sent", True):  # nobody listens at that address
-        return f"{message}; start one with: python run.py serve"
+        return f"{message}; start one with: {program()} serve"
     if error.field and error.field not in message:
         message = f"{error.field}: {message}"
     if "error_id" in error.details and error.code == "internal":
@@ -132,6 +131,9 @@ def _explain(error: TowowError) -> str:
     return message
 
 
-def _program() -> str:
-    name = Path(sys.argv[0]).name
-    return f"python {name}" if name.endswith(".py") else name
+def _naming_program(command: click.Command) -> click.Command:
+    """The command, with the name under which this process was started in its examples: they are written for `python run.py`."""
+    command.help = (command.help or "").replace("python run.py", program())
+    for part in command.commands.values() if isinstance(command, click.Group) else ():
+        _naming_program(part)
+    return command

@@ -20,12 +20,7 @@ else:
     @click.command("bench", context_settings={"ignore_unknown_options": True})
     @click.argument("figures", nargs=-1)
     def bench_is_elsewhere(figures: tuple[str, ...]) -> None:
-        """Measure this machine; needs a checkout of the source.
-
-        \b
-        Example, in the checkout:
-          python run.py bench --quick
-        """  # noqa: D301 - \b keeps click from joining the lines
+        """Measure this machine; needs a checkout of the source, where it is a command of `run.py`."""
         raise click.ClickException("the benchmarks are not installed; run `python run.py bench` in a checkout of the source")
 
     bench = bench_is_elsewhere

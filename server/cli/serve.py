@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from aiohttp import http_parser, web
 
-from server import __version__
+from server import __version__, program
 from server.app import LOG, make_app
 from server.config import Config, load_config
 from server.eventlog.database import engine_fault, sqlite3
@@ -52,8 +52,12 @@ def serve(config_file: Path | None, host: str | None, port: int | None, db: str 
         "logging": {"level": log_level},
     }
     flags = {section: {k: v for k, v in values.items() if v is not None} for section, values in given.items()}
-    config = load_config(config_file, flags=flags)
+    renamed: list[str] = []
+    config = load_config(config_file, flags=flags, warn=renamed.append)
     configure_logging(config.logging)
+    for message in renamed:
+        _log.warning("setting_renamed", reason=message)
+        click.echo(f"warning: {message}", err=True)
     check_environment(config)
     if sys.platform != "win32":
         import uvloop
@@ -74,8 +78,8 @@ def check_environment(config: Config) -> None:
     host = config.server.host
     if config.auth.mode == "off" and not is_loopback(host) and not config.server.allow_unauthenticated:
         raise StartupError(
-            f'{host} can be reached by other machines and nobody is asked who he is; set mode = "token" in [auth] (see '
-            "`python run.py token --help`), or listen on 127.0.0.1 behind a proxy that authenticates, or set "
+            f'{host} can be reached by other machines and clients are not asked who they are; set mode = "token" in [auth] '
+            f"(see `{program()} token --help`), or listen on 127.0.0.1 behind a proxy that authenticates, or set "
             "allow_unauthenticated = true in [server]",
             field="server.host",
         )

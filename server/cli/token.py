@@ -41,7 +41,8 @@ _settings = click.option(
 
 
 def _load(file: Path | None) -> Config:
-    return load_config(file if file is not None or not Path("config.toml").is_file() else Path("config.toml"))
+    file = file if file is not None or not Path("config.toml").is_file() else Path("config.toml")
+    return load_config(file, warn=lambda message: click.echo(f"warning: {message}", err=True))
 
 
 def _check_scopes(scopes: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
+from server import program
 from server.config import DatabaseSection
 from towow.errors import StartupError
 
@@ -207,7 +208,7 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
     was = int(db.execute("PRAGMA user_version").fetchone()[0])
     version = migrate(db)
     if 0 < was < version:  # what the log says of them is not in them yet
-        hint = "new tables are empty: `python run.py rebuild` fills them from the log"
+        hint = f"new tables are empty: `{program()} rebuild` fills them from the log"
         _log.warning("file_migrated", was=was, version=version, hint=hint)
     # A file that cannot be written is found out now, not by the first publisher. (BEGIN IMMEDIATE alone would only read it.)
     db.execute("UPDATE log_meta SET trimmed_seq = trimmed_seq WHERE 0")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server import __version__
 from server.app import LOG, make_app
-from server.config import Config, DatabaseSection, NegotiationSection, PollSection
+from server.config import Config, DatabaseSection, DemandsSection, PollSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
 from tests.support import assert_error, body, changed, publish, raw_connection, read_frames, read_head, request_bytes, until
@@ -795,7 +795,7 @@ class Fuzzed:
         self.config = Config(
             database=DatabaseSection(path=str(folder / "fuzz.db"), synchronous="NORMAL", min_free_bytes=0),
             poll=PollSection(poll_interval_seconds=0.5),
-            negotiation=NegotiationSection(sample_agents=False),
+            demands=DemandsSection(sample_agents=False),
         )
 
     async def post(self, client, raw, media_type):

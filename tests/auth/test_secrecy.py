@@ -19,7 +19,7 @@ SETTINGS = {
     "TOWOW__AUTH__MODE": "token",
     "TOWOW__AUTH__TOKENS": f'[{{name = "all", scopes = ["read:*", "append:*"], token = "{secret_of("all")}"}}]',
     "TOWOW__AUTH__ALLOW_QUERY_TOKEN": "true",
-    "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
+    "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
     "TOWOW__LOGGING__LEVEL": "debug",
     "PYTHONASYNCIODEBUG": "1",
 }

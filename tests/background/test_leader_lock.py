@@ -273,7 +273,7 @@ async def test_a_start_that_fails_gives_the_lock_up(aiohttp_client, quiet_config
         with pytest.raises(LookupError):
             await runner.setup()
         await runner.cleanup()
-    client = await aiohttp_client(make_app(changed(quiet_config, "negotiation", offer_timeout_seconds=60.0)))
+    client = await aiohttp_client(make_app(changed(quiet_config, "demands", offer_timeout_seconds=60.0)))
     await register(client, VENUE)
     demand_id = (await submit(client, "We need a venue"))["demand_id"]
     await until_phase(client, demand_id, "collecting_offers")
@@ -298,9 +298,9 @@ def call(server, path, given):
 def test_a_killed_process_is_replaced_within_seconds(tmp_path):
     """SIGKILL of the one that acts: the other goes on with the negotiation that was open, and ends it."""
     environment = {
-        "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
-        "TOWOW__NEGOTIATION__OFFER_TIMEOUT_SECONDS": "60",
-        "TOWOW__NEGOTIATION__FEEDBACK_TIMEOUT_SECONDS": "60",
+        "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
+        "TOWOW__DEMANDS__OFFER_TIMEOUT_SECONDS": "60",
+        "TOWOW__DEMANDS__FEEDBACK_TIMEOUT_SECONDS": "60",
     }
     path = tmp_path / "towow.db"
     with ServerProcess(path, environment=environment) as acting, ServerProcess(path, environment=environment) as standby:

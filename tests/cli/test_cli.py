@@ -101,8 +101,8 @@ def start_server(db: Path, port: int = 0, *, sample_agents: bool = False) -> tup
         cwd=db.parent,
         env=environment_with(
             TOWOW__STREAM__RETRY_MILLISECONDS="20",
-            TOWOW__NEGOTIATION__SAMPLE_AGENTS=str(sample_agents).lower(),
-            TOWOW__NEGOTIATION__SAMPLE_DELAY_SECONDS="0.02",
+            TOWOW__DEMANDS__SAMPLE_AGENTS=str(sample_agents).lower(),
+            TOWOW__DEMANDS__SAMPLE_DELAY_SECONDS="0.02",
         ),
     )
     assert process.stdout is not None
@@ -245,6 +245,82 @@ def test_absent_server_is_said_at_once_with_what_to_do(command: list[str], unuse
     result = run_cli(*command, "--server", url)
     expected = f"error: no server answers at {url} (connection refused); start one with: python run.py serve\n"
     assert result == (1, "", expected)
+
+
+@pytest.fixture(params=["python run.py", "towow"])
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """Each name under which the command line is started, and the file that starts it so."""
+    if request.param == "python run.py":
+        return request.param, Path(RUN)
+    installed = tmp_path / "towow"  # as pip writes it for the entry point of setup.cfg
+    installed.write_text("import sys\nfrom server.cli import main\nsys.exit(main())\n")
+    return request.param, installed
+
+
+def test_texts_to_copy_begin_with_the_name_under_which_the_program_was_started(
+    program: tuple[str, Path], tmp_path: Path
+) -> None:
+    """Help, usage, hints of errors: whoever copies a line has the command that it names."""
+    name, file = program
+    other = {"python run.py": "towow ", "towow": "python run.py"}[name]
+
+    def said(*arguments: str, **environment: str) -> str:
+        done = run(
+            [sys.executable, str(file), *arguments],
+            stdin=DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=tmp_path,
+            env=environment_with(PYTHONPATH=str(Path(RUN).parent), **environment),
+            check=False,
+        )
+        assert other not in (done.stdout + done.stderr).replace("the towow ", "")
+        return done.stdout + done.stderr
+
+    assert f"{name} demo\n" in said("--help")
+    for command in [*([each] for each in cli.COMMANDS), ["token", "new"]]:
+        help_text = said(*command, "--help")
+        assert help_text.startswith(f"Usage: {name} {' '.join(command)}")
+        assert help_text.count(f"{name} {' '.join(command)}") >= 2
+    assert said("folow").endswith(f"(see: {name} --help)\n")
+    assert said("streams", "--bogus").endswith(f"(see: {name} streams --help)\n")
+    assert said("streams", "--server", "http://127.0.0.1:1").endswith(f"start one with: {name} serve\n")
+    assert f"`{name} token new`" in said("serve", TOWOW__AUTH__MODE="token")
+    assert f"`{name} token --help`" in said("serve", "--host", "0.0.0.0")
+
+
+def test_the_installed_command_is_the_name_in_the_texts() -> None:
+    """`towow`, of `[options.entry_points]`."""
+    text = (Path(RUN).parent / "setup.cfg").read_text(encoding="utf-8")
+    assert "\n    towow = server.cli:main\n" in text
+
+
+def test_serve_says_which_settings_have_another_name_now(tmp_path: Path) -> None:
+    """In the log and as a line, before it serves; the old name counts until somebody changes it."""
+    (tmp_path / "config.toml").write_text("[server]\nport = 0\n[negotiation]\nsample_agents = false\nmax_depth = 1\n")
+    process = Popen(
+        [sys.executable, RUN],
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment_with(TOWOW__STREAM__SESSION_KEEPALIVE_SECONDS="9"),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ToWow event server")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=SECONDS)
+    expected = [
+        "config.toml: [negotiation] sample_agents is now called [demands] sample_agents",
+        "config.toml: [negotiation] max_depth is now called [demands] max_depth",
+        "the environment: [stream] session_keepalive_seconds is now called [sessions] keepalive_seconds",
+    ]
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {each}" for each in expected]
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [line["reason"] for line in logged if line["event"] == "setting_renamed"] == expected
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://"])

@@ -16,7 +16,7 @@ from towow.events import uuid7
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server."""
     database = tmp_path_factory.mktemp("demo") / "towow.db"
-    with ServerProcess(database, environment={"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}) as server:
+    with ServerProcess(database, environment={"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}) as server:
         yield Served(server.url, database)
 
 

@@ -11,13 +11,13 @@ import pytest
 from tests.support import EventSource, ServerProcess, credentials, read_frames, until
 from towow.events import uuid7
 
-KEEPALIVE = {"TOWOW__TASKS__KEEPALIVE_INTERVAL_SECONDS": "0.1"}
+KEEPALIVE = {"TOWOW__TASKS__KEEPALIVE_SECONDS": "0.1"}
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A server with quick keepalives."""
-    environment = {**KEEPALIVE, "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "10"}
+    environment = {**KEEPALIVE, "TOWOW__DEMANDS__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "10"}
     with ServerProcess(tmp_path_factory.mktemp("tasks") / "towow.db", environment=environment) as server:
         yield server
 

@@ -30,8 +30,8 @@ ENDS = ("towow.proposal.finalized", "towow.negotiation.failed", "towow.negotiati
 
 
 def negotiating(config, **values):
-    """The settings with some of `[negotiation]` changed."""
-    return changed(config, "negotiation", **values)
+    """The settings with some of `[demands]` changed."""
+    return changed(config, "demands", **values)
 
 
 async def get(client, path):

@@ -13,7 +13,7 @@ from tests.support import EventSource, ServerProcess, canonical, check_file, has
 ROUNDS = 20
 PUBLISHERS = 16
 STREAMS = 5
-ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 
 
 class Publisher:

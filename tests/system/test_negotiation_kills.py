@@ -15,9 +15,9 @@ from tests.support import ROOT, ServerProcess, check_file
 
 ENVIRONMENT = {
     "TOWOW__STREAM__RETRY_MILLISECONDS": "30",
-    "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
-    "TOWOW__NEGOTIATION__OFFER_TIMEOUT_SECONDS": "60",
-    "TOWOW__NEGOTIATION__FEEDBACK_TIMEOUT_SECONDS": "60",
+    "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
+    "TOWOW__DEMANDS__OFFER_TIMEOUT_SECONDS": "60",
+    "TOWOW__DEMANDS__FEEDBACK_TIMEOUT_SECONDS": "60",
 }
 AGENTS = (("a-venue", "-", "venue", "no"), ("b-talk", "a-venue", "speaker", "yes"), ("c-photo", "b-talk", "photography", "no"))
 TEXT = "We need a venue, a speaker, a photographer and catering."

@@ -196,7 +196,7 @@ def resident_kilobytes(pid):
 async def test_memory_and_file_handles_return_to_where_they_were(tmp_path):
     """After a first batch that fills the caches, another two cost no file handle and next to no memory."""
     path = tmp_path / "towow.db"
-    environment = {"TOWOW__NEGOTIATION__SAMPLE_DELAY_SECONDS": "0.05"}
+    environment = {"TOWOW__DEMANDS__SAMPLE_DELAY_SECONDS": "0.05"}
     resident = []
     with ServerProcess(path, environment=environment) as server:
         pid = server.process.pid

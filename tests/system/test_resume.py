@@ -191,7 +191,7 @@ async def test_a_stream_cut_by_kill_resumes_in_the_next_process_after_any_event(
 )
 async def test_a_native_reconnect_keeps_the_query_and_the_header_wins(tmp_path, query, first_seq):
     """A browser repeats its URL and adds Last-Event-ID; across stops and kills it hears each event once."""
-    environment = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+    environment = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
     with ServerProcess(tmp_path / "towow.db", environment=environment) as server:
         async with aiohttp.ClientSession(server.url) as client:
             await publish(client, 10, stream=STREAM)
@@ -233,7 +233,7 @@ async def test_a_native_client_stops_after_the_end_of_an_ended_stream(tmp_path, 
 
 async def test_a_native_client_of_another_database_is_told_and_starts_over(tmp_path):
     """A cursor that the log behind the URL does not have gives `reset` in band, and then all there is."""
-    environment = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+    environment = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
     with ServerProcess(tmp_path / "new.db", environment=environment) as new:
         async with aiohttp.ClientSession(new.url) as client:
             await publish(client, 4, stream=STREAM, start=50)

@@ -22,7 +22,7 @@ from tests.support import ROOT, EventSource, ServerProcess, body, check_file, pu
 STREAMS = 1_000
 EXIT_SECONDS = 2.0
 MARGIN_SECONDS = 0.9  # for a busy machine; the time itself is printed
-QUIET = {"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "1000"}
+QUIET = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "1000"}
 
 
 async def signal_and_wait(server, number):

@@ -14,7 +14,7 @@ from server.eventlog.writer import COLUMNS, digest_of
 from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, read_rows, until
 from towow.events import Event
 
-ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 ALL = "/api/events/stream?stream=*&start=beginning"
 ONE = "/api/events/stream?stream=task:0&allow_pending=1"
 PUBLISHERS = 8  # for each process

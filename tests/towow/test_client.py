@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.app import FOLLOWERS, make_app
-from server.config import Config, DatabaseSection, NegotiationSection, StreamSection
+from server.config import Config, DatabaseSection, DemandsSection, StreamSection
 from towow import Client, CursorLost, Frame, Retry, SseParser, Unreachable
 from towow.errors import (
     STATUS_BY_CODE,
@@ -781,7 +781,7 @@ async def real(tmp_path: Any, aiohttp_server: Any) -> Any:
     """The real server on a file of its own."""
     config = Config(
         database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        negotiation=NegotiationSection(sample_agents=False),
+        demands=DemandsSection(sample_agents=False),
         stream=StreamSection(max_events_per_stream=7, retry_milliseconds=1),
     )
     return await aiohttp_server(make_app(config))

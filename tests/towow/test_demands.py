@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from server.app import make_app
-from server.config import Config, DatabaseSection, NegotiationSection, StreamSection
+from server.config import Config, DatabaseSection, DemandsSection, StreamSection
 from towow import Client, Retry, Unreachable
 from towow.errors import Conflict, Forbidden, InvalidBody, NotFound, StreamEnded
 from towow.events import Event
@@ -65,7 +65,7 @@ async def real(tmp_path: Any, network: Network, aiohttp_server: Any) -> Any:
     """The real server on a file of its own; it rotates connections after three events."""
     config = Config(
         database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        negotiation=NegotiationSection(sample_agents=False, max_depth=0),
+        demands=DemandsSection(sample_agents=False, max_depth=0),
         stream=StreamSection(max_events_per_stream=3, retry_milliseconds=1),
     )
     app = make_app(config)

@@ -322,7 +322,7 @@ async def test_the_token_of_the_environment_is_sent(functions, aiohttp_server, m
 @pytest.mark.timeout(60)
 async def test_a_client_goes_on_through_a_kill_of_the_server(tmp_path):
     """Item 39: what was acknowledged is there, what is published meanwhile arrives, each once."""
-    with ServerProcess(tmp_path / "towow.db", environment={"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}) as process:
+    with ServerProcess(tmp_path / "towow.db", environment={"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}) as process:
         manager = SseManager(process.url)
         subscription = manager.subscribe("alice")
         for n in range(3):

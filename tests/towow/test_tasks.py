@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from server.app import make_app
-from server.config import Config, DatabaseSection, NegotiationSection, StreamSection
+from server.config import Config, DatabaseSection, DemandsSection, StreamSection
 from tests.support import until
 from towow import Client, CursorLost, Retry
 from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, StreamEnded
@@ -59,7 +59,7 @@ async def towow(tmp_path: Any, network: Network, aiohttp_server: Any) -> AsyncIt
     """A client of the real server, which rotates connections after three events."""
     config = Config(
         database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        negotiation=NegotiationSection(sample_agents=False),
+        demands=DemandsSection(sample_agents=False),
         stream=StreamSection(max_events_per_stream=3, retry_milliseconds=1),
     )
     app = make_app(config)

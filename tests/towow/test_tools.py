@@ -15,7 +15,7 @@ from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, TooLar
 
 SESSION = "s-1"
 ANSWER = f"/agent_backend/api/sse/permission-response/{SESSION}"
-ENVIRONMENT = {"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ENVIRONMENT = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 QUICK = Retry(total_seconds=0.0)
 
 

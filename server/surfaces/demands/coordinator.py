@@ -11,7 +11,7 @@ from server.background.event_bus import EventBus
 from server.background.leader_lock import LeaderLock
 from server.background.leader_worker import LeaderWorker
 from server.background.retry import retry_until_writable
-from server.config import NegotiationSection
+from server.config import DemandsSection
 from server.eventlog.log import EventLog
 from server.surfaces.demands import matching
 from server.surfaces.demands.negotiator import Negotiator, Work
@@ -28,7 +28,7 @@ class Coordinator(LeaderWorker):
         self,
         log: EventLog,
         bus: EventBus,
-        config: NegotiationSection,
+        config: DemandsSection,
         negotiator: Negotiator,
         lock: LeaderLock,
     ) -> None:

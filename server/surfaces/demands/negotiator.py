@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from server.config import NegotiationSection
+from server.config import DemandsSection
 from server.eventlog.decider import decide_and_append, fold, place
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, sentences
@@ -40,7 +40,7 @@ class Work:
 class Negotiator:
     """Takes the steps of demands, of each by one task at a time."""
 
-    def __init__(self, log: EventLog, config: NegotiationSection, author: TextWriter, samples: SampleParticipants) -> None:
+    def __init__(self, log: EventLog, config: DemandsSection, author: TextWriter, samples: SampleParticipants) -> None:
         self._log = log
         self._author = author
         self._samples = samples

@@ -33,7 +33,7 @@ _MAX_PRICE = 1e12  # sums stay numbers
 
 
 class Limits(NamedTuple):
-    """What `[negotiation]` allows: seconds and counts."""
+    """What `[demands]` allows: seconds and counts."""
 
     offer_timeout_seconds: float
     feedback_timeout_seconds: float

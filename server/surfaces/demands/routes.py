@@ -73,7 +73,7 @@ class DemandRoutes:
         unsupported_media_type, request_timeout, storage_full, unavailable."""
         require_append(request, f"{KIND}:*")
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
-        raw_input = inputs.check_raw_input(given.raw_input, self._config.negotiation.max_demand_characters)
+        raw_input = inputs.check_raw_input(given.raw_input, self._config.demands.max_demand_characters)
         user_id = inputs.check_user_id(given.user_id)
         today = datetime.fromtimestamp(self._log.clock(), UTC).date()
         understanding, requirements, written_by = await self._author.understand(raw_input, today)
@@ -128,7 +128,7 @@ class DemandRoutes:
             request,
             self._selection(request),
             params.asked(request),
-            keepalive_seconds=self._config.stream.demand_keepalive_seconds,
+            keepalive_seconds=self._config.demands.keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "heartbeat"),
             is_ndjson=params.wants_ndjson(request),
             envelope=rendering.encode_sse_event,

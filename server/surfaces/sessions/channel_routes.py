@@ -112,7 +112,7 @@ class ChannelRoutes:
             request,
             select(streams),
             asked,
-            keepalive_seconds=self._config.stream.session_keepalive_seconds,
+            keepalive_seconds=self._config.sessions.keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "heartbeat"),
             is_ndjson=params.wants_ndjson(request),
             envelope=rendering.encode_message,

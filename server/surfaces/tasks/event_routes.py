@@ -62,7 +62,7 @@ class TaskEventRoutes:
             request,
             select((stream_of(task_id),)),
             params.asked(request),
-            keepalive_seconds=tasks.keepalive_interval_seconds,
+            keepalive_seconds=tasks.keepalive_seconds,
             keepalive_comment=params.keepalive_comment(request, "keepalive"),
             is_ndjson=params.wants_ndjson(request),
             envelope=rendering.encode_task_event,

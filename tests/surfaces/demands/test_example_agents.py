@@ -90,7 +90,7 @@ def ended(server, demand_id):
 @pytest.fixture
 def server(tmp_path):
     """A server where nobody answers but the agent."""
-    with ServerProcess(tmp_path / "towow.db", environment={"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}) as process:
+    with ServerProcess(tmp_path / "towow.db", environment={"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}) as process:
         yield process
 
 

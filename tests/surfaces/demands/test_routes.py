@@ -8,7 +8,7 @@ import pytest
 
 from server.app import LOG, PROJECTIONS, is_terminal, make_app
 from server.background import retry
-from server.config import NegotiationSection
+from server.config import DemandsSection
 from server.surfaces.demands import commands, matching, model, routes, writing
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
@@ -105,7 +105,7 @@ async def test_the_stream_that_is_open_sees_the_candidates_arrive(client):
 
 async def test_a_newcomer_gets_candidates_from_the_sample_agents(aiohttp_client, quiet_config):
     """Item 62: bob, alice and charlie are there from the first start, and only from the first."""
-    config = changed(quiet_config, "negotiation", sample_agents=True)
+    config = changed(quiet_config, "demands", sample_agents=True)
     client = await aiohttp_client(make_app(config))
     agents = (await get(client, "/api/agents"))["agents"]
     assert [agent["agent_id"] for agent in agents] == [agent["agent_id"] for agent in SAMPLE_AGENTS]
@@ -491,8 +491,8 @@ async def test_a_file_that_cannot_be_written_for_a_while_only_delays_filtering(c
 def test_the_defaults_are_those_of_the_source():
     """Items 60 to 62: bounds and the sample agents."""
     assert (routes.DEFAULT_RECENT_EVENTS, routes.MAX_RECENT_EVENTS) == (50, 200)
-    assert NegotiationSection().sample_agents is True
-    assert NegotiationSection().max_demand_characters == 10_000
+    assert DemandsSection().sample_agents is True
+    assert DemandsSection().max_demand_characters == 10_000
     by_id = {agent["agent_id"]: agent["capabilities"] for agent in SAMPLE_AGENTS}
     assert "场地资源" in by_id["user_agent_bob"]
     assert "技术分享" in by_id["user_agent_alice"]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from server.app import BUS, FOLLOWERS, LOG, make_app
-from server.config import StreamSection
+from server.config import DemandsSection
 from tests.support import assert_error, body, publish, raw_connection, read_frames, read_head, request_bytes, until
 from tests.support.negotiations import BOB, fail, follow, get, register, submit, until_filtered
 
@@ -64,7 +64,7 @@ async def test_a_frame_is_an_unnamed_data_line_with_the_seq_as_its_id(client):
 
 def test_the_heartbeat_is_every_five_seconds_by_default():
     """Items 10, 57: the acceptance figure; the frame is pinned in test_sse.py."""
-    assert StreamSection().demand_keepalive_seconds == 5.0
+    assert DemandsSection().keepalive_seconds == 5.0
 
 
 async def test_a_demand_is_followed_with_heartbeats(aiohttp_client, config):

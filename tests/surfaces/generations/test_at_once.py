@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "TOWOW__LLM__LOCAL": "false",
     "TOWOW__LLM__MAX_STREAMS": str(4 * RUNS),
     "TOWOW__LIMITS__STREAMS_PER_CLIENT": "0",
-    "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
+    "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
 }
 
 

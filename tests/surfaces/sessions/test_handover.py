@@ -13,8 +13,8 @@ from tests.support import EventSource, ServerProcess, assert_error, check_file, 
 
 ENVIRONMENT = {
     "TOWOW__STREAM__RETRY_MILLISECONDS": "20",
-    "TOWOW__STREAM__SESSION_KEEPALIVE_SECONDS": "0.05",
-    "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false",
+    "TOWOW__SESSIONS__KEEPALIVE_SECONDS": "0.05",
+    "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
 }
 SESSION = "/api/sessions/alice/events?allow_pending=1"
 HANDED_OVER_WITHIN_SECONDS = 5.0  # the promise is 0.5; a busy machine adds its own, and the delay is printed

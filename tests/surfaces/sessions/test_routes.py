@@ -8,7 +8,7 @@ import pytest
 from server.app import BUS, LOG, PROJECTION_TABLES, PROJECTIONS, is_terminal, make_app
 from server.auth.authenticator import PRINCIPAL
 from server.auth.principal import Principal
-from server.config import RetentionSection, StreamSection
+from server.config import RetentionSection, SessionsSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
 from server.eventlog.verify import rebuild
@@ -695,7 +695,7 @@ async def test_a_session_whose_beginning_was_trimmed_is_followed_from_what_is_le
 
 def test_the_heartbeat_is_every_thirty_seconds_by_default():
     """Item 52: the figure of the source."""
-    assert StreamSection().session_keepalive_seconds == 30.0
+    assert SessionsSection().keepalive_seconds == 30.0
 
 
 @pytest.mark.parametrize(
@@ -703,7 +703,7 @@ def test_the_heartbeat_is_every_thirty_seconds_by_default():
 )
 async def test_silence_is_filled_with_heartbeats_of_their_own_period(aiohttp_client, quiet_config, path):
     """`: heartbeat`, a comment that no client takes for a message, at the sessions' period and not the general one."""
-    client = await aiohttp_client(make_app(changed(quiet_config, "stream", session_keepalive_seconds=0.05)))
+    client = await aiohttp_client(make_app(changed(quiet_config, "sessions", keepalive_seconds=0.05)))
     await say(client)
     async with client.get(path) as response:
         frames = await read_frames(response, 4, comments=True)

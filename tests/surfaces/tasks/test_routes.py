@@ -605,7 +605,7 @@ def test_the_profiles_are_those_of_the_source():
     assert (low.batch_size, low.flush_interval, low.poll_interval) == (1, 0.1, 0.05)
     assert (high.batch_size, high.flush_interval, high.poll_interval) == (50, 2.0, 0.5)
     tasks, poll = Config().tasks, Config().poll
-    assert (tasks.batch_size, tasks.flush_interval_seconds, tasks.keepalive_interval_seconds) == (10, 0.5, 30.0)
+    assert (tasks.batch_size, tasks.flush_interval_seconds, tasks.keepalive_seconds) == (10, 0.5, 30.0)
     assert tasks.max_events_per_stream == 10_000
     assert (poll.poll_interval_seconds, poll.max_poll_interval_seconds, poll.poll_backoff_factor) == (0.1, 2.0, 1.5)
     assert set(PROFILES) == {"default", "low_latency", "high_throughput"}

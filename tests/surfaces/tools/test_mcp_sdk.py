@@ -11,7 +11,7 @@ from tests.support import ROOT, ServerProcess, read_rows, until
 
 SESSION = "mcp-1"
 BASE = "/agent_backend/api/sse"
-ENVIRONMENT = {"TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ENVIRONMENT = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ EVENTS = f"{BASE}/events/{SESSION}"
 ANSWER = f"{BASE}/permission-response/{SESSION}"
 NOTIFY = f"{BASE}/notify/{SESSION}"
 ASKED = {"tool_name": "rm", "parameters": {"path": "a.txt"}, "risk_level": "high"}
-ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__NEGOTIATION__SAMPLE_AGENTS": "false"}
+ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 
 
 @pytest.fixture

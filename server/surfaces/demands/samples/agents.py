@@ -1,6 +1,6 @@
 """The sample agents: somebody to answer a newcomer's first demand, one agent for every trade in the lexicon.
 
-They are registered at the first start when `[negotiation] sample_agents` is on, and ordinary agents after
+They are registered at the first start when `[demands] sample_agents` is on, and ordinary agents after
 that. `SAMPLE_AGENTS` is what everybody sees; `LIMITS` is what each keeps to itself and `sample_rules.py`
 answers by."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from server.background.retry import retry_until_writable
-from server.config import NegotiationSection
+from server.config import DemandsSection
 from server.eventlog.decider import decide_and_append
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model
@@ -29,7 +29,7 @@ _log = structlog.get_logger("towow.samples")
 class SampleParticipants:
     """Answers for the sample agents that are awaited. `close` stops it; what is due is found again from the state."""
 
-    def __init__(self, log: EventLog, config: NegotiationSection, author: TextWriter) -> None:
+    def __init__(self, log: EventLog, config: DemandsSection, author: TextWriter) -> None:
         self._log = log
         self._config = config
         self._author = author
