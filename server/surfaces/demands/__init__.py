@@ -19,15 +19,15 @@ from server.surfaces.surface import Context, Kind, Parts, Surface
 def _build(context: Context) -> Parts:
     config, log = context.config, context.log
     author = TextWriter(context.chat_model)
-    samples = SampleParticipants(log, config.negotiation, author)
-    negotiator = Negotiator(log, config.negotiation, author, samples)
+    samples = SampleParticipants(log, config.demands, author)
+    negotiator = Negotiator(log, config.demands, author, samples)
     return Parts(
         routes=(
             DemandRoutes(log, context.followers, context.streaming, author, config),
             ParticipantRoutes(log, config),
             AgentRoutes(log, context.streaming, config),
         ),
-        workers=(Coordinator(log, context.bus, config.negotiation, negotiator, context.leader_lock("coordinator")),),
+        workers=(Coordinator(log, context.bus, config.demands, negotiator, context.leader_lock("coordinator")),),
     )
 
 
