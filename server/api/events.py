@@ -9,24 +9,21 @@ import msgspec
 from aiohttp import web
 
 from server import __version__
+from server.api.pagination import PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import Limits
 from server.config import Config
 from server.eventlog.database import engine_fault, sqlite3
 from server.eventlog.log import EventLog, Receipt
-from server.eventlog.queries import Page
-from server.eventlog.selection import Selection
 from server.http import cloudevents, params
 from server.http.responses import FOLLOWERS, JsonResponse, json_response
-from server.streaming.cursor import resolve
-from server.streaming.follower import Followers, wait_for_event
-from towow.errors import Forbidden, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
+from server.streaming.follower import Followers
+from towow.errors import Forbidden, InvalidBody, InvalidRequest, NotFound, TooLarge
 from towow.events import Event, EventInput, check_input, is_id, kind_of, parse_json
 
-MAX_PAGE_EVENTS = 1_000
-DEFAULT_PAGE_EVENTS = 100
-_PAGE_BYTES = 8_388_608
+MAX_LISTED_STREAMS = 1_000
+DEFAULT_LISTED_STREAMS = 100
 
 _TYPES = frozenset({"application/json", params.NDJSON, cloudevents.STRUCTURED, cloudevents.BATCH})
 
@@ -126,29 +123,17 @@ class EventRoutes:
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events
 
-        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `limit=` 1 to 1,000, `wait=` seconds to wait for
-        a first event. 200 `{events, has_more, next_since_seq, head_seq, epoch, ended?}`; without a cursor the newest `limit`,
-        oldest first. Errors: invalid_request, not_found, gone (with the fields of a reset frame)."""
+        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `limit=` 1 to 1,000 (default 100), `until_seq=`
+        (inclusive), `wait=` seconds to wait for a first event. 200 `{events, has_more, next_since_seq, head_seq, epoch,
+        ended?}`, true at `head_seq`; without a cursor the newest `limit`, oldest first. Errors: invalid_request, forbidden,
+        not_found, gone (with the fields of a reset frame)."""
         selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
-        require_read(request, *selection.names, *selection.patterns)
-        asked = params.asked(request)
-        limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
-        wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=self._config.stream.max_wait_seconds)
-        as_cloudevents = cloudevents.BATCH in request.headers.get("Accept", "")
-        if asked.cursor is None and asked.start is None:
-            asked = asked._replace(start=f"tail:{limit}")
-        start = await resolve(self._log, selection, asked)
-        if start.reset is not None:
-            raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
-        page = await self._full_page(selection, start.cursor, limit + 1)  # one more says whether there are more
-        if not page.events and wait and not start.is_over:
-            deadline = time.monotonic() + wait
-            while not page.events and await wait_for_event(self._log, selection, page.through_seq, deadline - time.monotonic()):
-                page = await self._full_page(selection, page.through_seq, limit + 1)
-        if as_cloudevents:
-            body = msgspec.json.encode([cloudevents.render(event) for event in page.events[:limit]])
+        wait_seconds = self._config.stream.max_wait_seconds
+        page = await read_events(request, self._log, selection, max_wait_seconds=wait_seconds, starts_newest=True)
+        if cloudevents.BATCH in request.headers.get("Accept", ""):
+            body = msgspec.json.encode([cloudevents.render(event) for event in page.events])
             return JsonResponse(body, content_type=cloudevents.BATCH)
-        return JsonResponse(self._page_json(page, limit, is_over=start.is_over))
+        return JsonResponse(page.json(Event.canonical, PLACE + (("ended",) if page.is_over else ())))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/stream
@@ -189,8 +174,9 @@ class EventRoutes:
         for name, value in (("kind", kind), ("after", after or None)):
             if value is not None and not is_id(value):
                 raise InvalidRequest(f"{name} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=name)
-        limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+        limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_STREAMS, low=1, high=MAX_LISTED_STREAMS)
         require_read(request, "*" if kind is None else f"{kind}:*")
+        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         found = await self._log.streams(kind=kind, after=after, limit=limit + 1)
         shown = found[:limit]
         return json_response(
@@ -209,7 +195,7 @@ class EventRoutes:
                 ],
                 "has_more": len(found) > limit,
                 "next_after": shown[-1].name if shown else after,
-                "head_seq": self._log.head_seq,
+                "head_seq": head_seq,
             }
         )
 
@@ -242,24 +228,6 @@ class EventRoutes:
                 "warnings": [fault] if fault else [],
             }
         )
-
-    async def _full_page(self, selection: Selection, cursor: int, limit: int) -> Page:
-        """Up to `limit` events after the cursor, however many windows a sparse selection takes."""
-        page = await self._log.read(selection, cursor, limit=limit, max_bytes=_PAGE_BYTES)
-        while not page.events and page.through_seq < self._log.head_seq:
-            page = await self._log.read(selection, page.through_seq, limit=limit, max_bytes=_PAGE_BYTES)
-        return page
-
-    def _page_json(self, page: Page, limit: int, *, is_over: bool) -> bytes:
-        head = self._log.head_seq
-        shown = page.events[:limit]
-        is_cut = len(page.events) > limit
-        has_more = is_cut or (page.through_seq < head and bool(shown))
-        next_since_seq = shown[-1].seq if is_cut else page.through_seq
-        tail = f'"has_more":{"true" if has_more else "false"},"next_since_seq":{next_since_seq},"head_seq":{head},'
-        ended = ',"ended":true' if is_over else ""
-        events = b",".join([event.canonical() for event in shown])
-        return b'{"events":[' + events + b"]," + f'{tail}"epoch":"{self._log.epoch}"{ended}}}'.encode()
 
 
 def _parse_lines(body: bytes) -> list[EventInput]:

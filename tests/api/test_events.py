@@ -574,7 +574,7 @@ async def test_paging_through_everything_gives_every_event_once(client):
 
 async def test_a_page_that_is_cut_by_its_size_says_that_there_is_more(client, monkeypatch):
     """Large events end a page before its limit; nothing is left out for it."""
-    monkeypatch.setattr("server.api.events._PAGE_BYTES", 2_000)
+    monkeypatch.setattr("server.api.pagination._PAGE_BYTES", 2_000)
     events = [body(n=n) | {"payload": {"text": "x" * 700}} for n in range(10)]
     assert (await client.post("/api/events", json={"events": events})).status == 201
     cursor, got, sizes = 0, [], []

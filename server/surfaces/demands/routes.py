@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from server.api.pagination import PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
@@ -15,20 +16,18 @@ from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
 from server.http import params
 from server.http.responses import JsonResponse, json_response
-from server.streaming.cursor import resolve
 from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
 from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
 from server.surfaces.demands.text_writer import TextWriter
-from towow.errors import Gone, InvalidRequest, NotFound, RevisionMismatch
+from towow.errors import InvalidRequest, NotFound, RevisionMismatch
 from towow.events import is_id
 
 DEFAULT_RECENT_EVENTS = 50
 MAX_RECENT_EVENTS = 200
 MAX_LISTED_DEMANDS = 200
 _ID_ATTEMPTS = 8  # an id of 32 bits may be taken; eight times in a row it is not
-_RECENT_BYTES = 8_388_608
 
 
 class _SubmitInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,30 +136,21 @@ class DemandRoutes:
     async def recent(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/recent/{demand_id}
 
-        `count=` 1 to 200 (default 50) and a cursor in any form (`after=`); without one the newest. 200 `{events, count,
-        has_more, next_since_seq, head_seq, epoch}`, oldest first; `has_more`: there are events after these. Errors:
-        invalid_request, not_found, gone."""
-        count = params.query_integer(request, "count", default=DEFAULT_RECENT_EVENTS, low=1, high=MAX_RECENT_EVENTS)
-        selection = self._selection(request)
-        require_read(request, *selection.names)
-        asked = params.asked(request)
-        if asked.cursor is None and asked.start is None:
-            asked = asked._replace(start=f"tail:{count}")
-        start = await resolve(self._log, selection, asked)
-        if start.reset is not None:
-            raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
-        page = await self._log.read(selection, start.cursor, limit=count + 1, max_bytes=_RECENT_BYTES)
-        shown = page.events[:count]
-        has_more = len(page.events) > count or page.through_seq < self._log.head_seq
-        fields = {
-            "count": len(shown),
-            "has_more": has_more,
-            "next_since_seq": shown[-1].seq if has_more else page.through_seq,
-            "head_seq": self._log.head_seq,
-            "epoch": self._log.epoch,
-        }
-        events = b",".join([rendering.encode_sse_event(event) for event in shown])
-        return JsonResponse(b'{"events":[' + events + b"]," + msgspec.json.encode(fields)[1:])
+        `count=` 1 to 200 (default 50), a cursor in any form (`after=`), `until_seq=` (inclusive), `wait=` seconds to wait for a
+        first event; without a cursor the newest. 200 `{events, count, has_more, next_since_seq, head_seq, epoch}`, oldest
+        first, true at `head_seq`; `has_more`: there are events after these. Errors: invalid_request, forbidden, not_found, gone
+        (with the fields of a reset frame)."""
+        page = await read_events(
+            request,
+            self._log,
+            self._selection(request),
+            max_wait_seconds=self._config.stream.max_wait_seconds,
+            default=DEFAULT_RECENT_EVENTS,
+            high=MAX_RECENT_EVENTS,
+            limit_name="count",
+            starts_newest=True,
+        )
+        return JsonResponse(page.json(rendering.encode_sse_event, ("count", *PLACE)))
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/health

@@ -1,29 +1,20 @@
 """The events of tasks over HTTP: followed in batches, and read again where some are missing. Source 002's paths and shape."""
 
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from aiohttp import web
 
+from server.api.pagination import PLACE, read_events
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import require_read
 from server.config import PROFILES, Config
 from server.eventlog.hub import BatchPolicy
 from server.eventlog.log import EventLog
-from server.eventlog.selection import Selection, select
+from server.eventlog.selection import select
 from server.http import params
 from server.http.responses import JsonResponse, json_response
-from server.streaming.cursor import resolve
-from server.streaming.follower import wait_for_event
 from server.surfaces.tasks import inputs, rendering
 from server.surfaces.tasks.state import stream_of
-from towow.errors import Gone, InvalidRequest
-from towow.events import MAX_SEQ, Event
-
-DEFAULT_PAGE_EVENTS = 100
-MAX_PAGE_EVENTS = 1_000
-_PAGE_BYTES = 8_388_608
+from towow.errors import InvalidRequest
 
 # Of the flush interval: the rest is for the way, so that nobody waits longer than the interval.
 HOLD_PART = 0.8
@@ -97,48 +88,5 @@ class TaskEventRoutes:
         as in the stream; `ended` when nothing more will come after it. Errors: invalid_request, forbidden, not_found, gone
         (with the fields of a reset frame)."""
         stream = stream_of(inputs.path_task_id(request.match_info["task_id"]))
-        require_read(request, stream)
-        selection, asked = select((stream,)), params.asked(request)
-        until = params.query_integer(request, "until_seq", default=MAX_SEQ, low=0, high=MAX_SEQ)
-        limit = params.query_integer(request, "limit", default=DEFAULT_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
-        wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=self._config.stream.max_wait_seconds)
-        start = await resolve(self._log, selection, asked)
-        if start.reset is not None:
-            raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
-        found = await self._read(selection, start.cursor, until, limit)
-        deadline = time.monotonic() + (0.0 if start.is_over else wait)
-        while not found.events and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:
-            if not await wait_for_event(self._log, selection, found.through_seq, seconds):
-                break
-            found = await self._read(selection, found.through_seq, until, limit)
-        return JsonResponse(self._page_json(found, limit, is_over=start.is_over))
-
-    async def _read(self, selection: Selection, cursor: int, until: int, limit: int) -> "_Found":
-        """What there is now; one event more than `limit`, where there is one: it says whether there are more."""
-        head_seq = self._log.head_seq
-        through = max(cursor, min(until, head_seq))
-        page = await self._log.read(selection, cursor, limit=limit + 1, max_bytes=_PAGE_BYTES, through=through)
-        return _Found(page.events, page.through_seq, through, head_seq)
-
-    def _page_json(self, found: "_Found", limit: int, *, is_over: bool) -> bytes:
-        shown = found.events[:limit]
-        is_cut = len(found.events) > limit
-        has_more = is_cut or found.through_seq < found.asked_seq
-        is_last = bool(shown) and self._log.is_terminal(shown[-1].stream, shown[-1].event_type)
-        return rendering.encode_page(
-            shown,
-            has_more=has_more,
-            next_since_seq=shown[-1].seq if is_cut else found.through_seq,
-            head_seq=found.head_seq,
-            epoch=self._log.epoch,
-            ended=is_over or is_last,
-        )
-
-
-class _Found(NamedTuple):
-    """Events up to `through_seq`, where `asked_seq` was asked for; both inclusive."""
-
-    events: list[Event]
-    through_seq: int
-    asked_seq: int
-    head_seq: int
+        page = await read_events(request, self._log, select((stream,)), max_wait_seconds=self._config.stream.max_wait_seconds)
+        return JsonResponse(page.json(rendering.encode_task_event, (*PLACE, "ended")))

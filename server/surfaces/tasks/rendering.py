@@ -1,6 +1,5 @@
 """How a task is told: the answers of the HTTP interface, and source 002's flat shape of an event."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -70,16 +69,6 @@ def _flat(text: str) -> tuple[str, str, str]:
             del fields[key]
             found[key] = f'"{name}"'  # no character of a name needs escaping
     return found["phase"], found["span_id"], payload_json(fields)
-
-
-def encode_page(
-    events: Iterable[Event], *, has_more: bool, next_since_seq: int, head_seq: int, epoch: str, ended: bool
-) -> bytes:
-    """A page of a task's events, each as in the stream."""
-    place = msgspec.json.encode(
-        {"has_more": has_more, "next_since_seq": next_since_seq, "head_seq": head_seq, "epoch": epoch, "ended": ended}
-    )
-    return b'{"events":[' + b",".join([encode_task_event(event) for event in events]) + b"]," + place[1:]
 
 
 def emitted(event: Event, followers: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from server.app import LOG, make_app
 from server.config import PROFILES, Config, PollSection, SSEConfig, TasksSection, with_profile
 from server.eventlog.hub import BatchPolicy
 from server.eventlog.retention import RetentionSection, trim
-from server.surfaces.tasks import event_routes
 from tests.support import (
     EventSource,
     assert_error,
@@ -328,7 +327,7 @@ async def test_the_events_of_a_task_are_read_from_the_beginning_in_pages(client)
 
 async def test_a_page_that_is_cut_by_its_size_goes_on(client, monkeypatch):
     """Fewer events than `limit` do not mean that there are no more."""
-    monkeypatch.setattr(event_routes, "_PAGE_BYTES", 600)
+    monkeypatch.setattr("server.api.pagination._PAGE_BYTES", 600)
     seqs = await fill(client, 7)
     cursor, read = 0, []
     while True:

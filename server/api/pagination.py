@@ -1,0 +1,115 @@
+"""Pages over HTTP: of events after a cursor, oldest first, each page true at one head of the log."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from server.auth.authenticator import require_read
+from server.eventlog.log import EventLog
+from server.eventlog.selection import Selection
+from server.http import params
+from server.streaming.cursor import resolve
+from server.streaming.follower import wait_for_event
+from towow.errors import Gone
+from towow.events import MAX_SEQ, Event
+
+DEFAULT_EVENTS = 100
+MAX_EVENTS = 1_000
+PLACE = ("has_more", "next_since_seq", "head_seq", "epoch")
+_PAGE_BYTES = 8_388_608
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Stored events, ascending, and where they stand; everything is of the moment at which the read began.
+
+    `has_more`: there are events of the selection after these. `next_since_seq` is the cursor to go on from. `is_over`: the one
+    stream has ended and the cursor was at its end; `ended`: so is it after these events."""
+
+    events: list[Event]
+    has_more: bool
+    next_since_seq: int
+    head_seq: int
+    epoch: str
+    is_over: bool
+    ended: bool
+
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        return len(self.events)
+
+    def json(self, envelope: Callable[[Event], bytes], fields: tuple[str, ...]) -> bytes:
+        """`{"events": […], …}` with each event in a surface's envelope, and these fields of the page in their order."""
+        place = msgspec.json.encode({name: getattr(self, name) for name in fields})
+        return b'{"events":[' + b",".join([envelope(event) for event in self.events]) + b"]," + place[1:]
+
+
+class _Found(NamedTuple):
+    """Events up to `through_seq`, where `asked_seq` was asked for, both inclusive; `head_seq` was read before them."""
+
+    events: list[Event]
+    through_seq: int
+    asked_seq: int
+    head_seq: int
+
+
+async def read_events(
+    request: web.Request,
+    log: EventLog,
+    selection: Selection,
+    *,
+    max_wait_seconds: float,
+    default: int = DEFAULT_EVENTS,
+    high: int = MAX_EVENTS,
+    limit_name: str = "limit",
+    starts_newest: bool = False,
+) -> EventPage:
+    """The page that a request asks for: a cursor in any form, `limit=` (or what it is called here), `until_seq=` (inclusive)
+    and `wait=` seconds to wait for a first event.
+
+    Without a cursor and a start: the newest, or else from where the selection begins. Raises `Forbidden` for streams that the
+    client may not read, `InvalidRequest`, `NotFound` for a single stream that never existed, and `Gone` with the fields of a
+    reset frame for a place that is not in this log."""
+    require_read(request, *selection.names, *selection.patterns)
+    asked = params.asked(request)
+    limit = params.query_integer(request, limit_name, default=default, low=1, high=high)
+    until = params.query_integer(request, "until_seq", default=MAX_SEQ, low=0, high=MAX_SEQ)
+    wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=max_wait_seconds)
+    if starts_newest and asked.cursor is None and asked.start is None:
+        asked = asked._replace(start=f"tail:{limit}")
+    start = await resolve(log, selection, asked)
+    if start.reset is not None:
+        raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
+    found = await _read(log, selection, start.cursor, until, limit)
+    deadline = time.monotonic() + (0.0 if start.is_over else wait)
+    while not found.events and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:
+        if not await wait_for_event(log, selection, found.through_seq, seconds):
+            break
+        found = await _read(log, selection, found.through_seq, until, limit)
+    shown = found.events[:limit]
+    is_cut = len(found.events) > limit
+    ends = selection.single is not None and bool(shown) and log.is_terminal(shown[-1].stream, shown[-1].event_type)
+    return EventPage(
+        events=shown,
+        has_more=is_cut or found.through_seq < found.asked_seq,
+        next_since_seq=shown[-1].seq if is_cut else found.through_seq,
+        head_seq=found.head_seq,
+        epoch=log.epoch,
+        is_over=start.is_over,
+        ended=start.is_over or ends,
+    )
+
+
+async def _read(log: EventLog, selection: Selection, cursor: int, until: int, limit: int) -> _Found:
+    """What there is now; one event more than `limit`, where there is one: it says whether there are more.
+
+    The head is read once, first. Of a sparse selection it may take several windows to find the first event."""
+    head_seq = log.head_seq
+    asked = max(cursor, min(until, head_seq))
+    page = await log.read(selection, cursor, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
+    while not page.events and page.through_seq < asked:
+        page = await log.read(selection, page.through_seq, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
+    return _Found(page.events, page.through_seq, asked, head_seq)
