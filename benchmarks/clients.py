@@ -38,7 +38,7 @@ class Crowd(Protocol):
         """A follower has lost its connection."""
 
 
-class Client(ABC):
+class ReconnectingClient(ABC):
     """A connection that is opened again whenever it is lost."""
 
     def __init__(self, crowd: "Crowd") -> None:
@@ -108,7 +108,7 @@ class Client(ABC):
         self.crowd.later(random.uniform(*_RETRY_SECONDS), self.connect)  # noqa: S311 - not a secret
 
 
-class ResumingFollower(Client):
+class ResumingFollower(ReconnectingClient):
     """Keeps every seq it was sent, in the order of arrival."""
 
     def __init__(self, crowd: "Crowd") -> None:
@@ -146,7 +146,7 @@ class ResumingFollower(Client):
         self.crowd.lost()
 
 
-class RepeatingPublisher(Client):
+class RepeatingPublisher(ReconnectingClient):
     """Sends the next event when it is due, and the same one again until it is acknowledged."""
 
     def __init__(self, crowd: "Crowd") -> None:

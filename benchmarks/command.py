@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.figures import FIGURES
 from benchmarks.machine import cores
-from benchmarks.processes import Load
+from benchmarks.processes import LoadProcess
 from benchmarks.rows import Row
 from benchmarks.stage import Stage
 from server import __version__
@@ -94,7 +94,7 @@ def _measure(place: Path, names: list[str], *, is_quick: bool, rounds: int) -> l
     with TemporaryDirectory(prefix="bench-", dir=place) as made, progress:
         directory = Path(made).absolute()
         shown = progress.add_task("starting", total=len(names))
-        with Load(directory) as load:
+        with LoadProcess(directory) as load:
             stage = Stage(directory, load, is_quick, rounds, lambda text: progress.update(shown, description=text))
             for name in names:
                 stage.begin(name)

@@ -12,7 +12,7 @@ _ROOM = len(MARK) + STAMP_DIGITS - 1  # in front of what is read: the most of a 
 _NEWLINE = 10
 
 
-class Followers:
+class LoadFollowers:
     """Many readers of one stream: `counts` of events for each, `total` and `bytes_total` for all, `last_at` (ns) of the
     newest."""
 

@@ -8,7 +8,7 @@ import time
 
 import msgspec
 
-from benchmarks.followers import Followers
+from benchmarks.followers import LoadFollowers
 from benchmarks.loop import LoadError, Loop, connect, get_request
 from benchmarks.machine import raise_file_limit
 from benchmarks.orders import (
@@ -38,7 +38,7 @@ class Load:
 
     def __init__(self) -> None:
         self._loop = Loop()
-        self._followers = Followers(self._loop)
+        self._followers = LoadFollowers(self._loop)
 
     def carry_out(self, order: Order) -> Answer:
         """Do what is ordered and tell what came of it."""

@@ -158,7 +158,7 @@ class Reference(Child):
         return msgspec.json.decode(self.read_line(), type=list[float])
 
 
-class Load(Child):
+class LoadProcess(Child):
     """The load process."""
 
     def __init__(self, directory: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.orders import Publish, Published
-from benchmarks.processes import Load, Reference, Server
+from benchmarks.processes import LoadProcess, Reference, Server
 from benchmarks.rows import Goal, Row, make_row
 
 
@@ -15,7 +15,7 @@ class Stage:
     """The place where one run happens. `tell` shows what is going on; figures append to `rows`."""
 
     directory: Path
-    load: Load
+    load: LoadProcess
     is_quick: bool
     rounds: int
     tell: Callable[[str], None]

@@ -17,7 +17,7 @@ from server.api.pages import PageRoutes
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys
-from server.auth.rate_limits import Clients, Limits
+from server.auth.rate_limits import Clients, RateLimits
 from server.background.event_bus import EventBus
 from server.background.leader_lock import LeaderLock
 from server.config import Config, with_profile
@@ -81,7 +81,7 @@ def make_app(
     # Nobody else needs the secrets.
     config = msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, tokens=()))
     clients = Clients(config.server.trusted_proxies)
-    limits = Limits(config.limits, clients)
+    limits = RateLimits(config.limits, clients)
     hosts = AllowedHosts(config.server.host, config.server.allowed_hosts)
     streaming = StreamResponder(log, followers, limits, stream, room)
     chat_model = ChatModel(config.llm) if is_configured(config.llm) else None

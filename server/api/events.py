@@ -12,7 +12,7 @@ from server import __version__
 from server.api.pagination import PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.database import engine_fault, sqlite3
 from server.eventlog.log import EventLog, Receipt
@@ -47,7 +47,7 @@ class EventRoutes:
         log: EventLog,
         followers: Followers,
         streaming: StreamResponder,
-        limits: Limits,
+        limits: RateLimits,
         config: Config,
         reserved: Mapping[str, frozenset[str]],
     ) -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 from server.auth.authenticator import Authenticator, principal_of
 from server.auth.cookies import COOKIE
 from server.auth.principal import Principal
-from server.auth.rate_limits import Clients, Limits
+from server.auth.rate_limits import Clients, RateLimits
 from server.config import Config
 from server.eventlog.selection import select
 from server.http import params
@@ -32,7 +32,7 @@ _TICKET = msgspec.json.Decoder(_TicketInput)
 class AuthRoutes:
     """Handlers of `/api/login`, `/api/logout`, `/api/session` and `/api/tickets`."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits, clients: Clients, config: Config) -> None:
+    def __init__(self, authenticator: Authenticator, limits: RateLimits, clients: Clients, config: Config) -> None:
         self._authenticator = authenticator
         self._limits = limits
         self._clients = clients

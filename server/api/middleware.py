@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from server.auth.authenticator import PRINCIPAL, Authenticator, is_public
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.http.hosts import AllowedHosts
 from server.http.responses import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonResponse, error_response
 from towow.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
@@ -45,7 +45,7 @@ def _translated(error: Exception) -> TowowError | None:
     return None
 
 
-def around(authenticator: Authenticator, limits: Limits, hosts: AllowedHosts) -> Middleware:
+def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> Middleware:
     """Build the middleware: the Host header, who asks, a client's share of changes; errors translated, a line in the log.
 
     It is one because an open stream keeps the frame of each."""

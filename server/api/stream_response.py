@@ -8,7 +8,7 @@ from types import MappingProxyType
 from aiohttp import WSMsgType, hdrs, web
 
 from server.auth.authenticator import principal_of
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.config import StreamSection
 from server.eventlog.hub import BatchPolicy
 from server.eventlog.log import EventLog
@@ -37,7 +37,9 @@ class StreamResponder:
     What an idle stream keeps is counted in hundreds of bytes, so selections, wires and timings are shared, and a response
     gives up its headers once they have left."""
 
-    def __init__(self, log: EventLog, followers: Followers, limits: Limits, config: StreamSection, max_followers: int) -> None:
+    def __init__(
+        self, log: EventLog, followers: Followers, limits: RateLimits, config: StreamSection, max_followers: int
+    ) -> None:
         self._log = log
         self._followers = followers
         self._limits = limits

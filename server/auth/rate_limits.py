@@ -62,7 +62,7 @@ def _counted_as(address: str) -> str:
     return address
 
 
-class Limits:
+class RateLimits:
     """Counts and refuses. Every method raises `TooManyRequests` with the seconds to wait."""
 
     def __init__(self, config: LimitsSection, clients: Clients, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,16 +17,16 @@ class _Delta(msgspec.Struct):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _ChunkChoice(msgspec.Struct):
     index: int = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
 
 
-class Part(msgspec.Struct):
+class CompletionChunk(msgspec.Struct):
     """One frame: a piece of the text and why it is the last one, if it is."""
 
-    choices: list[_Choice] | None = None
+    choices: list[_ChunkChoice] | None = None
     error: Any = None
 
     @property
@@ -40,15 +40,15 @@ class Part(msgspec.Struct):
         return any(choice.finish_reason for choice in self._first)
 
     @property
-    def _first(self) -> list[_Choice]:
+    def _first(self) -> list[_ChunkChoice]:
         return [choice for choice in self.choices or () if choice.index == 0]
 
 
-_LAST = Part(choices=[_Choice(finish_reason="stop")])
-_decode = msgspec.json.Decoder(Part).decode
+_LAST = CompletionChunk(choices=[_ChunkChoice(finish_reason="stop")])
+_decode = msgspec.json.Decoder(CompletionChunk).decode
 
 
-def read_part(data: str) -> Part:
+def read_chunk(data: str) -> CompletionChunk:
     """What a frame says. Raises `ModelFailed` for an error and for what is not of the API."""
     if data.strip() == _DONE:
         return _LAST

@@ -1,7 +1,7 @@
 """The model that writes texts for generations: a remote one, a small one on this machine, or none.
 
-`LanguageModel` chooses once, by the settings; who writes asks it for a `Writer` before every attempt. Without one the surface
-has a template that says of itself that it is no model."""
+`LanguageModel` chooses once, by the settings, and gives a `TextSource` for each attempt. Without one the surface uses its
+template, whose texts are marked as degraded."""
 
 from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
@@ -20,7 +20,7 @@ _NO_MODEL = (
 )
 
 
-class Writer(Protocol):
+class TextSource(Protocol):
     """Somebody who writes texts: a model, or the template.
 
     `name` is what events say of who wrote; `is_degraded` is true only of the template."""
@@ -75,7 +75,7 @@ class LanguageModel:
             if chosen is not None:
                 await chosen.__aexit__(*exc_info)
 
-    def writer(self) -> Writer | None:
+    def writer(self) -> TextSource | None:
         """Who writes now; None when only the template can.
 
         Ask before every attempt: a local model may have become ready, or been given up."""

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from server.config import LlmSection
-from server.llm.chunks import Part, read_part
+from server.llm.chunks import CompletionChunk, read_chunk
 from server.llm.failures import ModelFailed, refusal, spoken_errors
 from towow.errors import TooLarge
 from towow.sse_parser import Frame, SseParser
@@ -71,13 +71,13 @@ class TextStreams:
                         raise refusal(response)
                     if response.content_type != "text/event-stream":
                         raise ModelFailed("bad_answer")
-                    async with contextlib.aclosing(self._pieces(_Parts(response.content), deadline)) as pieces:
+                    async with contextlib.aclosing(self._pieces(_Chunks(response.content), deadline)) as pieces:
                         async for piece in pieces:
                             yield piece
                 finally:
                     response.close()
 
-    async def _pieces(self, parts: "_Parts", deadline: float) -> AsyncGenerator[str, None]:
+    async def _pieces(self, parts: "_Chunks", deadline: float) -> AsyncGenerator[str, None]:
         """The pieces of the text up to its end."""
         clock = asyncio.get_running_loop().time
         late = "timeout"
@@ -102,7 +102,7 @@ class TextStreams:
             raise ModelFailed("empty_answer")
 
 
-class _Parts:
+class _Chunks:
     """The frames of one answer, read from the connection as they are asked for."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
@@ -111,12 +111,12 @@ class _Parts:
         self._frames: list[Frame] = []  # read and not asked for yet, the next one last
         self._bytes = 0
 
-    async def next(self) -> Part:
+    async def next(self) -> CompletionChunk:
         """The next frame. Raises `ModelFailed` `broken` when the answer ended without saying so."""
         while not self._frames:
             if not await self._read():
                 raise ModelFailed("broken", is_passing=True)
-        return read_part(self._frames.pop().data)
+        return read_chunk(self._frames.pop().data)
 
     async def _read(self) -> bool:
         """Take the bytes that have come, or wait for some; False at the end."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from aiohttp import web
 
 from server.api.stream_response import StreamResponder
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.background.event_bus import EventBus
 from server.background.leader_lock import LeaderLock
 from server.config import Config
@@ -28,7 +28,7 @@ class Context(NamedTuple):
     bus: EventBus
     followers: Followers
     streaming: StreamResponder
-    limits: Limits
+    limits: RateLimits
     chat_model: ChatModel | None
     language_model: LanguageModel
     leader_lock: Callable[[str], LeaderLock]

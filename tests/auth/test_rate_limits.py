@@ -11,7 +11,7 @@ from server.app import FOLLOWERS, make_app
 from server.auth import rate_limits as module
 from server.auth.authenticator import PRINCIPAL
 from server.auth.principal import Principal
-from server.auth.rate_limits import Clients, Limits
+from server.auth.rate_limits import Clients, RateLimits
 from server.config import LimitsSection
 from tests.support import assert_error, body, changed, publish, raw_connection, read_frames, read_to_end, request_bytes, until
 from tests.support.tokens import bearer, token, with_tokens
@@ -50,7 +50,7 @@ def request_from(address="192.0.2.1", *, principal=None, **headers):
 
 def limits_with(clock, *proxies, **section):
     """Limits with a clock of ours."""
-    return Limits(LimitsSection(**section), Clients(proxies), clock)
+    return RateLimits(LimitsSection(**section), Clients(proxies), clock)
 
 
 # Which client

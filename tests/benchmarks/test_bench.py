@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from benchmarks.figures import FIGURES
-from benchmarks.followers import Followers
+from benchmarks.followers import LoadFollowers
 from benchmarks.loop import LoadError, Loop
 from benchmarks.orders import MARK, STAMP_DIGITS
 from benchmarks.publishers import is_whole
@@ -114,7 +114,7 @@ def test_an_event_is_counted_once_wherever_a_read_cuts_it(is_timed):
     event = b'1b\r\nid: 7\ndata: {"mark":"' + MARK + b"0" * STAMP_DIGITS + b'"}\n\n\r\n'
     two = event * 2
     loop = Loop()
-    followers = Followers(loop)
+    followers = LoadFollowers(loop)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         accepted = []
         thread = threading.Thread(target=lambda: accepted.append(_accept(listener)))

@@ -15,7 +15,7 @@ from aiohttp.test_utils import unused_port
 from server.config import LlmSection
 from server.llm import text_stream
 from server.llm.chat import ChatModel, ModelFailed
-from server.llm.provider import Writer
+from server.llm.provider import TextSource
 from tests.support import until
 from tests.support.upstream import (
     DONE,
@@ -108,7 +108,7 @@ async def test_a_request_carries_model_messages_limit_and_key(upstream, monkeypa
 async def test_a_model_is_a_writer(upstream):
     """It has a name and is not degraded."""
     async with ChatModel(settings(upstream)) as model:
-        writer: Writer = model
+        writer: TextSource = model
         assert (writer.name, writer.is_degraded) == ("small", False)
 
 

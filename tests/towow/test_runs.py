@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from server.app import LOG, make_app
-from server.surfaces.generations.commands import AgentStarted, Cancel, Chunk, Completed
+from server.surfaces.generations.commands import AppendChunk, CancelRun, CompleteRun, StartAgent
 from tests.support import changed
 from tests.support.negotiations import Clock
 from tests.surfaces.generations.generating import LOOMI_AGENTS, NOVA_AGENTS, by_hand, tell, whole
@@ -118,9 +118,9 @@ async def test_a_run_is_started_followed_to_its_end_and_looked_at(towow, real, m
 async def test_who_was_gone_comes_back_to_where_he_was(towow, real):
     """What was read before and what is read later are the whole, and nothing twice."""
     run_id = (await towow.start_run("tea"))["run_id"]
-    await tell(real, run_id, AgentStarted(AGENT), Chunk(AGENT, "green", "a-model"))
+    await tell(real, run_id, StartAgent(AGENT), AppendChunk(AGENT, "green", "a-model"))
     before = await all_of(towow.follow_run(run_id, live=False))
-    await tell(real, run_id, Chunk(AGENT, " tea", "a-model"), Completed("green tea"))
+    await tell(real, run_id, AppendChunk(AGENT, " tea", "a-model"), CompleteRun("green tea"))
     rest = await all_of(towow.follow_run(run_id, since_seq=before[-1].seq))
     assert [event.revision for event in before + rest] == [1, 2, 3, 4, 5]
     assert text_of(before + rest) == "green tea"
@@ -147,7 +147,7 @@ async def test_a_cancel_whose_answer_is_lost_is_sent_again(towow, network):
 async def test_a_run_that_has_ended_cannot_be_cancelled(towow, real):
     """The error says how it has ended."""
     run_id = (await towow.start_run("tea"))["run_id"]
-    await tell(real, run_id, Completed("x"))
+    await tell(real, run_id, CompleteRun("x"))
     with pytest.raises(Conflict) as refused:
         await towow.cancel_run(run_id)
     assert refused.value.details["run_status"] == "completed"
@@ -156,7 +156,7 @@ async def test_a_run_that_has_ended_cannot_be_cancelled(towow, real):
 async def test_runs_are_listed_by_what_they_are(towow, real):
     """One page, newest first, and what comes after it."""
     first = (await towow.start_run("tea", session_id="s-1"))["run_id"]
-    await tell(real, first, Cancel())
+    await tell(real, first, CancelRun())
     second = (await towow.start_run("tea", mode="loomi"))["run_id"]
     page = await towow.runs(limit=1)
     assert ([run["run_id"] for run in page["runs"]], page["has_more"]) == ([second], True)

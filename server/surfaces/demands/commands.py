@@ -85,7 +85,7 @@ class Distribute(msgspec.Struct, frozen=True):
     within_seconds: float
 
 
-class Answer(msgspec.Struct, frozen=True):
+class AnswerProposal(msgspec.Struct, frozen=True):
     """Feedback to a proposal, of an agent or, without an `agent_id`, of the user."""
 
     proposal_id: str
@@ -101,14 +101,14 @@ class Finalize(msgspec.Struct, frozen=True):
     """Agree on the newest proposal."""
 
 
-class Fail(msgspec.Struct, frozen=True):
+class FailDemand(msgspec.Struct, frozen=True):
     """End a demand that cannot go on; `reason` is a code, `message` is for people."""
 
     reason: str
     message: str
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class CancelDemand(msgspec.Struct, frozen=True):
     """End a demand that is not wanted any more; `by` is user or parent."""
 
     reason: str
@@ -124,8 +124,8 @@ Command = (
     | NameMissing
     | CompleteSubnet
     | Distribute
-    | Answer
+    | AnswerProposal
     | Finalize
-    | Fail
-    | Cancel
+    | FailDemand
+    | CancelDemand
 )

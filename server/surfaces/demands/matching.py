@@ -40,7 +40,7 @@ class Connection(Protocol):
         """Run one statement and return its cursor."""
 
 
-class Agent(msgspec.Struct, frozen=True):
+class RegisteredAgent(msgspec.Struct, frozen=True):
     """What an agent says about itself; `sample` marks those that come with the program."""
 
     agent_id: str
@@ -55,14 +55,14 @@ class Agent(msgspec.Struct, frozen=True):
 
 def validate_agent(
     agent_id: object, name: object, capabilities: object, description: object = "", *, sample: bool = False
-) -> Agent:
+) -> RegisteredAgent:
     """The agent, trimmed and without repeated capabilities. Raises `InvalidBody` with the field and its limits."""
     if not isinstance(agent_id, str) or not is_id(agent_id) or ":" in agent_id or len(f"{KIND}:{agent_id}") > 128:
         raise InvalidBody("agent_id must be 1 to 122 characters from A-Z a-z 0-9 . _ -", field="agent_id")
     if not isinstance(capabilities, list | tuple) or not 1 <= len(capabilities) <= MAX_CAPABILITIES:
         raise InvalidBody(f"capabilities must be a list of 1 to {MAX_CAPABILITIES} texts", field="capabilities")
     offered = (_line(text, f"capabilities.{index}", 1, MAX_CAPABILITY_CHARACTERS) for index, text in enumerate(capabilities))
-    return Agent(
+    return RegisteredAgent(
         agent_id,
         _line(name, "name", 1, MAX_NAME_CHARACTERS),
         tuple(dict.fromkeys(offered)),
@@ -87,7 +87,7 @@ def stream_of(agent_id: str) -> str:
     return f"{KIND}:{agent_id}"
 
 
-def agent_registered(agent: Agent, *, event_id: str | None = None) -> NewEvent:
+def agent_registered(agent: RegisteredAgent, *, event_id: str | None = None) -> NewEvent:
     """The event that registers an agent, or replaces what it said before."""
     payload = msgspec.to_builtins(agent)
     return new_event(stream_of(agent.agent_id), REGISTERED, payload, event_id=event_id, source=SOURCE)
@@ -131,7 +131,7 @@ def project_agent(connection: Connection, event: Event) -> None:
         _insert(connection, agent, event)
 
 
-def _insert(connection: Connection, agent: Agent, event: Event) -> None:
+def _insert(connection: Connection, agent: RegisteredAgent, event: Event) -> None:
     connection.execute(
         "INSERT INTO agents (agent_id, name, capabilities, description, sample, registered_at, seq)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",

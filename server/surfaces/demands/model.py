@@ -13,13 +13,13 @@ import msgspec
 
 from server.surfaces.demands import matching, sentences
 from server.surfaces.demands.commands import (
-    Answer,
-    Cancel,
+    AnswerProposal,
+    CancelDemand,
     Command,
     CompleteSubnet,
     DeclineOffer,
     Distribute,
-    Fail,
+    FailDemand,
     Finalize,
     NameMissing,
     RecordCandidates,
@@ -119,13 +119,13 @@ def decide(state: DemandState, command: Command) -> list[NewEvent]:
             return _complete_subnet(state, command)
         case Distribute():
             return _distribute(state, command)
-        case Answer():
+        case AnswerProposal():
             return _answer_proposal(state, command)
         case Finalize():
             return _finalize(state)
-        case Fail():
+        case FailDemand():
             return _end(state, FAILED, reason=command.reason, message=command.message, round=state.current_round)
-        case Cancel():
+        case CancelDemand():
             if state.phase == "cancelled":
                 return []
             return _end(state, CANCELLED, reason=command.reason, by=command.by)
@@ -351,7 +351,7 @@ def proposal_payload(state: DemandState, proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def _answer_proposal(state: DemandState, command: Answer) -> list[NewEvent]:
+def _answer_proposal(state: DemandState, command: AnswerProposal) -> list[NewEvent]:
     if not state.proposals:
         raise _conflict(state, f"demand {state.demand_id} has no proposal yet")
     proposal = next((each for each in reversed(state.proposals) if each.proposal_id == command.proposal_id), None)

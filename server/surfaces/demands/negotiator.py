@@ -45,7 +45,7 @@ class Negotiator:
         self._author = author
         self._samples = samples
         self._max_candidates = config.max_candidates
-        self._limits = planning.Limits(
+        self._limits = planning.NegotiationLimits(
             offer_timeout_seconds=config.offer_timeout_seconds,
             feedback_timeout_seconds=config.feedback_timeout_seconds,
             subnet_timeout_seconds=config.subnet_timeout_seconds,
@@ -94,7 +94,7 @@ class Negotiator:
                 initial(demand_id),
                 model.evolve,
                 lambda state: model.decide(
-                    state, commands.Fail("internal_error", sentences.failure_message(state.language, "internal_error"))
+                    state, commands.FailDemand("internal_error", sentences.failure_message(state.language, "internal_error"))
                 ),
                 lambda state: state.revision,
             )
@@ -151,7 +151,7 @@ class Negotiator:
             case planning.Agree():
                 return commands.Finalize()
             case planning.GiveUp():
-                return commands.Fail(step.reason, sentences.failure_message(state.language, step.reason, **step.facts))
+                return commands.FailDemand(step.reason, sentences.failure_message(state.language, step.reason, **step.facts))
         raise AssertionError(f"no command for {step}")
 
     async def _search(self, state: DemandState) -> tuple[dict[str, object], ...]:
@@ -207,7 +207,9 @@ class Negotiator:
         if parent.is_open and ours is not None and ours.outcome is None:
             return None
         work.is_parent_changed = True  # until the end is stored
-        return commands.Cancel("timed_out" if ours is not None and ours.outcome == "timed_out" else "parent_ended", by="parent")
+        return commands.CancelDemand(
+            "timed_out" if ours is not None and ours.outcome == "timed_out" else "parent_ended", by="parent"
+        )
 
     async def _fold(self, demand_id: str) -> DemandState:
         return await fold(self._log, stream_of(demand_id), initial(demand_id), model.evolve)

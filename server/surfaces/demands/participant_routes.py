@@ -111,7 +111,7 @@ class ParticipantRoutes:
         unavailable."""
         require_append(request, stream_of(params.path_id(request, "demand_id")))
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
-        command = commands.Cancel(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
+        command = commands.CancelDemand(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
         user_id = inputs.check_user_id(given.user_id) if given.user_id is not None else None
 
         def decide(state: DemandState) -> list[NewEvent]:
@@ -169,7 +169,7 @@ def _offer_command(given: _OfferInput) -> commands.SubmitOffer | commands.Declin
     )
 
 
-def _feedback_command(given: _FeedbackInput) -> commands.Answer:
+def _feedback_command(given: _FeedbackInput) -> commands.AnswerProposal:
     if (given.agent_id is None) == (given.user_id is None):
         raise InvalidBody("say either agent_id or user_id", field="agent_id")
     comment, terms = inputs.check_comment(given.comment), inputs.check_terms(given.terms)
@@ -177,7 +177,7 @@ def _feedback_command(given: _FeedbackInput) -> commands.Answer:
         raise InvalidBody("revise needs a comment or terms: say what should change", field="comment")
     if terms and given.agent_id is None:
         raise InvalidBody("terms are an agent's; say what you wish in the comment", field="terms")
-    return commands.Answer(
+    return commands.AnswerProposal(
         proposal_id=given.proposal_id,
         decision=given.decision,
         agent_id=given.agent_id,

@@ -32,7 +32,7 @@ _QUOTED_CHARACTERS = 200  # of one comment
 _MAX_PRICE = 1e12  # sums stay numbers
 
 
-class Limits(NamedTuple):
+class NegotiationLimits(NamedTuple):
     """What `[demands]` allows: seconds and counts."""
 
     offer_timeout_seconds: float
@@ -122,7 +122,7 @@ class GiveUp(NamedTuple):
 Step = Wait | Search | Invite | NameGaps | GiveUpSubnet | Propose | Agree | GiveUp
 
 
-def next_step(state: DemandState, now: float, limits: Limits) -> Step:
+def next_step(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
     """The step for a demand that is open, at a time in seconds since 1970."""
     match state.phase:
         case "understood":
@@ -175,7 +175,7 @@ def _waits_for_user(state: DemandState, proposal: Proposal) -> bool:
     return state.confirm and proposal.answer_of(state.user_id, is_user=True) is None
 
 
-def _judge(state: DemandState, now: float, limits: Limits) -> Step:
+def _judge(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
     """A round: wait, agree, or go on."""
     proposal = state.proposal
     if proposal is None:  # only by events that somebody else wrote
@@ -193,7 +193,7 @@ def _judge(state: DemandState, now: float, limits: Limits) -> Step:
     return _after_round(state, limits)
 
 
-def _after_round(state: DemandState, limits: Limits) -> Step:
+def _after_round(state: DemandState, limits: NegotiationLimits) -> Step:
     """What follows when nobody is waited for: gaps to fill, a proposal, or the end."""
     draft = compile_draft(state)
     # A sub-negotiation that finds nobody does not ask the same question again, nor is what it lacks asked for above.

@@ -14,8 +14,8 @@ import structlog
 
 from server.config import GenerationsSection
 from server.llm.failures import ModelFailed
-from server.llm.provider import LanguageModel, Writer
-from server.surfaces.generations.commands import AgentCompleted, AgentFailed, AgentStarted, Chunk, Retrying
+from server.llm.provider import LanguageModel, TextSource
+from server.surfaces.generations.commands import AppendChunk, CompleteAgent, FailAgent, RetryAgent, StartAgent
 from server.surfaces.generations.prompts import Brief, cut, question_of, system_of
 from server.surfaces.generations.run_store import RunStore
 from server.surfaces.generations.template_writer import TemplateWriter
@@ -56,7 +56,7 @@ class AgentTask:
                 raise
 
     async def _work(self) -> None:
-        await self._store.add(AgentStarted(self._agent))
+        await self._store.add(StartAgent(self._agent))
         try:
             text = await self._persist()
         except ModelFailed as failure:
@@ -66,7 +66,7 @@ class AgentTask:
         except Exception as error:
             await self._fail("internal", error)
         else:
-            await self._store.add(AgentCompleted(self._agent, summary_of(text)))
+            await self._store.add(CompleteAgent(self._agent, summary_of(text)))
 
     async def _fail(self, error_type: str, error: Exception | None = None) -> None:
         error_id = uuid7()
@@ -75,7 +75,7 @@ class AgentTask:
             _log.warning("agent_failed", **facts)
         else:
             _log.error("agent_failed", **facts, exc_info=error)
-        await self._store.add(AgentFailed(self._agent, error_type, error_id))
+        await self._store.add(FailAgent(self._agent, error_type, error_id))
 
     async def _persist(self) -> str:
         """The text of the first attempt that gives a whole one. Raises `ModelFailed` of the last one."""
@@ -96,7 +96,7 @@ class AgentTask:
                     if failure.is_passing and attempt.num < attempts:
                         asked = min(failure.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
                         self._delay_seconds = max(attempt.next_wait, asked)
-                        await self._store.add(Retrying(self._agent, failure.reason, self._delay_seconds, attempts))
+                        await self._store.add(RetryAgent(self._agent, failure.reason, self._delay_seconds, attempts))
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -130,7 +130,7 @@ class AgentTask:
         await self._add_chunk(writer, last, is_complete=True)
         return stored + last
 
-    async def _read(self, writer: Writer, groups: "ChunkGroups") -> ModelFailed | None:
+    async def _read(self, writer: TextSource, groups: "ChunkGroups") -> ModelFailed | None:
         """Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the
         same."""
         characters = 0
@@ -146,8 +146,8 @@ class AgentTask:
             return failure
         return None
 
-    async def _add_chunk(self, writer: Writer, text: str, *, is_complete: bool = False) -> None:
-        await self._store.add(Chunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
+    async def _add_chunk(self, writer: TextSource, text: str, *, is_complete: bool = False) -> None:
+        await self._store.add(AppendChunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
 
 
 class ChunkGroups:

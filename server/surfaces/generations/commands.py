@@ -1,6 +1,6 @@
 """What may be asked of a run, by those who start it and by its runner: the commands that `model.decide` turns into events.
 
-Texts of `Start` have been checked by `inputs.py`."""
+Texts of `StartRun` have been checked by `inputs.py`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 from server.surfaces.generations.state import Language, Mode, Reason
 
 
-class Start(msgspec.Struct, frozen=True):
+class StartRun(msgspec.Struct, frozen=True):
     """Begin a run; `continues` is the run whose prompt and result its agents are given."""
 
     mode: Mode
@@ -21,13 +21,13 @@ class Start(msgspec.Struct, frozen=True):
     continues: str | None = None
 
 
-class AgentStarted(msgspec.Struct, frozen=True):
+class StartAgent(msgspec.Struct, frozen=True):
     """An agent begins."""
 
     agent: str
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class AppendChunk(msgspec.Struct, frozen=True):
     """An agent has written more. `is_complete` says that this was its last piece, which may be empty."""
 
     agent: str
@@ -37,14 +37,14 @@ class Chunk(msgspec.Struct, frozen=True):
     degraded: bool = False
 
 
-class AgentCompleted(msgspec.Struct, frozen=True):
+class CompleteAgent(msgspec.Struct, frozen=True):
     """An agent has written everything; the summary is one line."""
 
     agent: str
     summary: str
 
 
-class AgentFailed(msgspec.Struct, frozen=True):
+class FailAgent(msgspec.Struct, frozen=True):
     """An agent gives up; `error_id` is where the log of the server says why."""
 
     agent: str
@@ -52,7 +52,7 @@ class AgentFailed(msgspec.Struct, frozen=True):
     error_id: str
 
 
-class Retrying(msgspec.Struct, frozen=True):
+class RetryAgent(msgspec.Struct, frozen=True):
     """An agent tries again after a delay; what it has written is discarded."""
 
     agent: str
@@ -61,25 +61,27 @@ class Retrying(msgspec.Struct, frozen=True):
     max_attempts: int
 
 
-class Resumed(msgspec.Struct, frozen=True):
+class ResumeRun(msgspec.Struct, frozen=True):
     """A run that was interrupted goes on; agents that were at work begin again."""
 
 
-class Completed(msgspec.Struct, frozen=True):
+class CompleteRun(msgspec.Struct, frozen=True):
     """The run has its result; agents that failed make it a partial one."""
 
     result: str
 
 
-class Failed(msgspec.Struct, frozen=True):
+class FailRun(msgspec.Struct, frozen=True):
     """The run ends without a result."""
 
     reason: Reason
     error_id: str | None = None
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class CancelRun(msgspec.Struct, frozen=True):
     """Somebody stops the run."""
 
 
-Command = Start | AgentStarted | Chunk | AgentCompleted | AgentFailed | Retrying | Resumed | Completed | Failed | Cancel
+Command = (
+    StartRun | StartAgent | AppendChunk | CompleteAgent | FailAgent | RetryAgent | ResumeRun | CompleteRun | FailRun | CancelRun
+)

@@ -19,7 +19,7 @@ from server.eventlog.log import EventLog
 from server.llm.provider import LanguageModel
 from server.surfaces.generations import model
 from server.surfaces.generations.agent_task import AgentTask
-from server.surfaces.generations.commands import Completed, Failed, Resumed
+from server.surfaces.generations.commands import CompleteRun, FailRun, ResumeRun
 from server.surfaces.generations.plans import PLANS, Write
 from server.surfaces.generations.projections import get_run, unfinished_runs
 from server.surfaces.generations.prompts import Brief
@@ -118,9 +118,9 @@ class RunTask:
     async def _fail(self, cause: str) -> None:
         error_id = uuid7()
         _log.exception("run_failed", run_id=self._run_id, error_id=error_id, why=cause)
-        await self._end(Failed("internal", error_id))
+        await self._end(FailRun("internal", error_id))
 
-    async def _end(self, command: Completed | Failed) -> None:
+    async def _end(self, command: CompleteRun | FailRun) -> None:
         with contextlib.suppress(Conflict):  # it was cancelled
             await self._store.add(command)
 
@@ -130,15 +130,15 @@ class RunTask:
             # Retention has trimmed its beginning, and with it the request.
             self._store.state = state = await self._log.query(partial(get_run, run_id=self._run_id))
             if state.is_running:
-                await self._end(Failed("interrupted"))
+                await self._end(FailRun("interrupted"))
             return
         if not state.is_running:
             return
         if state.has_begun or state.resumes:
             if not self._config.resume or state.resumes >= MAX_RESUMES:
-                await self._end(Failed("interrupted"))
+                await self._end(FailRun("interrupted"))
                 return
-            await self._store.add(Resumed())
+            await self._store.add(ResumeRun())
         limit = self._config.run_timeout_seconds
         scope = asyncio.timeout(min(state.timeout_seconds or limit, limit))
         try:
@@ -148,10 +148,10 @@ class RunTask:
             if not scope.expired():
                 raise
             await self._store.read()  # also what was on its way to the disk
-            end = Failed("timeout")
+            end = FailRun("timeout")
         await self._end(end)
 
-    async def _work(self) -> Completed | Failed:
+    async def _work(self) -> CompleteRun | FailRun:
         """Take one step after the other; returns how the run ends."""
         plan = PLANS[self._store.state.mode]
         earlier = await self._earlier()

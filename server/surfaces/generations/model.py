@@ -14,17 +14,17 @@ import msgspec
 
 from server.surfaces.generations import payloads
 from server.surfaces.generations.commands import (
-    AgentCompleted,
-    AgentFailed,
-    AgentStarted,
-    Cancel,
-    Chunk,
+    AppendChunk,
+    CancelRun,
     Command,
-    Completed,
-    Failed,
-    Resumed,
-    Retrying,
-    Start,
+    CompleteAgent,
+    CompleteRun,
+    FailAgent,
+    FailRun,
+    ResumeRun,
+    RetryAgent,
+    StartAgent,
+    StartRun,
 )
 from server.surfaces.generations.plans import planned_agents
 from server.surfaces.generations.sentences import RUN_ERRORS, agent_error
@@ -42,9 +42,9 @@ from server.surfaces.generations.state import (
     RUN_RESUMED,
     RUN_STARTED,
     SOURCES,
-    Agent,
     AgentStatus,
     Progress,
+    RunAgent,
     RunState,
     Status,
     stream_of,
@@ -84,7 +84,7 @@ AGENT_TRANSITIONS: dict[tuple[AgentStatus, str], AgentStatus] = {
     ("retrying", RUN_RESUMED): "waiting",
 }
 
-_AGENT_FOLDS: dict[str, Callable[[Agent, dict[str, Any]], Agent]] = {
+_AGENT_FOLDS: dict[str, Callable[[RunAgent, dict[str, Any]], RunAgent]] = {
     AGENT_START: payloads.begun,
     LLM_CHUNK: payloads.written,
     AGENT_COMPLETE: payloads.completed,
@@ -126,7 +126,7 @@ def _changes(state: RunState, event: Event) -> dict[str, Any]:
 def _after_resume(state: RunState, payload: dict[str, Any]) -> dict[str, Any]:
     named = payloads.names_in(payload, "restarts")
     restarted = {
-        name: Agent(name, agent.task_description, agent.stage)
+        name: RunAgent(name, agent.task_description, agent.stage)
         for name, agent in state.agents.items()
         if name in named and (agent.status, RUN_RESUMED) in AGENT_TRANSITIONS
     }
@@ -153,29 +153,29 @@ def decide(state: RunState, command: Command) -> list[NewEvent]:
     Raises `NotFound` where the run was never started, and `Conflict` with `run_status` and `reason` where it does not allow the
     command: it has ended, or the agent is not where the command needs it."""
     match command:
-        case Start():
+        case StartRun():
             if (state.status, RUN_STARTED) not in TRANSITIONS:
                 raise _conflict(state, f"{state.run_id} was started before")
             return [_run_started(state, command)]
-        case AgentStarted():
+        case StartAgent():
             return [_agent_start(state, _allowed_agent(state, command.agent, AGENT_START))]
-        case Chunk():
+        case AppendChunk():
             return [_llm_chunk(state, _allowed_agent(state, command.agent, LLM_CHUNK), command)]
-        case Retrying():
+        case RetryAgent():
             return [_retrying(state, _allowed_agent(state, command.agent, RETRYING), command)]
-        case AgentCompleted():
+        case CompleteAgent():
             return _agent_complete(state, _allowed_agent(state, command.agent, AGENT_COMPLETE), command)
-        case AgentFailed():
+        case FailAgent():
             return _agent_error(state, _allowed_agent(state, command.agent, ERROR), command)
-        case Resumed():
+        case ResumeRun():
             return [_run_resumed(state)]
-        case Completed():
+        case CompleteRun():
             _require(state, RUN_COMPLETE)
             return [_run_complete(state, command)]
-        case Failed():
+        case FailRun():
             _require(state, RUN_FAILED)
             return [_run_failed(state, "failed", command.reason, command.error_id)]
-        case Cancel():
+        case CancelRun():
             if state.status == "cancelled":
                 return []
             _require(state, f"{RUN_FAILED}:cancelled")
@@ -184,7 +184,7 @@ def decide(state: RunState, command: Command) -> list[NewEvent]:
             assert_never(command)
 
 
-def _allowed_agent(state: RunState, name: str, event_type: str) -> Agent:
+def _allowed_agent(state: RunState, name: str, event_type: str) -> RunAgent:
     _require(state, event_type)
     agent = state.agents.get(name)
     if agent is None:
@@ -208,7 +208,7 @@ def _conflict(state: RunState, message: str, **details: Any) -> Conflict:
 # The events that commands become, word for word; `payloads.py` reads them back.
 
 
-def _run_started(state: RunState, command: Start) -> NewEvent:
+def _run_started(state: RunState, command: StartRun) -> NewEvent:
     """A run with its plan."""
     agents = planned_agents(command.mode, command.language).values()
     payload = {
@@ -225,7 +225,7 @@ def _run_started(state: RunState, command: Start) -> NewEvent:
     return new_event(stream_of(state.run_id), RUN_STARTED, payload, source=SOURCES[command.mode])
 
 
-def _agent_start(state: RunState, agent: Agent) -> NewEvent:
+def _agent_start(state: RunState, agent: RunAgent) -> NewEvent:
     """An agent that begins."""
     payload = {
         "status": "started",
@@ -236,7 +236,7 @@ def _agent_start(state: RunState, agent: Agent) -> NewEvent:
     return new_event(stream_of(state.run_id), AGENT_START, payload, source=agent.name)
 
 
-def _llm_chunk(state: RunState, agent: Agent, command: Chunk) -> NewEvent:
+def _llm_chunk(state: RunState, agent: RunAgent, command: AppendChunk) -> NewEvent:
     """A piece of its text, with its place in it."""
     payload = {
         "content": command.content,
@@ -250,7 +250,7 @@ def _llm_chunk(state: RunState, agent: Agent, command: Chunk) -> NewEvent:
     return new_event(stream_of(state.run_id), LLM_CHUNK, payload, source=CHUNK_SOURCE)
 
 
-def _retrying(state: RunState, agent: Agent, command: Retrying) -> NewEvent:
+def _retrying(state: RunState, agent: RunAgent, command: RetryAgent) -> NewEvent:
     """An agent that tries again; the attempts count from 1, so the first one of these is the second."""
     payload = {
         "agent": agent.name,
@@ -265,7 +265,7 @@ def _retrying(state: RunState, agent: Agent, command: Retrying) -> NewEvent:
     return new_event(stream_of(state.run_id), RETRYING, payload, source=agent.name)
 
 
-def _agent_complete(state: RunState, agent: Agent, command: AgentCompleted) -> list[NewEvent]:
+def _agent_complete(state: RunState, agent: RunAgent, command: CompleteAgent) -> list[NewEvent]:
     """An agent that has written everything, and how far the run is with it."""
     payload = {
         "status": "completed",
@@ -278,7 +278,7 @@ def _agent_complete(state: RunState, agent: Agent, command: AgentCompleted) -> l
     return [event, _progress(state, agent, is_completed=True)]
 
 
-def _agent_error(state: RunState, agent: Agent, command: AgentFailed) -> list[NewEvent]:
+def _agent_error(state: RunState, agent: RunAgent, command: FailAgent) -> list[NewEvent]:
     """An agent that gives up, and how far the run is without it."""
     payload = {
         "error": agent_error(command.error_type),
@@ -302,7 +302,7 @@ def _run_resumed(state: RunState) -> NewEvent:
     return _of_run(state, RUN_RESUMED, restarts=restarts, resume_count=state.resumes + 1)
 
 
-def _run_complete(state: RunState, command: Completed) -> NewEvent:
+def _run_complete(state: RunState, command: CompleteRun) -> NewEvent:
     """A run with its result."""
     return _of_run(
         state,
@@ -331,7 +331,7 @@ def _run_failed(state: RunState, status: str, reason: str, error_id: str | None 
     )
 
 
-def _progress(state: RunState, agent: Agent, *, is_completed: bool) -> NewEvent:
+def _progress(state: RunState, agent: RunAgent, *, is_completed: bool) -> NewEvent:
     """How far the run is when an agent has ended."""
     others = [each for each in state.agents.values() if each.name != agent.name]
     ended = 1 + sum(each.has_ended for each in others)

@@ -8,7 +8,17 @@ from typing import Any, cast
 import msgspec
 
 from server.surfaces.generations.plans import planned_agents
-from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, Agent, Language, Mode, Progress, RunState, is_session_id
+from server.surfaces.generations.state import (
+    MODES,
+    NO_TEXT,
+    REASONS,
+    Language,
+    Mode,
+    Progress,
+    RunAgent,
+    RunState,
+    is_session_id,
+)
 from towow.events import Event, is_id
 
 MAX_AGENTS = 16  # of a run that somebody else has planned
@@ -40,28 +50,28 @@ def started(event: Event) -> dict[str, Any] | None:
     }
 
 
-def _agents_of(payload: dict[str, Any]) -> dict[str, Agent]:
+def _agents_of(payload: dict[str, Any]) -> dict[str, RunAgent]:
     """The agents that a run was started with; those without a name are left out."""
     given = payload.get("agents")
-    agents: dict[str, Agent] = {}
+    agents: dict[str, RunAgent] = {}
     for each in given if isinstance(given, list) else ():
         name = text_of(each, "name") if isinstance(each, dict) else ""
         if is_id(name) and len(agents) < MAX_AGENTS:
-            agents.setdefault(name, Agent(name, text_of(each, "task_description"), count_in(each, "stage") or 1))
+            agents.setdefault(name, RunAgent(name, text_of(each, "task_description"), count_in(each, "stage") or 1))
     return agents
 
 
-def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> Agent | None:
+def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> RunAgent | None:
     """The agent of the run that an event is about: the one that it names, or that it comes from."""
     return state.agents.get(text_of(payload, "agent")) or state.agents.get(event.source)
 
 
-def begun(agent: Agent, payload: dict[str, Any]) -> Agent:
+def begun(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent as it begins, also once more; nothing that was said of it before counts."""
-    return Agent(agent.name, agent.task_description, agent.stage, "running")
+    return RunAgent(agent.name, agent.task_description, agent.stage, "running")
 
 
-def written(agent: Agent, payload: dict[str, Any]) -> Agent:
+def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent after a piece of its text."""
     content, written_by = text_of(payload, "content"), text_of(payload, "written_by")
     return msgspec.structs.replace(
@@ -75,19 +85,19 @@ def written(agent: Agent, payload: dict[str, Any]) -> Agent:
     )
 
 
-def completed(agent: Agent, payload: dict[str, Any]) -> Agent:
+def completed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent that has written everything."""
     return msgspec.structs.replace(agent, status="completed", summary=text_of(payload, "summary"), error="", error_type="")
 
 
-def failed(agent: Agent, payload: dict[str, Any]) -> Agent:
+def failed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent that has given up; what it had written stays to be seen."""
     return msgspec.structs.replace(
         agent, status="failed", error=text_of(payload, "error"), error_type=text_of(payload, "error_type")
     )
 
 
-def retrying(agent: Agent, payload: dict[str, Any]) -> Agent:
+def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent that waits before it tries again, without the text that is discarded."""
     emptied = {"text": NO_TEXT, "written_by": "", "degraded": False} if payload.get("discards_text") is True else {}
     return msgspec.structs.replace(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from server.surfaces.generations.commands import Completed, Failed
+from server.surfaces.generations.commands import CompleteRun, FailRun
 from server.surfaces.generations.prompts import heading_of
-from server.surfaces.generations.state import LOOMI, NOVA, Agent, Language, Mode, RunState
+from server.surfaces.generations.state import LOOMI, NOVA, Language, Mode, RunAgent, RunState
 
 # The agents of a mode in order: name, stage, and purpose. Those of one stage write at the same time.
 _AGENTS: dict[Mode, tuple[tuple[str, int, dict[Language, str]], ...]] = {
@@ -33,7 +33,7 @@ class Write(msgspec.Struct, frozen=True):
     agents: tuple[str, ...]
 
 
-Step = Write | Completed | Failed
+Step = Write | CompleteRun | FailRun
 
 
 class Nova3Supervisor:
@@ -48,8 +48,8 @@ class Nova3Supervisor:
         if stage is not None:
             return stage
         if not state.agents_completed:
-            return Failed("all_agents_failed")
-        return Completed(_merged(state))
+            return FailRun("all_agents_failed")
+        return CompleteRun(_merged(state))
 
     def before(self, state: RunState, agent: str) -> Mapping[str, str]:
         """The texts that an agent builds on: none, because no agent waits for another."""
@@ -66,13 +66,13 @@ class LoomiConcierge:
         last_stage = max((agent.stage for agent in state.agents.values()), default=0)
         completed = state.agents_completed
         if any(state.agents[name].stage < last_stage for name in state.agents_failed):
-            return Failed("agent_failed")
+            return FailRun("agent_failed")
         stage = _next_stage(state)
         if stage is not None:
             return stage
         if not completed:
-            return Failed("all_agents_failed")
-        return Completed(str(state.agents[completed[-1]].text).strip())
+            return FailRun("all_agents_failed")
+        return CompleteRun(str(state.agents[completed[-1]].text).strip())
 
     def before(self, state: RunState, agent: str) -> Mapping[str, str]:
         """The texts that an agent builds on: those of the stages before it, in their order."""
@@ -84,9 +84,9 @@ class LoomiConcierge:
 PLANS: dict[Mode, Nova3Supervisor | LoomiConcierge] = {NOVA: Nova3Supervisor(), LOOMI: LoomiConcierge()}
 
 
-def planned_agents(mode: Mode, language: Language) -> dict[str, Agent]:
+def planned_agents(mode: Mode, language: Language) -> dict[str, RunAgent]:
     """The agents of a run that begins, by name and in order."""
-    return {name: Agent(name, descriptions[language], stage) for name, stage, descriptions in _AGENTS[mode]}
+    return {name: RunAgent(name, descriptions[language], stage) for name, stage, descriptions in _AGENTS[mode]}
 
 
 def _next_stage(state: RunState) -> Write | None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from server.surfaces.generations.model import TRANSITIONS, evolve
-from server.surfaces.generations.state import LLM_CHUNK, Agent, Mode, Progress, RunState, Session, Status, initial, is_run_id
+from server.surfaces.generations.state import LLM_CHUNK, Mode, Progress, RunAgent, RunState, Session, Status, initial, is_run_id
 from towow.events import Event
 
 Connection = Any  # of SQLite; only `database.py` knows which engine
@@ -140,7 +140,7 @@ def _row_of(state: RunState) -> list[Any]:
 def _state_of(row: Any) -> RunState:
     columns = dict(zip(_FIELDS, row, strict=True))
     progress = Progress(*(columns.pop(name) for name in _PROGRESS))
-    agents = {each.name: Agent(**msgspec.structs.asdict(each)) for each in _agents(columns.pop("agents"))}
+    agents = {each.name: RunAgent(**msgspec.structs.asdict(each)) for each in _agents(columns.pop("agents"))}
     columns |= {
         "partial": bool(columns["partial"]),
         "degraded": bool(columns["degraded"]),

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.surfaces.generations.state import Agent, RunState, Session
+from server.surfaces.generations.state import RunAgent, RunState, Session
 from towow.events import Event, timestamp_of
 
 
@@ -50,7 +50,7 @@ def detail(state: RunState) -> dict[str, Any]:
     }
 
 
-def _agent(agent: Agent) -> dict[str, Any]:
+def _agent(agent: RunAgent) -> dict[str, Any]:
     return {
         "name": agent.name,
         "task_description": agent.task_description,

@@ -121,7 +121,7 @@ class RunRoutes:
             stream,
             before,
             model.evolve,
-            lambda state: model.decide(state, commands.Cancel()),
+            lambda state: model.decide(state, commands.CancelRun()),
             lambda state: state.revision,
             after=before.last_seq,
         )

@@ -11,7 +11,7 @@ from server.background.retry import retry_until_writable
 from server.eventlog.decider import fold
 from server.eventlog.log import EventLog, Receipt
 from server.surfaces.generations import model
-from server.surfaces.generations.commands import Chunk, Command
+from server.surfaces.generations.commands import AppendChunk, Command
 from server.surfaces.generations.state import RunState, initial, stream_of
 from towow.errors import StorageFull, Unavailable
 from towow.events import Event, NewEvent
@@ -39,7 +39,7 @@ class RunStore:
         """Append what a command becomes; returns when it is on disk and in `state`. Raises `Conflict` when the run has ended.
 
         As long as the file cannot be written, tries again. Cancelled, it leaves nothing on the way that comes later."""
-        if isinstance(command, Chunk):
+        if isinstance(command, AppendChunk):
             await self._append(command)
         else:
             async with self._turn:

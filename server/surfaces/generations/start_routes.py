@@ -12,7 +12,7 @@ from aiohttp import web
 
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.decider import place
 from server.eventlog.log import EventLog
@@ -42,7 +42,7 @@ _START = msgspec.json.Decoder(_StartInput)
 class StartRoutes:
     """Handlers of `/novachat` and `/loomichat`."""
 
-    def __init__(self, log: EventLog, streaming: StreamResponder, limits: Limits, config: Config) -> None:
+    def __init__(self, log: EventLog, streaming: StreamResponder, limits: RateLimits, config: Config) -> None:
         self._log = log
         self._streaming = streaming
         self._limits = limits
@@ -98,14 +98,14 @@ class StartRoutes:
             error.details["run_id"] = run_id  # it goes on all the same
             raise
 
-    async def _read(self, request: web.Request, mode: Mode) -> commands.Start:
+    async def _read(self, request: web.Request, mode: Mode) -> commands.StartRun:
         given = await params.read_json(request, _START, timeout_seconds=self._config.server.body_timeout_seconds)
         generations = self._config.generations
         prompt = inputs.check_prompt(given.prompt, given.message, generations.max_prompt_characters)
         session_id = inputs.check_session_id(given.session_id)
         if session_id is not None:
             require_read(request, f"session:{session_id}")
-        return commands.Start(
+        return commands.StartRun(
             mode=mode,
             prompt=prompt,
             timeout_seconds=generations.run_timeout_seconds,
@@ -114,7 +114,7 @@ class StartRoutes:
             language=inputs.language_of(prompt),
         )
 
-    async def _start(self, run_id: str, command: commands.Start) -> RunState:
+    async def _start(self, run_id: str, command: commands.StartRun) -> RunState:
         """Append the run's first event. Raises `TooManyRequests` when as many are running as may."""
         limit = self._config.generations.max_runs
         not_before = self._log.clock() - self._config.generations.session_state_seconds

@@ -45,7 +45,7 @@ _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,120}\Z")  # . and .. wo
 _RUN_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,124}\Z")
 
 
-class Text:
+class GrowingText:
     """A text that grows at its end, as a value: `plus` gives the longer one in constant time, and this one stays as it is.
 
     Texts that have grown from each other share a list of pieces, of which each knows how many are its own."""
@@ -57,30 +57,30 @@ class Text:
         self.count = count  # pieces
         self.characters = characters
 
-    def plus(self, piece: str) -> "Text":
+    def plus(self, piece: str) -> "GrowingText":
         """The text with a piece more."""
         # Only the longest of them may grow the list; what grows from the empty text begins one of its own.
         pieces = self._pieces if 0 < self.count == len(self._pieces) else self._pieces[: self.count]
         pieces.append(piece)
-        return Text(pieces, self.count + 1, self.characters + len(piece))
+        return GrowingText(pieces, self.count + 1, self.characters + len(piece))
 
     def __str__(self) -> str:
         return "".join(self._pieces[: self.count])
 
     def __repr__(self) -> str:
-        return f"Text({str(self)!r}, count={self.count})"
+        return f"GrowingText({str(self)!r}, count={self.count})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Text) and (self.count, str(self)) == (other.count, str(other))
+        return isinstance(other, GrowingText) and (self.count, str(self)) == (other.count, str(other))
 
     def __hash__(self) -> int:
         return hash((self.count, str(self)))
 
 
-NO_TEXT = Text()
+NO_TEXT = GrowingText()
 
 
-class Agent(msgspec.Struct, frozen=True):
+class RunAgent(msgspec.Struct, frozen=True):
     """One agent of a run. `text` is what it has written since its text last began; `retries` counts since its last start.
 
     `written_by` names the model, or is `template`; it is empty before the first piece. `error` and `error_type` are set when it
@@ -90,7 +90,7 @@ class Agent(msgspec.Struct, frozen=True):
     task_description: str
     stage: int
     status: AgentStatus = "waiting"
-    text: Text = NO_TEXT
+    text: GrowingText = NO_TEXT
     summary: str = ""
     error: str = ""
     error_type: str = ""
@@ -126,7 +126,7 @@ class RunState(msgspec.Struct, frozen=True):
     session_id: str | None = None
     context: dict[str, Any] = {}
     language: Language = "en"
-    agents: dict[str, Agent] = {}
+    agents: dict[str, RunAgent] = {}
     timeout_seconds: float = 0.0
     continues: str | None = None
     progress: Progress = Progress()

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from server.auth.authenticator import require_append, require_read
-from server.auth.rate_limits import Limits
+from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.log import EventLog
 from server.http import params
@@ -30,7 +30,7 @@ _MANY = msgspec.json.Decoder(inputs.EmitManyInput)
 class TaskRoutes:
     """Handlers of `/api/tasks*` but the reading of events."""
 
-    def __init__(self, log: EventLog, limits: Limits, config: Config) -> None:
+    def __init__(self, log: EventLog, limits: RateLimits, config: Config) -> None:
         self._log = log
         self._limits = limits
         self._config = config

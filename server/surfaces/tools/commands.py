@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Ask(msgspec.Struct, frozen=True):
+class RequestPermission(msgspec.Struct, frozen=True):
     """Ask for a permission; asked again in the same words it is the same request. `fields` is what else the runner says."""
 
     permission_id: str
@@ -18,7 +18,7 @@ class Ask(msgspec.Struct, frozen=True):
     fields: dict[str, Any] = {}
 
 
-class Answer(msgspec.Struct, frozen=True):
+class AnswerPermission(msgspec.Struct, frozen=True):
     """Approve or reject; without a `permission_id` the one that is pending."""
 
     permission_id: str | None
@@ -28,7 +28,7 @@ class Answer(msgspec.Struct, frozen=True):
     now: float
 
 
-class Clear(msgspec.Struct, frozen=True):
+class ClearPermission(msgspec.Struct, frozen=True):
     """Take a request back; without a `permission_id` the one that is pending."""
 
     permission_id: str | None
@@ -36,14 +36,14 @@ class Clear(msgspec.Struct, frozen=True):
     fields: dict[str, Any] = {}
 
 
-class Expire(msgspec.Struct, frozen=True):
+class ExpirePermission(msgspec.Struct, frozen=True):
     """Deny a permission that nobody has answered in time."""
 
     permission_id: str
     now: float
 
 
-class Report(msgspec.Struct, frozen=True):
+class ReportEvent(msgspec.Struct, frozen=True):
     """What a tool says that decides nothing: a status, a result, an error. An `event_id` makes it repeatable."""
 
     event_type: str
@@ -51,4 +51,4 @@ class Report(msgspec.Struct, frozen=True):
     event_id: str | None = None
 
 
-Command = Ask | Answer | Clear | Expire | Report
+Command = RequestPermission | AnswerPermission | ClearPermission | ExpirePermission | ReportEvent

@@ -74,7 +74,7 @@ class PermissionExpiry:
     async def _expire(self, session_id: str, permission_id: str) -> None:
         """Deny one permission. Raises what may pass: the file cannot be written, or the stream does not rest."""
         # The row's deadline is cut to milliseconds; the state's may be a part of one later.
-        command = commands.Expire(permission_id, self._log.clock() + _CUT_SECONDS)
+        command = commands.ExpirePermission(permission_id, self._log.clock() + _CUT_SECONDS)
         try:
             decided = await self._decisions.decide(session_id, command)
         except (Unavailable, StorageFull, RevisionMismatch):

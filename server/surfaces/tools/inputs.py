@@ -8,7 +8,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from server.surfaces.tools import checks
-from server.surfaces.tools.commands import Ask, Clear, Report
+from server.surfaces.tools.commands import ClearPermission, ReportEvent, RequestPermission
 from server.surfaces.tools.payloads import MAX_WITHIN_SECONDS
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.state import new_permission_id
@@ -38,7 +38,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 def read_notice(
     event_type: NoticeType, data: dict[str, Any], permission_id: str | None, event_id: str | None, rules: Rules
-) -> Ask | Clear | Report:
+) -> RequestPermission | ClearPermission | ReportEvent:
     """The command that a runner's notice is. Raises `InvalidBody` or `TooLarge` with the field."""
     data = rules.redaction.apply(data)
     size = len(payload_json(data).encode())
@@ -52,9 +52,9 @@ def read_notice(
         return _ask(data, permission_id, rules)
     if event_type == "permission_cleared":
         _refuse_event_id(event_id, event_type)
-        return Clear(permission_id, checks.reason(data.get("reason"), "data.reason"), _without(data, _CLEARED))
+        return ClearPermission(permission_id, checks.reason(data.get("reason"), "data.reason"), _without(data, _CLEARED))
     _check_report(event_type, data)
-    return Report(event_type, data if permission_id is None else {**data, "permission_id": permission_id}, event_id)
+    return ReportEvent(event_type, data if permission_id is None else {**data, "permission_id": permission_id}, event_id)
 
 
 def _check_report(event_type: Literal["tool_status", "tool_result", "result_cleared", "error"], data: dict[str, Any]) -> None:
@@ -77,11 +77,11 @@ def _check_report(event_type: Literal["tool_status", "tool_result", "result_clea
             assert_never(event_type)
 
 
-def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> Ask:
+def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> RequestPermission:
     if data.get("status", "pending") != "pending":
         raise InvalidBody('data.status must be "pending", when it is given', field="data.status")
     default = min(rules.permission_timeout_seconds, MAX_WITHIN_SECONDS)
-    return Ask(
+    return RequestPermission(
         permission_id=permission_id or new_permission_id(),
         tool_name=checks.line(data, "tool_name", MAX_TOOL_NAME_CHARACTERS, is_needed=True),
         parameters=checks.mapping(data, "parameters"),

@@ -9,7 +9,14 @@ from typing import Any, assert_never
 
 import msgspec
 
-from server.surfaces.tools.commands import Answer, Ask, Clear, Command, Expire, Report
+from server.surfaces.tools.commands import (
+    AnswerPermission,
+    ClearPermission,
+    Command,
+    ExpirePermission,
+    ReportEvent,
+    RequestPermission,
+)
 from server.surfaces.tools.payloads import permission_of, requested, status_of, text_of
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
@@ -18,7 +25,7 @@ from server.surfaces.tools.state import (
     SOURCE,
     TIMED_OUT,
     TIMEOUT,
-    Permission,
+    PermissionState,
     Status,
     ToolState,
     stream_of,
@@ -46,7 +53,7 @@ def evolve(state: ToolState, event: Event) -> ToolState:
     return msgspec.structs.replace(state, permissions=permissions, last_seq=event.seq, revision=event.revision)
 
 
-def evolve_permission(permission: Permission | None, event: Event) -> Permission | None:
+def evolve_permission(permission: PermissionState | None, event: Event) -> PermissionState | None:
     """A permission after an event that is about it; the same object when the event changes nothing."""
     status = status_of(event)
     before = permission.status if permission is not None else None
@@ -72,22 +79,22 @@ def decide(state: ToolState, command: Command) -> list[NewEvent]:
     Raises `NotFound` (no such permission), `Conflict` (answered otherwise, asked in other words, or nobody knows which is
     meant) or `Gone` (too late), with what is known of the permission."""
     match command:
-        case Ask():
+        case RequestPermission():
             return _ask(state, command)
-        case Answer():
+        case AnswerPermission():
             return _answer(state, command)
-        case Clear():
+        case ClearPermission():
             return _clear(state, command)
-        case Expire():
+        case ExpirePermission():
             return _expire(state, command)
-        case Report():
+        case ReportEvent():
             stream = stream_of(state.session_id)
             return [new_event(stream, command.event_type, command.data, event_id=command.event_id, source=SOURCE)]
         case _:
             assert_never(command)
 
 
-def meant(state: ToolState, permission_id: str | None) -> Permission:
+def meant(state: ToolState, permission_id: str | None) -> PermissionState:
     """The permission with an id, or without one the only one that is pending. Raises `NotFound`, `Conflict`."""
     if permission_id is not None:
         permission = state.permissions.get(permission_id)
@@ -102,7 +109,7 @@ def meant(state: ToolState, permission_id: str | None) -> Permission:
     return pending[0]
 
 
-def _ask(state: ToolState, command: Ask) -> list[NewEvent]:
+def _ask(state: ToolState, command: RequestPermission) -> list[NewEvent]:
     earlier = state.permissions.get(command.permission_id)
     if earlier is not None:
         if _words(command) == _words(earlier):
@@ -125,12 +132,12 @@ def _ask(state: ToolState, command: Ask) -> list[NewEvent]:
     ]
 
 
-def _words(asked: Ask | Permission) -> bytes:
+def _words(asked: RequestPermission | PermissionState) -> bytes:
     """What makes two requests the same: as JSON, because to Python 1 is true."""
     return msgspec.json.encode((asked.tool_name, asked.parameters, asked.risk_level), order="sorted")
 
 
-def _answer(state: ToolState, command: Answer) -> list[NewEvent]:
+def _answer(state: ToolState, command: AnswerPermission) -> list[NewEvent]:
     permission = meant(state, command.permission_id)
     if permission.status == "pending" and command.now < permission.deadline:
         return _end(state, permission.permission_id, command.approved, command.reason, command.actor)
@@ -144,7 +151,7 @@ def _answer(state: ToolState, command: Answer) -> list[NewEvent]:
     raise Gone(f"permission {permission.permission_id} {happened}", field="permission_id", **known)
 
 
-def _clear(state: ToolState, command: Clear) -> list[NewEvent]:
+def _clear(state: ToolState, command: ClearPermission) -> list[NewEvent]:
     permission = meant(state, command.permission_id)
     if permission.status != "pending":
         return []
@@ -152,7 +159,7 @@ def _clear(state: ToolState, command: Clear) -> list[NewEvent]:
     return [_event(state, PERMISSION_CLEARED, **fields)]
 
 
-def _expire(state: ToolState, command: Expire) -> list[NewEvent]:
+def _expire(state: ToolState, command: ExpirePermission) -> list[NewEvent]:
     permission = meant(state, command.permission_id)
     if permission.status != "pending" or command.now < permission.deadline:
         return []
@@ -168,7 +175,7 @@ def _end(state: ToolState, permission_id: str, approved: bool, reason: str, acto
     ]
 
 
-def position_of(permission: Permission) -> dict[str, Any]:
+def position_of(permission: PermissionState) -> dict[str, Any]:
     """What became of a permission, for whoever is refused."""
     return {
         "permission_id": permission.permission_id,

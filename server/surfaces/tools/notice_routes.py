@@ -56,18 +56,18 @@ class NoticeRoutes:
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _NOTICE, timeout_seconds=self._timeout_seconds)
         command = inputs.read_notice(given.type, given.data, given.permission_id, given.event_id, self._rules)
-        if isinstance(command, commands.Report):
+        if isinstance(command, commands.ReportEvent):
             stored = await self._report(session_id, command)
             status = 201 if stored.is_own and stored.receipt.created else 200
             said = {} if stored.is_own else {"coalesced": True}
             return json_response({"success": True, "seq": stored.receipt.event.seq, **said}, status)
         permission, is_new = msgspec.structs.astuple(await self._decisions.decide(session_id, command))
-        if isinstance(command, commands.Ask):
+        if isinstance(command, commands.RequestPermission):
             return json_response(rendering.asked(permission, self._log.clock()), 201 if is_new else 200)
         answer = {"success": True, "seq": permission.ended_seq, "permission_id": permission.permission_id}
         return json_response(answer, 201 if is_new else 200)
 
-    async def _report(self, session_id: str, command: commands.Report) -> Stored:
+    async def _report(self, session_id: str, command: commands.ReportEvent) -> Stored:
         event = model.decide(initial(session_id), command)[0]
         if command.event_type == TOOL_STATUS:
             return await self._statuses.append(event, command.data["tool_name"])

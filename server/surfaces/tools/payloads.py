@@ -12,7 +12,7 @@ from server.surfaces.tools.state import (
     RISK_LEVELS,
     TIMED_OUT,
     TIMEOUT,
-    Permission,
+    PermissionState,
     Status,
 )
 from towow.events import Event, is_id
@@ -50,13 +50,13 @@ def status_of(event: Event) -> Status | None:
     return "expired" if is_expiry else "rejected"
 
 
-def requested(event: Event) -> Permission:
+def requested(event: Event) -> PermissionState:
     """The permission that a request asks for, read from a payload that anybody may have written."""
     payload = event.payload
     parameters, risk_level = payload.get("parameters"), payload.get("risk_level")
     within = payload.get("expires_within_seconds")
     is_time = isinstance(within, int | float) and not isinstance(within, bool) and math.isfinite(within) and within > 0
-    return Permission(
+    return PermissionState(
         permission_id=permission_of(event) or event.event_id,
         tool_name=text_of(payload, "tool_name"),
         parameters=parameters if isinstance(parameters, dict) else {},

@@ -12,9 +12,9 @@ import msgspec
 from server.eventlog.decider import place
 from server.eventlog.log import EventLog
 from server.surfaces.tools import model
-from server.surfaces.tools.commands import Answer, Ask, Clear, Expire
+from server.surfaces.tools.commands import AnswerPermission, ClearPermission, ExpirePermission, RequestPermission
 from server.surfaces.tools.projections import load_session
-from server.surfaces.tools.state import Permission, ToolState, stream_of
+from server.surfaces.tools.state import PermissionState, ToolState, stream_of
 from server.surfaces.tools.throttling import StatusThrottle
 from towow.errors import RevisionMismatch
 from towow.events import NewEvent
@@ -25,7 +25,7 @@ _MAX_ATTEMPTS = 200  # each lost race means that somebody else's event went thro
 class Decided(msgspec.Struct, frozen=True):
     """The permission after a command, and whether anything was appended for it."""
 
-    permission: Permission
+    permission: PermissionState
     is_new: bool
 
 
@@ -37,7 +37,9 @@ class PermissionService:
         self._statuses = statuses
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def decide(self, session_id: str, command: Ask | Answer | Clear | Expire) -> Decided:
+    async def decide(
+        self, session_id: str, command: RequestPermission | AnswerPermission | ClearPermission | ExpirePermission
+    ) -> Decided:
         """Append what a command becomes. Raises what `model.decide` does, and `RevisionMismatch` after two hundred lost races.
 
         Which permission is meant is settled at the first look: a race that was lost must not turn to another prompt."""

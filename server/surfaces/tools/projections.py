@@ -9,7 +9,7 @@ import msgspec
 
 from server.surfaces.tools.model import evolve_permission
 from server.surfaces.tools.payloads import permission_of
-from server.surfaces.tools.state import Permission, ToolState, stream_of
+from server.surfaces.tools.state import PermissionState, ToolState, stream_of
 from towow.events import Event, timestamp_of
 
 Connection = Any  # of SQLite; only `database.py` knows which engine
@@ -49,7 +49,7 @@ def project_permission(connection: Connection, event: Event) -> None:
     connection.execute(f"REPLACE INTO tool_permissions ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 
-def get_permission(connection: Connection, session_id: str, permission_id: str) -> Permission | None:
+def get_permission(connection: Connection, session_id: str, permission_id: str) -> PermissionState | None:
     """One permission, or None when it was never asked for."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608
     row = connection.execute(sql, (session_id, permission_id)).fetchone()
@@ -68,7 +68,7 @@ def load_session(connection: Connection, session_id: str, permission_id: str | N
     return ToolState(session_id, permissions, *(place or (0, 0)))
 
 
-def pending_permissions(connection: Connection, session_id: str) -> list[Permission]:
+def pending_permissions(connection: Connection, session_id: str) -> list[PermissionState]:
     """What waits for an answer in a session, oldest first."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND status = 'pending' ORDER BY requested_seq"  # noqa: S608
     return [_permission_of(row) for row in connection.execute(sql, (session_id,)).fetchall()]
@@ -83,7 +83,7 @@ def due_permissions(connection: Connection, now: str, limit: int) -> Due:
     return Due(due, next_at)
 
 
-def _permission_of(row: Any) -> Permission:
+def _permission_of(row: Any) -> PermissionState:
     columns = dict(zip(_COLUMNS.split(", "), row, strict=True))
     columns["parameters"] = msgspec.json.decode(columns["parameters"])
-    return msgspec.convert(columns, Permission)
+    return msgspec.convert(columns, PermissionState)

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from server.surfaces.tools.state import ERROR, PERMISSION_REQUEST, Permission, ToolState
+from server.surfaces.tools.state import ERROR, PERMISSION_REQUEST, PermissionState, ToolState
 from towow.events import Event, payload_json, timestamp_of
 
 
-def detail(permission: Permission, now: float) -> dict[str, Any]:
+def detail(permission: PermissionState, now: float) -> dict[str, Any]:
     """One permission. `expires_in_seconds` counts down to 0 while it is pending, so that nobody has to compare clocks."""
     is_pending = permission.status == "pending"
     return {
@@ -28,7 +28,7 @@ def detail(permission: Permission, now: float) -> dict[str, Any]:
     }
 
 
-def answered(permission: Permission) -> dict[str, Any]:
+def answered(permission: PermissionState) -> dict[str, Any]:
     """The answer to an answer: the first one that was given, and by whom."""
     return {
         "success": True,
@@ -40,7 +40,7 @@ def answered(permission: Permission) -> dict[str, Any]:
     }
 
 
-def asked(permission: Permission, now: float) -> dict[str, Any]:
+def asked(permission: PermissionState, now: float) -> dict[str, Any]:
     """The answer to a request; one that was asked for before may have been answered."""
     return {
         "success": True,

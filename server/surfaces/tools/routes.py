@@ -89,7 +89,7 @@ class ToolRoutes:
         session_id = checks.session_id(request.match_info["session_id"])
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _ANSWER, timeout_seconds=self._config.server.body_timeout_seconds)
-        command = commands.Answer(
+        command = commands.AnswerPermission(
             permission_id=None if given.permission_id is None else checks.permission_id(given.permission_id),
             approved=given.approved,
             reason=checks.reason(given.reason),

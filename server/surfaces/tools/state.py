@@ -28,7 +28,7 @@ TIMED_OUT = "timed_out"  # the reason of an expiry
 TIMEOUT = "timeout"  # its actor
 
 
-class Permission(msgspec.Struct, frozen=True):
+class PermissionState(msgspec.Struct, frozen=True):
     """One permission that a tool asks for; `reason` and `actor` are of what ended it, `ended_*` empty before that."""
 
     permission_id: str
@@ -55,12 +55,12 @@ class ToolState(msgspec.Struct, frozen=True):
     """What a decision needs to know of a tool session: permissions by id, those that wait in the order of asking."""
 
     session_id: str
-    permissions: dict[str, Permission] = {}
+    permissions: dict[str, PermissionState] = {}
     last_seq: int = 0
     revision: int = 0
 
     @property
-    def pending(self) -> tuple[Permission, ...]:
+    def pending(self) -> tuple[PermissionState, ...]:
         """The permissions that wait for an answer, oldest first."""
         return tuple(each for each in self.permissions.values() if each.status == "pending")
 

@@ -195,7 +195,7 @@ def _engines_of(parent):
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             is_child = (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent)
-            if is_child and b"model_engine.py" in (folder / "cmdline").read_bytes():
+            if is_child and b"llm/local/engine.py" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
 

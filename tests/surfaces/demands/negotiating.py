@@ -12,7 +12,7 @@ from towow.events import Event, payload_json, timestamp_of
 
 DEMAND = "d-1a2b3c4d"
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
-LIMITS = planning.Limits(
+LIMITS = planning.NegotiationLimits(
     offer_timeout_seconds=30.0,
     feedback_timeout_seconds=20.0,
     subnet_timeout_seconds=120.0,
@@ -114,12 +114,12 @@ class Negotiation:
 
     def answer(self, agent_id, decision="accept", comment="", **terms):
         """An agent answers the newest proposal."""
-        self.do(commands.Answer(self.state.proposal.proposal_id, decision, agent_id, comment=comment, terms=terms))
+        self.do(commands.AnswerProposal(self.state.proposal.proposal_id, decision, agent_id, comment=comment, terms=terms))
         return self
 
     def user(self, decision="accept", comment=""):
         """The user answers the newest proposal."""
-        self.do(commands.Answer(self.state.proposal.proposal_id, decision, user_id=self.state.user_id, comment=comment))
+        self.do(commands.AnswerProposal(self.state.proposal.proposal_id, decision, user_id=self.state.user_id, comment=comment))
         return self
 
     # What the coordinator does about it.
@@ -150,7 +150,7 @@ class Negotiation:
             case planning.Agree():
                 self.do(commands.Finalize())
             case planning.GiveUp():
-                self.do(commands.Fail(step.reason, "so it is"))
+                self.do(commands.FailDemand(step.reason, "so it is"))
             case _:
                 raise AssertionError(f"nothing to do: {step}")
         return step
@@ -237,8 +237,8 @@ MISSING = (planning.Missing("photography", "no_offer"),)
 NAMED = commands.NameMissing(MISSING, 1, 1, 120.0)
 AGREED = (assignment("zoe", "photography", price=200.0),)
 COMPLETED = commands.CompleteSubnet(SUBNET, "finalized", "", AGREED)
-ANSWER_OF_BOB = commands.Answer(f"{DEMAND}-p1", "accept", "bob")
-ANSWER_OF_ANN = commands.Answer(f"{DEMAND}-p1", "accept", user_id="ann")
+ANSWER_OF_BOB = commands.AnswerProposal(f"{DEMAND}-p1", "accept", "bob")
+ANSWER_OF_ANN = commands.AnswerProposal(f"{DEMAND}-p1", "accept", user_id="ann")
 
 
 def at(phase):
@@ -262,8 +262,8 @@ def at(phase):
     if phase == "finalized":
         negotiation.answer("bob").take()
     elif phase == "failed":
-        negotiation.do(commands.Fail("no_agreement", "nobody would"))
+        negotiation.do(commands.FailDemand("no_agreement", "nobody would"))
     elif phase == "cancelled":
-        negotiation.do(commands.Cancel("changed my mind"))
+        negotiation.do(commands.CancelDemand("changed my mind"))
     assert negotiation.state.phase == phase
     return negotiation

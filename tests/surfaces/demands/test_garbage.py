@@ -182,8 +182,8 @@ class TestGarbage:
             row = table.execute("SELECT phase, current_round, status, depth FROM demands").fetchall()
             assert row == ([(state.phase, state.current_round, state.status, state.depth)] if state.exists else [])
         if negotiation.state.is_open:
-            decide(negotiation.state, commands.Fail("internal_error", ""))
-            decide(negotiation.state, commands.Cancel(""))
+            decide(negotiation.state, commands.FailDemand("internal_error", ""))
+            decide(negotiation.state, commands.CancelDemand(""))
         steps = 0
         while negotiation.state.is_open:
             assert steps < 60, [event.event_type for event in negotiation.stored]

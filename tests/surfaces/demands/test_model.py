@@ -146,13 +146,13 @@ COMMANDS = {
     "sub-negotiation ended": lambda state: COMPLETED,
     "propose": lambda state: commands.Distribute(planning.compile_draft(state), "bob does", "rules", 20.0),
     "agent's answer": lambda state: ANSWER_OF_BOB,
-    "answer of an agent without a part": lambda state: commands.Answer(f"{DEMAND}-p1", "accept", "eve"),
+    "answer of an agent without a part": lambda state: commands.AnswerProposal(f"{DEMAND}-p1", "accept", "eve"),
     "user's answer": lambda state: ANSWER_OF_ANN,
-    "answer of another user": lambda state: commands.Answer(f"{DEMAND}-p1", "accept", user_id="eve"),
-    "answer to nothing": lambda state: commands.Answer(f"{DEMAND}-p9", "accept", "bob"),
+    "answer of another user": lambda state: commands.AnswerProposal(f"{DEMAND}-p1", "accept", user_id="eve"),
+    "answer to nothing": lambda state: commands.AnswerProposal(f"{DEMAND}-p9", "accept", "bob"),
     "agree": lambda state: commands.Finalize(),
-    "fail": lambda state: commands.Fail("no_agreement", "nobody would"),
-    "cancel": lambda state: commands.Cancel("changed my mind"),
+    "fail": lambda state: commands.FailDemand("no_agreement", "nobody would"),
+    "cancel": lambda state: commands.CancelDemand("changed my mind"),
 }
 DECIDED = {
     # phases:               new        understood filtered   collecting filling    proposing  finalized  failed     cancelled
@@ -507,7 +507,7 @@ class TestDecided:
         """An agent by its candidate's name, the user by the id; terms and the writer where there are any."""
         negotiation = at("proposing")
         ids = {"demand_id": DEMAND, "channel_id": CHANNEL, "proposal_id": f"{DEMAND}-p1", "round": 1}
-        negotiation.do(commands.Answer(f"{DEMAND}-p1", "revise", "bob", None, "more", {"price": 9}, "rules"))
+        negotiation.do(commands.AnswerProposal(f"{DEMAND}-p1", "revise", "bob", None, "more", {"price": 9}, "rules"))
         said = {"decision": "revise", "comment": "more", "terms": {"price": 9}, "written_by": "rules"}
         assert negotiation.stored[-1].payload == {**ids, "agent_id": "bob", "name": "Bob", **said}
         negotiation.do(ANSWER_OF_ANN)
@@ -560,7 +560,7 @@ class TestDecided:
     def test_the_end_says_why(self):
         """A failure its reason, message and round; a cancelling its reason and whose it was."""
         failed, cancelled = at("failed"), at("proposing")
-        cancelled.do(commands.Cancel("parent_ended", by="parent"))
+        cancelled.do(commands.CancelDemand("parent_ended", by="parent"))
         ids = {"demand_id": DEMAND, "channel_id": CHANNEL}
         assert failed.stored[-1].payload == {**ids, "reason": "no_agreement", "message": "nobody would", "round": 1}
         assert cancelled.stored[-1].payload == {**ids, "reason": "parent_ended", "by": "parent"}
@@ -623,11 +623,11 @@ class TestRepeats:
         elif phase == "finalized":
             negotiation.do(commands.Finalize())
         elif phase == "failed":
-            negotiation.do(commands.Fail("no_agreement", ""))
+            negotiation.do(commands.FailDemand("no_agreement", ""))
         elif phase == "cancelled":
-            negotiation.do(commands.Cancel(""))
+            negotiation.do(commands.CancelDemand(""))
         decision = "revise" if phase == "round 2" else "accept"
-        same = commands.Answer(f"{DEMAND}-p1", decision, "bob", comment="after six")
+        same = commands.AnswerProposal(f"{DEMAND}-p1", decision, "bob", comment="after six")
         assert decide(negotiation.state, same) == []
         assert decide(negotiation.state, ANSWER_OF_ANN) == []
         for changed in ({"decision": "reject"}, {"comment": "after seven"}, {"terms": {"price": 1}}):
@@ -743,7 +743,7 @@ class TestFold:
         negotiation.post(SUBNET_COMPLETED, {"subnet_id": SUBNET, "outcome": "finalized", "assignments": [part]})
         negotiation.post(PROPOSED, {"proposal_id": "p", "assignments": [part]})
         assert negotiation.state.proposal.assignments == ()
-        assert negotiation.do(commands.Cancel("")) == [(STREAM, CANCELLED), ("agent:bob", CANCELLED)]
+        assert negotiation.do(commands.CancelDemand("")) == [(STREAM, CANCELLED), ("agent:bob", CANCELLED)]
 
     @pytest.mark.parametrize("answer", [OFFERED, DECLINED])
     def test_only_the_first_answer_of_an_invited_agent_counts(self, answer):

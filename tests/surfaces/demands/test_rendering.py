@@ -281,7 +281,7 @@ def rich():
     negotiation.do(commands.NameMissing(missing, 1, 1, 120.0))
     negotiation.do(commands.CompleteSubnet(SUBNET, "finalized", "", (assignment("zoe", "catering", price=100.0),)))
     negotiation.take()
-    negotiation.do(commands.Answer(f"{DEMAND}-p1", "revise", "bob", None, "after six", {"price": 450}, "llm"))
+    negotiation.do(commands.AnswerProposal(f"{DEMAND}-p1", "revise", "bob", None, "after six", {"price": 450}, "llm"))
     negotiation.answer("eve").user("revise", "30人")
     negotiation.take()
     return negotiation

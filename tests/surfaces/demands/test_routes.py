@@ -9,7 +9,7 @@ import pytest
 from server.app import LOG, PROJECTIONS, is_terminal, make_app
 from server.background import retry
 from server.config import DemandsSection
-from server.surfaces.demands import commands, matching, model, routes, writing
+from server.surfaces.demands import commands, matching, model, routes, text_writer
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding.reader import understand
@@ -269,7 +269,7 @@ async def test_an_unexpected_failure_does_not_tell_its_text(client, monkeypatch)
     def broken(raw_input):
         raise RuntimeError("swordfish")
 
-    monkeypatch.setattr(writing, "understand", broken)
+    monkeypatch.setattr(text_writer, "understand", broken)
     answer = await client.post("/api/demand/submit", json={"raw_input": DEMAND})
     await assert_error(answer, "internal", status=500)
     assert "swordfish" not in await answer.text()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server.cli.demo import SAMPLES
 from server.surfaces.demands.matching import concepts_of
-from server.surfaces.demands.samples.agents import LIMITS, SAMPLE_AGENTS
+from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS
 from server.surfaces.demands.samples.rules import (
     MAX_REVISIONS,
     UNITS_PER_DOLLAR,
@@ -107,12 +107,12 @@ class TestProfiles:
 
     def test_every_sample_agent_has_limits_and_no_other_has(self):
         """The two tables of `sample_agents` belong together."""
-        assert LIMITS.keys() == AGENTS.keys()
+        assert POLICIES.keys() == AGENTS.keys()
 
     @pytest.mark.parametrize("name", NAMES)
     def test_limits_can_be_met_and_are_said_in_both_languages(self, name):
         """An agent works on some day, for some size, for a price below its list price."""
-        limits = LIMITS[agent_id_of(name)]
+        limits = POLICIES[agent_id_of(name)]
         assert limits.price > 0
         assert limits.per_person >= 0
         assert 0.5 <= limits.lowest_share < 1
@@ -128,7 +128,7 @@ class TestProfiles:
 
     def test_what_agents_need_is_offered_by_another_one(self):
         """A sub-negotiation finds somebody, and a need is read back from its text in either language."""
-        for agent_id, limits in LIMITS.items():
+        for agent_id, limits in POLICIES.items():
             for need in limits.needs:
                 assert any(need.capability in CONCEPTS[other] for other in AGENTS if other != agent_id)
                 for language in ("zh", "en"):
@@ -143,7 +143,7 @@ class TestInvitations:
     @pytest.mark.parametrize("name", NAMES)
     def test_every_agent_offers_what_is_asked_in_the_language_of_the_demand(self, name, language):
         """All of its matching capabilities, a price, and a text of one to three sentences that names what is known."""
-        limits = LIMITS[agent_id_of(name)]
+        limits = POLICIES[agent_id_of(name)]
         people = max(limits.smallest, min(limits.largest or 50, 50))
         day = date.fromisoformat(working_day(limits))
         offered = offer_of(name, language, people=people, date=day.isoformat())
@@ -165,7 +165,7 @@ class TestInvitations:
     @pytest.mark.parametrize("name", NAMES)
     def test_an_agent_declines_on_its_days_off_and_outside_its_sizes_and_only_then(self, name, language):
         """Every limit is reached: its last value is served, the next one declined with a reason."""
-        limits = LIMITS[agent_id_of(name)]
+        limits = POLICIES[agent_id_of(name)]
         served = [*({"date": day} for day in DAYS), {"people": limits.smallest}, {"people": limits.largest or 1_000_000}, {}]
         declined = [{"date": DAYS[weekday]} for weekday in limits.days_off]
         declined += [{"people": limits.smallest - 1}] if limits.smallest > 1 else []
@@ -270,7 +270,7 @@ class TestInvitations:
     def test_without_a_size_the_usual_one_within_the_limits_is_priced(self):
         """Twenty, or the nearest that the agent serves; the terms do not claim it."""
         for name in ("bob", "tie", "mina"):
-            limits = LIMITS[agent_id_of(name)]
+            limits = POLICIES[agent_id_of(name)]
             usual = {"bob": 20, "tie": 30, "mina": 10}[name]
             offered = offer_of(name)
             assert offered.terms == {"price": list_price(limits, usual, "USD"), "currency": "USD"}
@@ -323,7 +323,7 @@ class TestProposals:
     @pytest.mark.parametrize("name", NAMES)
     def test_every_agent_asks_once_for_its_condition_and_then_accepts(self, name, language):
         """Without a condition it accepts what it offered at once."""
-        condition = LIMITS[agent_id_of(name)].condition
+        condition = POLICIES[agent_id_of(name)].condition
         offered = offer_of(name, language)
         answer = judge(name, offered, language=language)
         if condition is not None:
@@ -340,7 +340,7 @@ class TestProposals:
     @pytest.mark.parametrize("name", NAMES)
     def test_every_agent_names_its_lowest_price_and_takes_it(self, name, language):
         """Below it: a revision with the price (and the condition in the same breath); at it: accepted."""
-        limits = LIMITS[agent_id_of(name)]
+        limits = POLICIES[agent_id_of(name)]
         offered = offer_of(name, language)
         lowest = lowest_price(limits, None, offered.terms["currency"])
         assert lowest <= offered.terms["price"]
@@ -392,7 +392,7 @@ class TestProposals:
         answer = judge("bob", offer_of("bob", people=30), requirements=requirements)
         assert answer.decision == decision
         if decision == "revise":
-            assert answer.terms == {"price": lowest_price(LIMITS["user_agent_bob"], 60, "USD"), "people": 60}
+            assert answer.terms == {"price": lowest_price(POLICIES["user_agent_bob"], 60, "USD"), "people": 60}
 
     @pytest.mark.parametrize("price", [True, "1", None, -1, float("nan"), float("-inf"), float("inf"), [1]])
     def test_a_price_that_is_no_amount_counts_as_absent(self, price):
@@ -405,7 +405,7 @@ class TestProposals:
         """Only where the proposal's terms have another one."""
         offered = offer_of("bob", people=30, date="2026-12-08")
         answer = judge("bob", offered, price=1, requirements={"people": 30, "date": "2026-12-09"})
-        assert answer.terms == {"price": lowest_price(LIMITS["user_agent_bob"], 30, "USD"), "date": "2026-12-09"}
+        assert answer.terms == {"price": lowest_price(POLICIES["user_agent_bob"], 30, "USD"), "date": "2026-12-09"}
 
     def test_an_own_offer_below_the_lowest_price_is_kept(self):
         """What was offered for the same size is good enough."""
@@ -651,7 +651,7 @@ class TestExamples:
         for text in [*EXAMPLES, *SAMPLES.values()]:
             day = read_requirements(text, today).date
             for capability, _ in understand(text).capabilities:
-                limits = next(LIMITS[agent_id] for agent_id, names in CONCEPTS.items() if capability in names)
+                limits = next(POLICIES[agent_id] for agent_id, names in CONCEPTS.items() if capability in names)
                 assert day is None or date.fromisoformat(day).weekday() not in limits.days_off
 
     @pytest.mark.parametrize(
@@ -675,7 +675,7 @@ class TestExamples:
         assert outcome == "finalized"
         final = {agent_id: price for _, agent_id, _, price in said}
         assert sum(final.values()) <= 720 < sum(offer.terms["price"] for offer in offers.values())
-        assert all(price >= lowest_price(LIMITS[agent_id], 50, "USD") for agent_id, price in final.items())
+        assert all(price >= lowest_price(POLICIES[agent_id], 50, "USD") for agent_id, price in final.items())
 
     @given(
         st.lists(st.sampled_from(sorted(lexicon.CONCEPTS)), min_size=1, max_size=5, unique=True),

@@ -9,22 +9,22 @@ from server.app import LOG
 from server.background.leader_lock import LeaderLock
 from server.eventlog.decider import decide_and_append
 from server.surfaces.generations.commands import (
-    AgentCompleted,
-    AgentFailed,
-    AgentStarted,
-    Chunk,
-    Completed,
-    Failed,
-    Retrying,
-    Start,
+    AppendChunk,
+    CompleteAgent,
+    CompleteRun,
+    FailAgent,
+    FailRun,
+    RetryAgent,
+    StartAgent,
+    StartRun,
 )
 from server.surfaces.generations.model import decide, evolve
 from server.surfaces.generations.state import initial, stream_of
 from towow.events import Event, payload_json
 
 RUN = "r-0123456789abcdef"
-START = Start("nova", "Write about tea", 600.0, session_id="s-1", context={"tone": "warm"})
-LOOMI = Start("loomi", "写一首关于茶的诗", 600.0, language="zh")
+START = StartRun("nova", "Write about tea", 600.0, session_id="s-1", context={"tone": "warm"})
+LOOMI = StartRun("loomi", "写一首关于茶的诗", 600.0, language="zh")
 NOVA_AGENTS = ("insight_agent", "profile_agent", "content_agent", "optimization_agent")
 LOOMI_AGENTS = ("requirement_analyzer", "strategy_generator", "content_generator", "content_optimizer")
 AT = "2026-01-01T00:00:00.000Z"
@@ -71,22 +71,22 @@ def said(events):
 
 def written(agent, *pieces, summary="Done.", written_by="a-model", degraded=False):
     """The commands of an agent that writes these pieces and nothing else happens to it."""
-    chunks = [Chunk(agent, piece, written_by, degraded=degraded) for piece in pieces]
-    return [AgentStarted(agent), *chunks, Chunk(agent, "", written_by, True, degraded), AgentCompleted(agent, summary)]
+    chunks = [AppendChunk(agent, piece, written_by, degraded=degraded) for piece in pieces]
+    return [StartAgent(agent), *chunks, AppendChunk(agent, "", written_by, True, degraded), CompleteAgent(agent, summary)]
 
 
 def gone_wrong(agent, error_type="broken", retries=3):
     """The commands of an agent that tries again in vain."""
-    tries = [Retrying(agent, error_type, 2.0**n, 4) for n in range(retries)]
-    return [AgentStarted(agent), *tries, AgentFailed(agent, error_type, "err-1")]
+    tries = [RetryAgent(agent, error_type, 2.0**n, 4) for n in range(retries)]
+    return [StartAgent(agent), *tries, FailAgent(agent, error_type, "err-1")]
 
 
 def whole(start=START, agents=NOVA_AGENTS, result="All of it."):
     """The commands of a run in which every agent writes two pieces."""
-    return [start, *(command for agent in agents for command in written(agent, f"{agent} says", " tea.")), Completed(result)]
+    return [start, *(command for agent in agents for command in written(agent, f"{agent} says", " tea.")), CompleteRun(result)]
 
 
-TIMED_OUT = Failed("timeout")
+TIMED_OUT = FailRun("timeout")
 
 
 # Over HTTP

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server.eventlog.verify import empty
 from server.surfaces.generations import SURFACE, rendering
-from server.surfaces.generations.commands import Cancel
+from server.surfaces.generations.commands import CancelRun
 from server.surfaces.generations.model import decide, evolve
 from server.surfaces.generations.projections import get_run, list_runs, project_run
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, STATUSES, TERMINAL_EVENTS, initial, stream_of
@@ -127,7 +127,7 @@ def test_any_history_folds_and_is_told_as_json(start, rest):
     for event in events:
         json.loads(rendering.encode_run_event(event))
     if state.status == "running":
-        [end] = decide(state, Cancel())
+        [end] = decide(state, CancelRun())
         payload = end.payload_json
         last = Event(99, stream_of(RUN), 99, "e99", end.event_type, AT, end.source, payload)
         assert evolve(state, last).status == "cancelled"

@@ -6,18 +6,18 @@ import msgspec
 import pytest
 
 from server.surfaces.generations.commands import (
-    AgentCompleted,
-    AgentFailed,
-    AgentStarted,
-    Cancel,
-    Chunk,
-    Completed,
-    Failed,
-    Resumed,
-    Retrying,
+    AppendChunk,
+    CancelRun,
+    CompleteAgent,
+    CompleteRun,
+    FailAgent,
+    FailRun,
+    ResumeRun,
+    RetryAgent,
+    StartAgent,
 )
 from server.surfaces.generations.model import AGENT_TRANSITIONS, MAX_RESULT_BYTES, TRANSITIONS, decide, evolve, fitting
-from server.surfaces.generations.state import MAX_RESUMES, NO_TEXT, STATUSES, Progress, Text, initial
+from server.surfaces.generations.state import MAX_RESUMES, NO_TEXT, STATUSES, GrowingText, Progress, initial
 from tests.surfaces.generations.generating import (
     LOOMI,
     LOOMI_AGENTS,
@@ -58,9 +58,9 @@ EVENTS = {
 RUNS = {
     "new": (),
     "running": (START,),
-    "completed": (START, Completed("x")),
+    "completed": (START, CompleteRun("x")),
     "failed": (START, TIMED_OUT),
-    "cancelled": (START, Cancel()),
+    "cancelled": (START, CancelRun()),
 }
 # What a run is after an event. What is not here stays what it is.
 AFTER = {
@@ -96,8 +96,8 @@ def test_the_table_of_runs_says_the_same():
 
 AGENTS = {
     "waiting": (START,),
-    "running": (START, AgentStarted(A), Chunk(A, "tea", "a-model")),
-    "retrying": (START, AgentStarted(A), Retrying(A, "broken", 1.0, 4)),
+    "running": (START, StartAgent(A), AppendChunk(A, "tea", "a-model")),
+    "retrying": (START, StartAgent(A), RetryAgent(A, "broken", 1.0, 4)),
     "completed": (START, *written(A, "tea")),
     "failed": (START, *gone_wrong(A)),
 }
@@ -144,15 +144,15 @@ STATES = {
 }
 COMMANDS = {
     "start": START,
-    "agent started": AgentStarted(A),
-    "chunk": Chunk(A, " more", "a-model"),
-    "retrying": Retrying(A, "stalled", 2.0, 4),
-    "agent completed": AgentCompleted(A, "Done."),
-    "agent failed": AgentFailed(A, "status_401", "err-7"),
-    "resumed": Resumed(),
-    "completed": Completed("All of it."),
-    "failed": Failed("internal", "err-8"),
-    "cancel": Cancel(),
+    "agent started": StartAgent(A),
+    "chunk": AppendChunk(A, " more", "a-model"),
+    "retrying": RetryAgent(A, "stalled", 2.0, 4),
+    "agent completed": CompleteAgent(A, "Done."),
+    "agent failed": FailAgent(A, "status_401", "err-7"),
+    "resumed": ResumeRun(),
+    "completed": CompleteRun("All of it."),
+    "failed": FailRun("internal", "err-8"),
+    "cancel": CancelRun(),
 }
 AGENT_LIST = [
     {"name": "insight_agent", "task_description": "Find what the request is really about", "stage": 1},
@@ -371,7 +371,7 @@ def test_a_command_in_a_state(state, command):
 def test_a_refusal_says_how_the_run_has_ended(state):
     """Its status and reason, so that who comes too late can show them."""
     with pytest.raises(Conflict) as refused:
-        decide(after(*RUNS[state]), Completed("x"))
+        decide(after(*RUNS[state]), CompleteRun("x"))
     reasons = {"completed": None, "failed": "timeout", "cancelled": "cancelled"}
     assert refused.value.details == {"run_status": state, "reason": reasons[state]}
 
@@ -379,7 +379,7 @@ def test_a_refusal_says_how_the_run_has_ended(state):
 def test_an_agent_that_the_run_does_not_have_is_refused():
     """A plan is kept."""
     with pytest.raises(Conflict, match="no agent poet"):
-        decide(after(START), AgentStarted("poet"))
+        decide(after(START), StartAgent("poet"))
 
 
 # What a whole run leaves
@@ -387,10 +387,10 @@ def test_an_agent_that_the_run_does_not_have_is_refused():
 
 def test_a_run_of_four_agents_at_once():
     """Pieces of all of them between each other; the texts are each agent's own, and progress counts to 100."""
-    pieces = [Chunk(name, f"{name}{n} ", "a-model") for n in range(3) for name in NOVA_AGENTS]
-    begun = [AgentStarted(name) for name in NOVA_AGENTS]
-    done = [AgentCompleted(name, f"{name} is done") for name in NOVA_AGENTS]
-    state = after(START, *begun, *pieces, *done, Completed("merged"))
+    pieces = [AppendChunk(name, f"{name}{n} ", "a-model") for n in range(3) for name in NOVA_AGENTS]
+    begun = [StartAgent(name) for name in NOVA_AGENTS]
+    done = [CompleteAgent(name, f"{name} is done") for name in NOVA_AGENTS]
+    state = after(START, *begun, *pieces, *done, CompleteRun("merged"))
     for name in NOVA_AGENTS:
         agent = state.agents[name]
         assert (str(agent.text), agent.text.count) == (f"{name}0 {name}1 {name}2 ", 3)
@@ -424,22 +424,22 @@ def test_the_stages_of_the_concierge():
 
 def test_a_retry_that_discards_begins_the_text_again():
     """The index counts from 0 again, and who wrote is asked anew."""
-    state = after(START, AgentStarted(A), Chunk(A, "lost", "template", degraded=True), Chunk(A, " words", "template"))
+    state = after(START, StartAgent(A), AppendChunk(A, "lost", "template", degraded=True), AppendChunk(A, " words", "template"))
     assert state.degraded
-    state = after(Retrying(A, "broken", 1.0, 4), state=state)
+    state = after(RetryAgent(A, "broken", 1.0, 4), state=state)
     agent = state.agents[A]
     assert (str(agent.text), agent.text.characters, agent.retries, agent.written_by) == ("", 0, 1, "")
     assert (agent.error_type, agent.error) == ("broken", "The connection to the model broke.")
     assert not state.degraded
-    [new] = decide(state, Chunk(A, "kept", "a-model"))
+    [new] = decide(state, AppendChunk(A, "kept", "a-model"))
     assert json.loads(new.payload_json)["index"] == 0
-    state = after(Chunk(A, "kept", "a-model"), state=state)
+    state = after(AppendChunk(A, "kept", "a-model"), state=state)
     assert (str(state.agents[A].text), state.agents[A].error) == ("kept", "")
 
 
 def test_a_retry_that_discards_nothing_keeps_the_text():
     """Whatever else it says: the log decides, not the reader."""
-    state = after(START, AgentStarted(A), Chunk(A, "kept", "a-model"))
+    state = after(START, StartAgent(A), AppendChunk(A, "kept", "a-model"))
     state = evolve(state, posted("retrying", {"agent": A, "discards_text": False}, 9))
     assert (state.agents[A].status, str(state.agents[A].text)) == ("retrying", "kept")
 
@@ -451,11 +451,11 @@ def test_a_resume_begins_again_who_was_at_work_and_nobody_else():
         START,
         *written(completed, "done"),
         *gone_wrong(failed),
-        AgentStarted(running),
-        Chunk(running, "half", "a-model"),
-        AgentStarted(retrying_again),
-        Retrying(retrying_again, "timeout", 1.0, 4),
-        Resumed(),
+        StartAgent(running),
+        AppendChunk(running, "half", "a-model"),
+        StartAgent(retrying_again),
+        RetryAgent(retrying_again, "timeout", 1.0, 4),
+        ResumeRun(),
     )
     assert [agent.status for agent in state.agents.values()] == ["waiting", "waiting", "completed", "failed"]
     assert [str(agent.text) for agent in state.agents.values()] == ["", "", "done", ""]
@@ -466,15 +466,15 @@ def test_a_resume_begins_again_who_was_at_work_and_nobody_else():
 
 def test_a_run_is_resumed_three_times_and_not_more():
     """The fourth interruption is its end."""
-    state = after(START, *[Resumed()] * MAX_RESUMES)
+    state = after(START, *[ResumeRun()] * MAX_RESUMES)
     with pytest.raises(Conflict):
-        decide(state, Resumed())
-    assert after(Failed("interrupted"), state=state).reason == "interrupted"
+        decide(state, ResumeRun())
+    assert after(FailRun("interrupted"), state=state).reason == "interrupted"
 
 
 def test_a_run_that_the_template_wrote_says_so_to_the_end():
     """`degraded` is true of the chunks, the agent, the run and its result."""
-    events = history(START, *written(A, "words", written_by="template", degraded=True), Completed("words"))
+    events = history(START, *written(A, "words", written_by="template", degraded=True), CompleteRun("words"))
     told = [json.loads(event.payload_json).get("degraded") for event in events]
     assert told == [None, None, True, True, None, None, True]
 
@@ -488,7 +488,7 @@ def test_a_result_that_is_too_long_for_an_event_is_cut():
         assert kept.endswith("…")
         assert text.startswith(kept[:-1])
         assert MAX_RESULT_BYTES - 20 < len(msgspec.json.encode({"": kept})) <= MAX_RESULT_BYTES + 3
-        assert len(decide(after(START), Completed(text))[0].payload_json.encode()) < 262_144
+        assert len(decide(after(START), CompleteRun(text))[0].payload_json.encode()) < 262_144
 
 
 # Foreign events
@@ -556,15 +556,15 @@ def test_a_text_that_has_grown_leaves_the_shorter_one_as_it_was():
     assert (longer.characters, longer.count) == (12, 2)
     assert str(NO_TEXT.plus("coffee")) == "coffee"
     assert NO_TEXT._pieces == []  # or it would hold the first text for good
-    assert Text().plus("a") == Text().plus("a")
-    assert hash(Text().plus("a")) == hash(Text().plus("a"))
-    assert Text().plus("ab") != Text().plus("a").plus("b")
-    assert repr(tea) == "Text('tea', count=1)"
+    assert GrowingText().plus("a") == GrowingText().plus("a")
+    assert hash(GrowingText().plus("a")) == hash(GrowingText().plus("a"))
+    assert GrowingText().plus("ab") != GrowingText().plus("a").plus("b")
+    assert repr(tea) == "GrowingText('tea', count=1)"
 
 
 def test_a_long_text_is_folded_without_being_copied():
     """Every state shares the list of pieces with the one before it."""
-    state = after(START, AgentStarted(A))
+    state = after(START, StartAgent(A))
     pieces = set()
     for seq in range(10, 2010):
         state = evolve(state, posted("llm_chunk", {"agent": A, "content": "x"}, seq))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from server.surfaces.generations import state
-from server.surfaces.generations.commands import Completed, Failed
+from server.surfaces.generations.commands import CompleteRun, FailRun
 from server.surfaces.generations.plans import LoomiConcierge, Nova3Supervisor, Write, planned_agents
 from tests.support.generations import LOOMI, NOVA
 
@@ -26,10 +26,10 @@ W, R, C, F = "waiting", "running", "completed", "failed"
     [
         pytest.param((W, W, W, W), Write(NOVA), id="all write"),
         pytest.param((C, W, F, W), Write((NOVA[1], NOVA[3])), id="those that are left"),
-        pytest.param((F, F, F, F), Failed("all_agents_failed"), id="none"),
-        pytest.param((F, C, F, F), Completed("## Audience\n\nby profile_agent"), id="one"),
+        pytest.param((F, F, F, F), FailRun("all_agents_failed"), id="none"),
+        pytest.param((F, C, F, F), CompleteRun("## Audience\n\nby profile_agent"), id="one"),
         pytest.param(
-            (C, F, C, F), Completed("## Insight\n\nby insight_agent\n\n## Content\n\nby content_agent"), id="in their order"
+            (C, F, C, F), CompleteRun("## Insight\n\nby insight_agent\n\n## Content\n\nby content_agent"), id="in their order"
         ),
     ],
 )
@@ -44,10 +44,10 @@ def test_what_comes_next_in_a_nova_run(statuses, step):
         pytest.param((W, W, W, W), Write((LOOMI[0],)), id="the first"),
         pytest.param((C, W, W, W), Write((LOOMI[1],)), id="the second"),
         pytest.param((C, C, C, W), Write((LOOMI[3],)), id="the last"),
-        pytest.param((F, W, W, W), Failed("agent_failed"), id="nothing to build on"),
-        pytest.param((C, C, F, W), Failed("agent_failed"), id="no draft"),
-        pytest.param((C, C, C, F), Completed("by content_generator"), id="no polish"),
-        pytest.param((C, C, C, C), Completed("by content_optimizer"), id="all"),
+        pytest.param((F, W, W, W), FailRun("agent_failed"), id="nothing to build on"),
+        pytest.param((C, C, F, W), FailRun("agent_failed"), id="no draft"),
+        pytest.param((C, C, C, F), CompleteRun("by content_generator"), id="no polish"),
+        pytest.param((C, C, C, C), CompleteRun("by content_optimizer"), id="all"),
     ],
 )
 def test_what_comes_next_in_a_loomi_run(statuses, step):

@@ -209,7 +209,7 @@ async def test_an_agent_that_waits_to_try_again_is_begun_again(start, upstream):
 async def test_a_run_that_had_only_been_asked_for_is_carried_out(start, quiet_config, upstream, resume):
     """Somebody has an answer that says it was started; nothing of it was interrupted."""
     upstream.otherwise(writes(WHOLE))
-    asked = commands.Start("nova", "Write something", 60.0)
+    asked = commands.StartRun("nova", "Write something", 60.0)
     async with open_log(quiet_config, is_terminal=is_terminal, projections=PROJECTIONS) as log:
         await log.append(model.decide(state.initial("r-early"), asked))
     client = await start(resume=resume)

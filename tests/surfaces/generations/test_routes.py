@@ -11,7 +11,7 @@ from server.config import RetentionSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
 from server.eventlog.verify import rebuild
-from server.surfaces.generations.commands import AgentStarted, Cancel, Chunk, Completed, Failed, Resumed, Retrying
+from server.surfaces.generations.commands import AppendChunk, CancelRun, CompleteRun, FailRun, ResumeRun, RetryAgent, StartAgent
 from tests.support import assert_error, changed, read_frames, read_to_end
 from tests.support.negotiations import Clock
 from tests.support.tokens import bearer, token, with_tokens
@@ -106,8 +106,8 @@ def text_of(events, agent):
 async def test_a_run_is_told_with_what_its_agents_have_written_so_far(client):
     """Every field, in the middle of it: one has completed, one writes, one tries again, one waits."""
     run_id = await begin(client, session_id="s-1", context={"tone": "warm"})
-    work = [*written(A, "tea", " is", summary="About tea."), AgentStarted(B), Chunk(B, "who", "a-model")]
-    work += [AgentStarted(C), Retrying(C, "broken", 1.0, 4)]
+    work = [*written(A, "tea", " is", summary="About tea."), StartAgent(B), AppendChunk(B, "who", "a-model")]
+    work += [StartAgent(C), RetryAgent(C, "broken", 1.0, 4)]
     last_seq = await tell(client, run_id, *work)
     told = await get(client, f"/api/runs/{run_id}")
     places = {name: told.pop(name) for name in ("created_at", "updated_at")}
@@ -193,7 +193,7 @@ async def test_a_run_with_an_agent_that_failed_is_partial(client):
     """Scenario 20: three parts, one error that says why, one result."""
     run_id = await begin(client)
     work = [command for agent in (A, B, C) for command in written(agent, "x")]
-    await tell(client, run_id, *gone_wrong(D), *work, Completed("x x x"))
+    await tell(client, run_id, *gone_wrong(D), *work, CompleteRun("x x x"))
     told = await get(client, f"/api/runs/{run_id}")
     assert (told["status"], told["partial"], told["progress"]) == (
         "completed",
@@ -207,10 +207,10 @@ async def test_a_run_with_an_agent_that_failed_is_partial(client):
 @pytest.mark.parametrize(
     ("end", "status", "reason"),
     [
-        (Failed("all_agents_failed"), "failed", "all_agents_failed"),
+        (FailRun("all_agents_failed"), "failed", "all_agents_failed"),
         (TIMED_OUT, "failed", "timeout"),
-        (Failed("internal", "e-1"), "failed", "internal"),
-        (Cancel(), "cancelled", "cancelled"),
+        (FailRun("internal", "e-1"), "failed", "internal"),
+        (CancelRun(), "cancelled", "cancelled"),
     ],
 )
 async def test_a_run_without_a_result_says_why(client, end, status, reason):
@@ -268,9 +268,15 @@ async def test_a_run_whose_beginning_is_not_kept_any_more_is_gone(client):
 async def test_cut_after_every_event_the_rest_completes_it(client):
     """Scenario 21: from wherever a client was, by the query or by the header, the pieces join to the stored text."""
     run_id = await begin(client)
-    lost = [Chunk(A, "lost", "a-model"), Retrying(A, "broken", 1.0, 4)]
-    work = [AgentStarted(A), *lost, Chunk(A, "green", "a-model"), Chunk(A, " tea", "a-model"), *written(B, "for", " all")]
-    await tell(client, run_id, *work, Completed("green tea for all"))
+    lost = [AppendChunk(A, "lost", "a-model"), RetryAgent(A, "broken", 1.0, 4)]
+    work = [
+        StartAgent(A),
+        *lost,
+        AppendChunk(A, "green", "a-model"),
+        AppendChunk(A, " tea", "a-model"),
+        *written(B, "for", " all"),
+    ]
+    await tell(client, run_id, *work, CompleteRun("green tea for all"))
     path = f"/api/runs/{run_id}/events"
     whole_story, _ = await frames_of(client, path)
     for cut in range(1, len(whole_story)):
@@ -291,14 +297,14 @@ async def test_a_client_that_lost_its_post_follows_on_where_it_was(client):
     async with client.post("/novachat", json={"prompt": "tea"}) as response:
         run_id = response.headers["X-Run-Id"]
         await read_frames(response, 2)
-        await tell(client, run_id, AgentStarted(A), Chunk(A, "green", "a-model"))
+        await tell(client, run_id, StartAgent(A), AppendChunk(A, "green", "a-model"))
         frames = await read_frames(response, 2)
     since_seq = int(frames[-1].id)
-    await tell(client, run_id, Chunk(A, " tea", "a-model"))
+    await tell(client, run_id, AppendChunk(A, " tea", "a-model"))
     async with client.get(f"/api/runs/{run_id}/events", params={"since_seq": since_seq}) as response:
         replayed, ready = await read_frames(response, 2)
         assert (replayed.data["payload"]["content"], ready.event) == (" tea", "ready")
-        await tell(client, run_id, Chunk(A, ".", "a-model"), Cancel())
+        await tell(client, run_id, AppendChunk(A, ".", "a-model"), CancelRun())
         live, ended, end = await read_frames(response, 3)
         assert (live.data["payload"]["content"], ended.data["event_type"], end.event) == (".", "run_failed", "end")
         assert end.data == {"reason": "run_failed", "last_seq": ended.data["seq"]}
@@ -309,9 +315,9 @@ async def test_a_client_that_lost_its_post_follows_on_where_it_was(client):
 async def test_what_is_told_and_what_follows_from_there_make_the_whole_text(client):
     """A page that is opened in mid-generation takes the state and follows from its `last_seq`."""
     run_id = await begin(client)
-    await tell(client, run_id, AgentStarted(A), Chunk(A, "green", "a-model"))
+    await tell(client, run_id, StartAgent(A), AppendChunk(A, "green", "a-model"))
     told = await get(client, f"/api/runs/{run_id}")
-    await tell(client, run_id, Chunk(A, " tea", "a-model"), Completed("x"))
+    await tell(client, run_id, AppendChunk(A, " tea", "a-model"), CompleteRun("x"))
     rest, _ = await frames_of(client, f"/api/runs/{run_id}/events", params={"since_seq": told["last_seq"]})
     assert told["agents"][0]["text"] + text_of(rest, A) == "green tea"
 
@@ -383,7 +389,7 @@ async def test_a_run_is_cancelled_once_and_says_the_same_again(client):
     assert client.app[LOG].head_seq == 7
 
 
-@pytest.mark.parametrize(("end", "status"), [(Completed("x"), "completed"), (TIMED_OUT, "failed")])
+@pytest.mark.parametrize(("end", "status"), [(CompleteRun("x"), "completed"), (TIMED_OUT, "failed")])
 async def test_a_run_that_has_ended_cannot_be_cancelled(client, end, status):
     """409, with how it has ended."""
     run_id = await begin(client)
@@ -396,10 +402,10 @@ async def test_a_run_that_has_ended_cannot_be_cancelled(client, end, status):
 async def test_of_cancels_and_a_completion_at_once_one_end_is_stored(client, turn):
     """Whoever comes first; everybody else learns which."""
     run_id = await begin(client)
-    await tell(client, run_id, AgentStarted(A))
+    await tell(client, run_id, StartAgent(A))
     cancels = [client.post(f"/api/runs/{run_id}/cancel", json={}) for _ in range(6)]
-    pieces = [tell(client, run_id, Chunk(A, "tea", "a-model")) for _ in range(3)]
-    completion = tell(client, run_id, Completed("tea"))
+    pieces = [tell(client, run_id, AppendChunk(A, "tea", "a-model")) for _ in range(3)]
+    completion = tell(client, run_id, CompleteRun("tea"))
     together = [*cancels[: turn + 1], completion, *cancels[turn + 1 :], *pieces]
     outcomes = await asyncio.gather(*together, return_exceptions=True)
     answers = [each for each in outcomes if hasattr(each, "status") and not isinstance(each, Exception)]
@@ -422,8 +428,8 @@ async def test_the_list_has_the_newest_runs_without_their_texts(client):
     last_seq = await tell(
         client,
         running,
-        AgentStarted(LOOMI_AGENTS[0]),
-        *[Chunk(LOOMI_AGENTS[0], "x", "template", degraded=True)] * 3,
+        StartAgent(LOOMI_AGENTS[0]),
+        *[AppendChunk(LOOMI_AGENTS[0], "x", "template", degraded=True)] * 3,
     )
     page = await get(client, "/api/runs")
     assert set(page) == {"runs", "has_more", "head_seq", "epoch", "model"}
@@ -455,9 +461,9 @@ async def test_the_list_is_filtered_and_paged(client):
     """By status, mode and session, alone and together; `before` goes on."""
     nova = [await begin(client, session_id=f"s-{n % 2}") for n in range(4)]
     loomi = [await begin(client, "/loomichat", session_id="s-1") for _ in range(2)]
-    await tell(client, nova[0], Completed("x"))
+    await tell(client, nova[0], CompleteRun("x"))
     await tell(client, nova[1], TIMED_OUT)
-    await tell(client, loomi[0], Cancel())
+    await tell(client, loomi[0], CancelRun())
 
     async def ids(query):
         return [run["run_id"] for run in (await get(client, f"/api/runs?{query}"))["runs"]]
@@ -531,9 +537,9 @@ async def test_the_state_of_a_session_is_where_its_newest_run_is(client):
     versions = []
     for commands in (
         [],
-        [AgentStarted(LOOMI_AGENTS[0])],
-        [Chunk(LOOMI_AGENTS[0], "x", "m")],
-        [Chunk(LOOMI_AGENTS[0], "y", "m")],
+        [StartAgent(LOOMI_AGENTS[0])],
+        [AppendChunk(LOOMI_AGENTS[0], "x", "m")],
+        [AppendChunk(LOOMI_AGENTS[0], "y", "m")],
     ):
         if commands:
             await tell(client, second, *commands)
@@ -553,9 +559,9 @@ async def test_the_state_of_a_session_expires_an_hour_after_its_last_event(conne
     run_id = await begin(client, session_id="s-1")
     assert (await get(client, path))["expires_at"] == "2027-01-15T09:00:00.000Z"
     clock.now += 3_599
-    await tell(client, run_id, AgentStarted(A), Chunk(A, "x", "a-model"))
+    await tell(client, run_id, StartAgent(A), AppendChunk(A, "x", "a-model"))
     clock.now += 3_000
-    await tell(client, run_id, Chunk(A, "y", "a-model"))  # a piece that the row does not look at slides, too
+    await tell(client, run_id, AppendChunk(A, "y", "a-model"))  # a piece that the row does not look at slides, too
     clock.now += 3_599.9
     assert (await get(client, path))["version"] == 4
     clock.now += 0.1
@@ -580,10 +586,10 @@ async def test_how_long_a_session_is_kept_is_a_setting(connect, quiet_config):
 async def test_a_later_event_of_an_older_run_counts_for_the_session(client):
     """Two runs at once: the newest is told, the version is of both."""
     first, second = await begin(client, session_id="s-1"), await begin(client, session_id="s-1")
-    last_seq = await tell(client, first, AgentStarted(A))
+    last_seq = await tell(client, first, StartAgent(A))
     told = await get(client, "/api/sessions/s-1/state")
     assert (told["run_id"], told["version"]) == (second, last_seq)
-    last_seq = await tell(client, first, Cancel())
+    last_seq = await tell(client, first, CancelRun())
     told = await get(client, "/api/sessions/s-1/state")
     assert (told["status"], told["version"]) == ("running", last_seq)
 
@@ -649,7 +655,7 @@ async def test_after_a_restart_everything_is_where_it_was(connect):
     """The run, the list and the session are told from the file."""
     client = await connect()
     ended, running = await finished(client, session_id="s-1"), await begin(client)
-    await tell(client, running, AgentStarted(A), Chunk(A, "green", "a-model"))
+    await tell(client, running, StartAgent(A), AppendChunk(A, "green", "a-model"))
     paths = [f"/api/runs/{ended}", f"/api/runs/{running}", "/api/runs", "/api/sessions/s-1/state"]
     before = [await get(client, path) for path in paths]
     await client.close()
@@ -663,9 +669,9 @@ async def test_the_rows_can_be_built_again_from_the_log(connect, quiet_config):
     await finished(client, session_id="s-1")
     for commands in (
         [*gone_wrong(A), TIMED_OUT],
-        [*written(A, "x"), Cancel()],
-        [AgentStarted(A), Chunk(A, "x", "m"), Retrying(A, "broken", 1.0, 4), Chunk(A, "y", "m")],
-        [AgentStarted(A), Resumed()],
+        [*written(A, "x"), CancelRun()],
+        [StartAgent(A), AppendChunk(A, "x", "m"), RetryAgent(A, "broken", 1.0, 4), AppendChunk(A, "y", "m")],
+        [StartAgent(A), ResumeRun()],
     ):
         await tell(client, await begin(client), *commands)
     before = await get(client, "/api/runs")
@@ -688,10 +694,10 @@ async def test_a_piece_of_text_costs_the_table_nothing(client):
         sql = "SELECT last_seq, revision, updated_at FROM runs WHERE run_id = ?"
         return await client.app[LOG].query(lambda db: db.execute(sql, (run_id,)).fetchone())
 
-    await tell(client, run_id, AgentStarted(A), Chunk(A, "0", "a-model"))
+    await tell(client, run_id, StartAgent(A), AppendChunk(A, "0", "a-model"))
     before = await row()
     assert before[:2] == (3, 3)
-    await tell(client, run_id, *[Chunk(A, str(n), "a-model") for n in range(20)])
+    await tell(client, run_id, *[AppendChunk(A, str(n), "a-model") for n in range(20)])
     assert await row() == before
     assert (await get(client, "/api/runs"))["runs"][0]["last_seq"] == 23
 
@@ -702,14 +708,14 @@ async def test_the_texts_can_be_read_with_sql(client):
     await tell(
         client,
         run_id,
-        AgentStarted(A),
-        Chunk(A, "lost", "a-model"),
-        Retrying(A, "broken", 1.0, 4),
-        Chunk(A, "green", "a-model"),
+        StartAgent(A),
+        AppendChunk(A, "lost", "a-model"),
+        RetryAgent(A, "broken", 1.0, 4),
+        AppendChunk(A, "green", "a-model"),
         *written(B, "for", " all", written_by="template", degraded=True),
-        AgentStarted(C),
-        Chunk(C, "gone", "a-model"),
-        Resumed(),
+        StartAgent(C),
+        AppendChunk(C, "gone", "a-model"),
+        ResumeRun(),
     )
     sql = "SELECT place, agent, status, retries, written_by, degraded, text FROM run_texts WHERE run_id = ? ORDER BY place"
     rows = await client.app[LOG].query(lambda db: db.execute(sql, (run_id,)).fetchall())
@@ -719,7 +725,7 @@ async def test_the_texts_can_be_read_with_sql(client):
         (3, C, "waiting", 0, "", 0, None),
         (4, D, "waiting", 0, "", 0, None),
     ]
-    await tell(client, run_id, AgentStarted(A), Chunk(A, "green", "a-model"), Chunk(A, " tea", "a-model"))
+    await tell(client, run_id, StartAgent(A), AppendChunk(A, "green", "a-model"), AppendChunk(A, " tea", "a-model"))
     rows = await client.app[LOG].query(lambda db: db.execute(sql, (run_id,)).fetchall())
     assert rows[0] == (1, A, "running", 0, "a-model", 0, "green tea")
     told = await get(client, f"/api/runs/{run_id}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.surfaces.generations.commands import Failed
+from server.surfaces.generations.commands import FailRun
 from server.surfaces.generations.sentences import RUN_ERRORS, agent_error
 from server.surfaces.generations.state import REASONS
 from tests.surfaces.generations.generating import START, after
@@ -13,7 +13,7 @@ def test_every_reason_has_a_sentence(reason):
     """No reason is told without one."""
     assert RUN_ERRORS[reason].endswith(".")
     if reason != "cancelled":
-        assert after(START, Failed(reason)).error == RUN_ERRORS[reason]
+        assert after(START, FailRun(reason)).error == RUN_ERRORS[reason]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from server.app import FOLLOWERS, LOG, make_app
-from server.surfaces.generations.commands import Cancel, Completed
+from server.surfaces.generations.commands import CancelRun, CompleteRun
 from tests.support import assert_error, changed, raw_connection, read_frames, read_head, request_bytes, until
 from tests.support.negotiations import Clock
 from tests.support.tokens import bearer, token, with_tokens
@@ -101,7 +101,7 @@ async def test_a_post_answers_with_the_stream_of_the_run(client, path, mode, sou
             "continues": None,
         }
         assert ready.event == "ready"
-        await tell(client, run_id, *written(agents[0], "tea", " is"), Completed("tea is"))
+        await tell(client, run_id, *written(agents[0], "tea", " is"), CompleteRun("tea is"))
         frames = await read_frames(response, 8)
         assert [frame.data["event_type"] for frame in frames[:-1]] == [
             "agent_start",
@@ -271,7 +271,7 @@ async def test_when_as_many_runs_are_running_as_may_the_next_one_is_told_to_wait
     answer = await client.post("/loomichat", json=ASKED, headers=JSON)
     error = await assert_error(answer, "too_many_requests", status=429)
     assert (answer.headers["Retry-After"], error["limit"]) == ("5", 2)
-    await tell(client, first, Cancel())
+    await tell(client, first, CancelRun())
     assert await begin(client)
 
 
@@ -414,7 +414,7 @@ async def test_a_run_goes_on_from_the_last_one_of_its_session_that_has_a_result(
     for fields, continues in (({"session_id": "s-1"}, second), ({"session_id": "s-2"}, None), ({}, None)):
         run_id = await begin(client, **fields)
         assert (await get(client, f"/api/runs/{run_id}"))["continues"] == continues
-        await tell(client, run_id, Cancel())
+        await tell(client, run_id, CancelRun())
     clock.now += 3_600
     late = await begin(client, session_id="s-1")
     assert (await get(client, f"/api/runs/{late}"))["continues"] is None

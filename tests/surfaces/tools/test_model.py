@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from server.surfaces.tools import checks, rendering
-from server.surfaces.tools.commands import Answer, Ask, Clear, Expire, Report
+from server.surfaces.tools.commands import AnswerPermission, ClearPermission, ExpirePermission, ReportEvent, RequestPermission
 from server.surfaces.tools.inputs import Rules, read_notice
 from server.surfaces.tools.model import TRANSITIONS, decide, evolve
 from server.surfaces.tools.redaction import REDACTED, Redaction
@@ -20,14 +20,14 @@ IN_TIME, TOO_LATE = START + 119.999, START + 120.0
 KEYS = ("password", "api_key", "Authorization")
 RULES = Rules(Redaction(KEYS), 4096, 120.0)
 
-ASK = Ask("p-1", "rm", {"path": "a.txt"}, "high", 120.0)
-OTHER_WORDS = Ask("p-1", "rm", {"path": "b.txt"}, "high", 120.0)
-APPROVE = Answer("p-1", True, "go on", "alice", IN_TIME)
-REJECT = Answer("p-1", False, "no", "bob", IN_TIME)
-CLEAR = Clear("p-1", "not needed")
-EXPIRE = Expire("p-1", TOO_LATE)
-TOO_EARLY = Expire("p-1", IN_TIME)
-REPORT = Report("tool_result", {"tool_name": "rm", "result": 1, "success": True})
+ASK = RequestPermission("p-1", "rm", {"path": "a.txt"}, "high", 120.0)
+OTHER_WORDS = RequestPermission("p-1", "rm", {"path": "b.txt"}, "high", 120.0)
+APPROVE = AnswerPermission("p-1", True, "go on", "alice", IN_TIME)
+REJECT = AnswerPermission("p-1", False, "no", "bob", IN_TIME)
+CLEAR = ClearPermission("p-1", "not needed")
+EXPIRE = ExpirePermission("p-1", TOO_LATE)
+TOO_EARLY = ExpirePermission("p-1", IN_TIME)
+REPORT = ReportEvent("tool_result", {"tool_name": "rm", "result": 1, "success": True})
 
 REQUEST = {
     "permission_id": "p-1",
@@ -231,9 +231,9 @@ def test_without_an_id_the_only_pending_permission_is_meant():
     anonymous = msgspec.structs.replace(APPROVE, permission_id=None)
     assert said(decide(after(ASK), anonymous)) == APPROVED
     assert said(decide(after(second, answered, ASK), anonymous)) == APPROVED
-    assert said(decide(after(ASK), Clear(None, "not needed"))) == CLEARED
+    assert said(decide(after(ASK), ClearPermission(None, "not needed"))) == CLEARED
     for commands, pending in (((), []), ((ASK, APPROVE), []), ((ASK, second), ["p-1", "p-2"])):
-        for command in (anonymous, Clear(None)):
+        for command in (anonymous, ClearPermission(None)):
             with pytest.raises(Conflict) as refused:
                 decide(after(*commands), command)
             assert refused.value.details == {"pending": pending}
@@ -348,8 +348,10 @@ def test_a_request_is_read_whole():
     }
     fields = {"timestamp": "2026-01-01T00:00:00Z", "icon": "bin"}
     parameters = {"path": "a", "Password": REDACTED}
-    assert read("permission_request", data, "p-1") == Ask("p-1", "rm", parameters, "low", 5.0, fields)
-    assert read("permission_request", {**data, "permission_id": "p-1"}) == Ask("p-1", "rm", parameters, "low", 5.0, fields)
+    assert read("permission_request", data, "p-1") == RequestPermission("p-1", "rm", parameters, "low", 5.0, fields)
+    assert read("permission_request", {**data, "permission_id": "p-1"}) == RequestPermission(
+        "p-1", "rm", parameters, "low", 5.0, fields
+    )
 
 
 def test_a_request_without_more_than_a_name_is_cautious():
@@ -427,8 +429,8 @@ def test_the_limit_is_on_what_would_be_stored():
 )
 def test_what_is_reported_goes_through(event_type, data):
     """As it is, with the permission it belongs to when one is named."""
-    assert read(event_type, data) == Report(event_type, data)
-    assert read(event_type, data, "p-1", "e-1") == Report(event_type, {**data, "permission_id": "p-1"}, "e-1")
+    assert read(event_type, data) == ReportEvent(event_type, data)
+    assert read(event_type, data, "p-1", "e-1") == ReportEvent(event_type, {**data, "permission_id": "p-1"}, "e-1")
 
 
 STATUS = {"tool_name": "rm", "status": "executing"}
@@ -523,8 +525,8 @@ def test_ids_beside_the_data_are_checked(event_type, permission_id, event_id, fi
 def test_a_clearing_keeps_its_words():
     """Reason trimmed, other fields kept."""
     data = {"permission_id": "p-1", "reason": " done \r\n", "timestamp": "t"}
-    assert read("permission_cleared", data) == Clear("p-1", "done", {"timestamp": "t"})
-    assert read("permission_cleared", {}) == Clear(None, "", {})
+    assert read("permission_cleared", data) == ClearPermission("p-1", "done", {"timestamp": "t"})
+    assert read("permission_cleared", {}) == ClearPermission(None, "", {})
 
 
 @pytest.mark.parametrize("text", ["a", "A-z.0_9", "x" * 120])

@@ -1,7 +1,7 @@
 """The sample agents: somebody to answer a newcomer's first demand, one agent for every trade in the lexicon.
 
 They are registered at the first start when `[demands] sample_agents` is on, and ordinary agents after
-that. `SAMPLE_AGENTS` is what everybody sees; `LIMITS` is what each keeps to itself and `sample_rules.py`
+that. `SAMPLE_AGENTS` is what everybody sees; `POLICIES` is what each keeps to itself and `sample_rules.py`
 answers by."""
 
 from typing import NamedTuple, TypedDict
@@ -100,7 +100,7 @@ SAMPLE_AGENTS: tuple[SampleAgent, ...] = (
 )
 
 
-class Text(NamedTuple):
+class Bilingual(NamedTuple):
     """The same in both languages."""
 
     zh: str
@@ -114,266 +114,270 @@ class Need(NamedTuple):
     from_people: int
 
 
-class Limits(NamedTuple):
+class AgentPolicy(NamedTuple):
     """What a sample agent can and wants to do. Prices are in USD; people are inclusive, `largest` None is no limit.
 
     `pitch` is one sentence; `condition` continues "provided that …" and "希望…"."""
 
     price: int
     per_person: int
-    pitch: Text
+    pitch: Bilingual
     smallest: int = 1
     largest: int | None = None
     days_off: tuple[int, ...] = ()  # 0 is Monday
     lowest_share: float = 0.85  # of the list price
-    condition: Text | None = None
+    condition: Bilingual | None = None
     needs: tuple[Need, ...] = ()
 
 
 _MONDAY, _TUESDAY, _WEDNESDAY, _SATURDAY, _SUNDAY = 0, 1, 2, 5, 6
 _WEEKEND = (_SATURDAY, _SUNDAY)
 
-LIMITS: dict[str, Limits] = {
-    "user_agent_bob": Limits(
+POLICIES: dict[str, AgentPolicy] = {
+    "user_agent_bob": AgentPolicy(
         200,
         4,
-        Text("场地有舞台、投影幕和无线网络。", "The hall has a stage, a screen and good Wi-Fi."),
+        Bilingual("场地有舞台、投影幕和无线网络。", "The hall has a stage, a screen and good Wi-Fi."),
         smallest=10,
         largest=500,
         days_off=(_MONDAY,),
         needs=(Need("security", 101),),
     ),
-    "user_agent_alice": Limits(
+    "user_agent_alice": AgentPolicy(
         150,
         0,
-        Text("我准备一场四十分钟的分享，附带演示。", "I bring a forty-minute talk with a live demo."),
+        Bilingual("我准备一场四十分钟的分享，附带演示。", "I bring a forty-minute talk with a live demo."),
         smallest=8,
         largest=800,
         days_off=(_TUESDAY,),
         lowest_share=0.8,
-        condition=Text("留出十五分钟给听众提问", "there are fifteen minutes for questions after the talk"),
+        condition=Bilingual("留出十五分钟给听众提问", "there are fifteen minutes for questions after the talk"),
     ),
-    "user_agent_charlie": Limits(
+    "user_agent_charlie": AgentPolicy(
         300,
         5,
-        Text("方案、流程和现场统筹都由我负责。", "I take care of concept, schedule and the day itself."),
+        Bilingual("方案、流程和现场统筹都由我负责。", "I take care of concept, schedule and the day itself."),
         smallest=10,
         largest=1_000,
         lowest_share=0.85,
         needs=(Need("catering", 20),),
     ),
-    "user_agent_diana": Limits(
+    "user_agent_diana": AgentPolicy(
         250,
         1,
-        Text("全程跟拍，第二天交精修照片。", "I stay for the whole day and deliver edited pictures the next one."),
+        Bilingual("全程跟拍，第二天交精修照片。", "I stay for the whole day and deliver edited pictures the next one."),
         largest=400,
         days_off=(_MONDAY,),
-        condition=Text("提前一天把必拍的画面列给我", "I get a list of the pictures that matter a day before"),
+        condition=Bilingual("提前一天把必拍的画面列给我", "I get a list of the pictures that matter a day before"),
     ),
-    "user_agent_victor": Limits(
+    "user_agent_victor": AgentPolicy(
         450,
         0,
-        Text("两机位拍摄，当天出片。", "Two cameras, and the film is ready the same day."),
+        Bilingual("两机位拍摄，当天出片。", "Two cameras, and the film is ready the same day."),
         largest=2_000,
         days_off=(_WEDNESDAY,),
         lowest_share=0.8,
-        condition=Text("给机位预留一张两米的桌子", "a two-metre table is kept free for the cameras"),
+        condition=Bilingual("给机位预留一张两米的桌子", "a two-metre table is kept free for the cameras"),
     ),
-    "user_agent_fang": Limits(
+    "user_agent_fang": AgentPolicy(
         80,
         12,
-        Text("热菜、茶歇和清真都可以做。", "Hot dishes, tea breaks and halal are all possible."),
+        Bilingual("热菜、茶歇和清真都可以做。", "Hot dishes, tea breaks and halal are all possible."),
         smallest=20,
         largest=600,
         lowest_share=0.8,
         needs=(Need("equipment_rental", 151),),
     ),
-    "user_agent_gina": Limits(
+    "user_agent_gina": AgentPolicy(
         40,
         3,
-        Text("现烤现送，可以写字。", "Baked the same morning, with your words on top."),
+        Bilingual("现烤现送，可以写字。", "Baked the same morning, with your words on top."),
         smallest=4,
         largest=150,
         days_off=(_SUNDAY,),
         lowest_share=0.9,
     ),
-    "user_agent_lin": Limits(
+    "user_agent_lin": AgentPolicy(
         220,
         0,
-        Text("中、英、日三语，译后由第二人校对。", "Chinese, English and Japanese, and a second pair of eyes reads it again."),
+        Bilingual(
+            "中、英、日三语，译后由第二人校对。", "Chinese, English and Japanese, and a second pair of eyes reads it again."
+        ),
         days_off=(_SUNDAY,),
-        condition=Text("提前两天收到定稿", "I have the final text two days before"),
+        condition=Bilingual("提前两天收到定稿", "I have the final text two days before"),
     ),
-    "user_agent_mo": Limits(
+    "user_agent_mo": AgentPolicy(
         260,
         0,
-        Text("先出三稿，选定后改到满意为止。", "You choose from three sketches, and I refine the one you like."),
+        Bilingual("先出三稿，选定后改到满意为止。", "You choose from three sketches, and I refine the one you like."),
         days_off=_WEEKEND,
         lowest_share=0.8,
     ),
-    "user_agent_hua": Limits(
+    "user_agent_hua": AgentPolicy(
         120,
         4,
-        Text("花、背景和桌椅一次送到并布置好。", "Flowers, backdrop and furniture arrive and are set up together."),
+        Bilingual("花、背景和桌椅一次送到并布置好。", "Flowers, backdrop and furniture arrive and are set up together."),
         largest=400,
-        condition=Text("活动前两小时可以进场布置", "we may set up two hours before it begins"),
+        condition=Bilingual("活动前两小时可以进场布置", "we may set up two hours before it begins"),
     ),
-    "user_agent_rhythm": Limits(
+    "user_agent_rhythm": AgentPolicy(
         500,
         1,
-        Text("三重奏演两场，每场四十五分钟。", "The trio plays two sets of forty-five minutes."),
+        Bilingual("三重奏演两场，每场四十五分钟。", "The trio plays two sets of forty-five minutes."),
         smallest=15,
         largest=500,
         days_off=(_MONDAY, _TUESDAY),
-        condition=Text("备好一间能锁门的休息室", "there is a dressing room that locks"),
+        condition=Bilingual("备好一间能锁门的休息室", "there is a dressing room that locks"),
     ),
-    "user_agent_song": Limits(
+    "user_agent_song": AgentPolicy(
         180,
         0,
-        Text("中英双语主持，流程稿我来写。", "I host in Chinese and English and write the running order."),
+        Bilingual("中英双语主持，流程稿我来写。", "I host in Chinese and English and write the running order."),
         smallest=10,
-        condition=Text("前一天对一次流程", "we go through the running order the day before"),
+        condition=Bilingual("前一天对一次流程", "we go through the running order the day before"),
     ),
-    "user_agent_sven": Limits(
+    "user_agent_sven": AgentPolicy(
         160,
         1,
-        Text("音响、投影和灯光，含一名操作员。", "PA, projector and lights, with an operator."),
+        Bilingual("音响、投影和灯光，含一名操作员。", "PA, projector and lights, with an operator."),
         largest=1_000,
         days_off=(_SUNDAY,),
-        condition=Text("提前三十分钟开门试音", "the doors open 30 minutes earlier for the sound check"),
+        condition=Bilingual("提前三十分钟开门试音", "the doors open 30 minutes earlier for the sound check"),
     ),
-    "user_agent_che": Limits(
+    "user_agent_che": AgentPolicy(
         60,
         3,
-        Text("司机提前一刻钟到，行李不另收费。", "The driver is there a quarter of an hour early, and luggage is free."),
+        Bilingual("司机提前一刻钟到，行李不另收费。", "The driver is there a quarter of an hour early, and luggage is free."),
         largest=120,
         lowest_share=0.9,
     ),
-    "user_agent_hana": Limits(
+    "user_agent_hana": AgentPolicy(
         30,
         45,
-        Text("房间离车站五分钟，还有人带路。", "The rooms are five minutes from the station, with somebody to show the way."),
+        Bilingual(
+            "房间离车站五分钟，还有人带路。", "The rooms are five minutes from the station, with somebody to show the way."
+        ),
         largest=60,
-        condition=Text("提前三天给我住客名单", "I have the list of guests three days before"),
+        condition=Bilingual("提前三天给我住客名单", "I have the list of guests three days before"),
     ),
-    "user_agent_lex": Limits(
+    "user_agent_lex": AgentPolicy(
         240,
         0,
-        Text("先看文件，再给书面意见。", "We read the papers first and then advise in writing."),
+        Bilingual("先看文件，再给书面意见。", "We read the papers first and then advise in writing."),
         days_off=_WEEKEND,
         lowest_share=0.95,
     ),
-    "user_agent_qian": Limits(
+    "user_agent_qian": AgentPolicy(
         130,
         0,
-        Text("账目、报表和申报一起办。", "Books, statements and filings come from one hand."),
+        Bilingual("账目、报表和申报一起办。", "Books, statements and filings come from one hand."),
         days_off=_WEEKEND,
-        condition=Text("每月五号前给齐票据", "all receipts reach me by the fifth of the month"),
+        condition=Bilingual("每月五号前给齐票据", "all receipts reach me by the fifth of the month"),
     ),
-    "user_agent_ivy": Limits(
+    "user_agent_ivy": AgentPolicy(
         90,
         1,
-        Text("比过三家再给您方案。", "I compare three insurers before I suggest one."),
+        Bilingual("比过三家再给您方案。", "I compare three insurers before I suggest one."),
         largest=5_000,
         days_off=(_SUNDAY,),
         lowest_share=0.95,
     ),
-    "user_agent_mei": Limits(
+    "user_agent_mei": AgentPolicy(
         280,
         0,
-        Text("线上线下一起推，文案也由我们写。", "We promote it online and on walls, and write the words for it."),
+        Bilingual("线上线下一起推，文案也由我们写。", "We promote it online and on walls, and write the words for it."),
         days_off=(_SUNDAY,),
         lowest_share=0.8,
-        condition=Text("文案一天内确认", "texts are approved within a day"),
+        condition=Bilingual("文案一天内确认", "texts are approved within a day"),
     ),
-    "user_agent_dev": Limits(
+    "user_agent_dev": AgentPolicy(
         600,
         0,
-        Text("两周交付第一版，之后保修三个月。", "A first version in two weeks, and three months of fixes after it."),
+        Bilingual("两周交付第一版，之后保修三个月。", "A first version in two weeks, and three months of fixes after it."),
         days_off=_WEEKEND,
         lowest_share=0.8,
     ),
-    "user_agent_shu": Limits(
+    "user_agent_shu": AgentPolicy(
         320,
         0,
-        Text("从整理数据到看板，最后当面讲解。", "From cleaning the data to a dashboard, explained in person."),
+        Bilingual("从整理数据到看板，最后当面讲解。", "From cleaning the data to a dashboard, explained in person."),
         days_off=_WEEKEND,
-        condition=Text("数据以表格形式给到我", "the data comes as tables"),
+        condition=Bilingual("数据以表格形式给到我", "the data comes as tables"),
     ),
-    "user_agent_tutor_wang": Limits(
+    "user_agent_tutor_wang": AgentPolicy(
         25,
         15,
-        Text("先试讲一节，再定计划。", "We begin with a trial lesson and plan from there."),
+        Bilingual("先试讲一节，再定计划。", "We begin with a trial lesson and plan from there."),
         largest=12,
         days_off=(_MONDAY,),
         lowest_share=0.9,
     ),
-    "user_agent_fiona": Limits(
+    "user_agent_fiona": AgentPolicy(
         45,
         5,
-        Text("器材我带，地方够站就行。", "I bring the mats; all we need is room to stretch."),
+        Bilingual("器材我带，地方够站就行。", "I bring the mats; all we need is room to stretch."),
         largest=30,
         days_off=(_SUNDAY,),
-        condition=Text("大家提前告知旧伤", "everybody tells me about old injuries first"),
+        condition=Bilingual("大家提前告知旧伤", "everybody tells me about old injuries first"),
     ),
-    "user_agent_ann": Limits(
+    "user_agent_ann": AgentPolicy(
         140,
         1,
-        Text("两名急救员和一套完整设备。", "Two paramedics with full equipment."),
+        Bilingual("两名急救员和一套完整设备。", "Two paramedics with full equipment."),
         lowest_share=0.9,
-        condition=Text("入口旁留出救护车位", "a place for the ambulance is kept free at the entrance"),
+        condition=Bilingual("入口旁留出救护车位", "a place for the ambulance is kept free at the entrance"),
     ),
-    "user_agent_tie": Limits(
+    "user_agent_tie": AgentPolicy(
         150,
         2,
-        Text("持证队员，入口和场内都有人。", "Licensed guards at the doors and inside."),
+        Bilingual("持证队员，入口和场内都有人。", "Licensed guards at the doors and inside."),
         smallest=30,
         lowest_share=0.9,
     ),
-    "user_agent_hao": Limits(
+    "user_agent_hao": AgentPolicy(
         70,
         0,
-        Text("自带工具，收尾打扫干净。", "We bring the tools and leave the place clean."),
+        Bilingual("自带工具，收尾打扫干净。", "We bring the tools and leave the place clean."),
         days_off=(_SUNDAY,),
         lowest_share=0.8,
     ),
-    "user_agent_mina": Limits(
+    "user_agent_mina": AgentPolicy(
         60,
         30,
-        Text("试妆一次，当天全程跟妆。", "One trial, and I stay through the day."),
+        Bilingual("试妆一次，当天全程跟妆。", "One trial, and I stay through the day."),
         largest=10,
-        condition=Text("准备一张靠窗的桌子", "there is a table by a window"),
+        condition=Bilingual("准备一张靠窗的桌子", "there is a table by a window"),
     ),
-    "user_agent_nana": Limits(
+    "user_agent_nana": AgentPolicy(
         35,
         10,
-        Text("有证照，也有耐心。", "Trained, insured and patient."),
+        Bilingual("有证照，也有耐心。", "Trained, insured and patient."),
         largest=15,
         days_off=(_SUNDAY,),
         lowest_share=0.9,
     ),
-    "user_agent_rec": Limits(
+    "user_agent_rec": AgentPolicy(
         110,
         2,
-        Text("人选经过面试，临时缺人当天补上。", "Everybody is interviewed, and replaced the same day if need be."),
+        Bilingual("人选经过面试，临时缺人当天补上。", "Everybody is interviewed, and replaced the same day if need be."),
         smallest=5,
         largest=3_000,
         lowest_share=0.8,
     ),
-    "user_agent_xin": Limits(
+    "user_agent_xin": AgentPolicy(
         80,
         20,
-        Text("谈话内容保密，线上或面谈都可以。", "What is said stays between us, online or in person."),
+        Bilingual("谈话内容保密，线上或面谈都可以。", "What is said stays between us, online or in person."),
         largest=6,
         days_off=(_SUNDAY,),
         lowest_share=0.9,
     ),
-    "user_agent_rita": Limits(
+    "user_agent_rita": AgentPolicy(
         150,
         3,
-        Text("先看三处，合适再谈。", "We look at three places before we talk about contracts."),
+        Bilingual("先看三处，合适再谈。", "We look at three places before we talk about contracts."),
         largest=300,
         days_off=(_SUNDAY,),
-        condition=Text("看房至少留出半天", "there is half a day for viewings"),
+        condition=Bilingual("看房至少留出半天", "there is half a day for viewings"),
     ),
 }

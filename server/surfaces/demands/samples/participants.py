@@ -85,7 +85,7 @@ class SampleParticipants:
         part = {"agent_id": agent_id, "assignment": model.assignment_object(own)}
         payload = {**model.proposal_payload(state, state.proposal), **part}
         answer = rules.answer_proposal(model.offer_object(offer), payload)
-        return commands.Answer(
+        return commands.AnswerProposal(
             proposal_id=state.proposal.proposal_id,
             decision=answer.decision,
             agent_id=agent_id,

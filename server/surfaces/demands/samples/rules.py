@@ -1,6 +1,6 @@
 """How the sample agents answer: an offer or a polite no to an invitation, and what each says to a proposal.
 
-Pure and deterministic: everything follows from the payloads and from `LIMITS`. A payload may hold anything;
+Pure and deterministic: everything follows from the payloads and from `POLICIES`. A payload may hold anything;
 what is of the wrong type counts as absent. No agent revises for ever: it asks once for its condition, names
 its lowest price when less is proposed, and after two revisions it accepts or rejects."""
 
@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from server.surfaces.demands.matching import concepts_of
-from server.surfaces.demands.samples.agents import LIMITS, SAMPLE_AGENTS, Limits, SampleAgent, Text
+from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS, AgentPolicy, Bilingual, SampleAgent
 from server.surfaces.demands.sentences import capability_name
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.reader import Language
@@ -71,17 +71,17 @@ UNITS_PER_DOLLAR = {"USD": 1.0, "EUR": 0.9, "GBP": 0.8, "CNY": 7.0, "JPY": 150.0
 _SMALLEST_STEP = {"USD": 1, "EUR": 1, "GBP": 1, "CNY": 10, "JPY": 100}
 
 
-def list_price(limits: Limits, people: int | None, currency: str) -> int:
+def list_price(limits: AgentPolicy, people: int | None, currency: str) -> int:
     """What an agent asks for, as a round number; for the usual number of people when none is known."""
     dollars = limits.price + limits.per_person * (people if people is not None else _usual_people(limits))
     return _friendly(dollars * UNITS_PER_DOLLAR[currency], currency)
 
 
-def _usual_people(limits: Limits) -> int:
+def _usual_people(limits: AgentPolicy) -> int:
     return min(max(_USUAL_PEOPLE, limits.smallest), limits.largest or MAX_PEOPLE)
 
 
-def lowest_price(limits: Limits, people: int | None, currency: str) -> int:
+def lowest_price(limits: AgentPolicy, people: int | None, currency: str) -> int:
     """The least that an agent accepts, as a round number; never more than its list price."""
     listed = list_price(limits, people, currency)
     return min(listed, _friendly(listed * limits.lowest_share, currency))
@@ -102,7 +102,7 @@ def answer_invitation(invitation: Mapping[str, Any]) -> Offered | Declined | Non
     agent = _AGENTS.get(_text(invitation, "agent_id"))
     if agent is None:
         return None
-    limits = LIMITS[agent["agent_id"]]
+    limits = POLICIES[agent["agent_id"]]
     requirements = _object(invitation, "requirements")
     job = _job(_language_of(invitation), requirements)
     capabilities = _offered(agent, invitation, job.language)
@@ -151,7 +151,7 @@ def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Langua
     return list(dict.fromkeys(offered))
 
 
-def _objection(limits: Limits, job: _Job) -> str:
+def _objection(limits: AgentPolicy, job: _Job) -> str:
     """Why an agent cannot do a job; empty when it can."""
     if job.day is not None and job.day.weekday() in limits.days_off:
         day, weekday = _day(job), _WEEKDAYS_EN[job.day.weekday()]
@@ -171,7 +171,7 @@ def _objection(limits: Limits, job: _Job) -> str:
     return ""
 
 
-def _offer_text(limits: Limits, job: _Job, price: str, needs: list[str]) -> str:
+def _offer_text(limits: AgentPolicy, job: _Job, price: str, needs: list[str]) -> str:
     """The pitch, when, for how many and at which price, and what else is needed; at most three sentences."""
     counted = _usual_people(limits) if job.people is None and limits.per_person else None
     if job.language == "zh":
@@ -200,7 +200,7 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     when the price is too low or its condition was not heard yet; otherwise it accepts."""
     own_offer = own_offer if isinstance(own_offer, Mapping) else {}
     agent_id = _text(proposal, "agent_id")
-    limits = LIMITS.get(agent_id)
+    limits = POLICIES.get(agent_id)
     requirements = _object(proposal, "requirements")
     job = _job(_language_of(proposal, own_offer), requirements)
     assignment = _assignment(agent_id, proposal)
@@ -248,7 +248,7 @@ def _names(text: str) -> frozenset[str]:
     return concepts_of(text) | {text}
 
 
-def _lowest(limits: Limits | None, job: _Job, currency: str, own_terms: Mapping[str, Any]) -> int | float | None:
+def _lowest(limits: AgentPolicy | None, job: _Job, currency: str, own_terms: Mapping[str, Any]) -> int | float | None:
     """The least that is accepted: the floor, or what was offered for the same number of people if that is less.
 
     None when nothing is known about it."""
@@ -259,7 +259,7 @@ def _lowest(limits: Limits | None, job: _Job, currency: str, own_terms: Mapping[
     return min((price for price in (own, floor) if price is not None), default=None)
 
 
-def _was_heard(agent_id: str, limits: Limits, conditions: list[str], proposal: Mapping[str, Any]) -> bool:
+def _was_heard(agent_id: str, limits: AgentPolicy, conditions: list[str], proposal: Mapping[str, Any]) -> bool:
     """Whether the agent has asked for its condition: it is in its part, or the agent revised the round before."""
     if limits.condition is None or len(conditions) >= MAX_REVISIONS:
         return True
@@ -279,7 +279,7 @@ def _changed(job: _Job, terms: Mapping[str, Any], lowest: float) -> dict[str, An
     return changed
 
 
-def _revision(job: _Job, price: str | None, wish: Text | None) -> str:
+def _revision(job: _Job, price: str | None, wish: Bilingual | None) -> str:
     """The comment of a revision; it holds the condition word for word, because that is how it is found again."""
     for_whom = f" for {_people(job)}" if job.people else ""
     if price is None and wish is not None:
