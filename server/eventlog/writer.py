@@ -4,6 +4,7 @@ Sequence and revision are decided here and nowhere else. What is remembered betw
 is dropped when `PRAGMA data_version` says that another connection has written."""
 
 import hashlib
+import math
 import os
 import time
 from collections import OrderedDict
@@ -79,7 +80,7 @@ class Writer:
         self._heads: OrderedDict[str, _Head] = OrderedDict()
         self._last_seq = -1
         self._data_version = -1
-        self._space_checked_at = 0.0
+        self._space_checked_at = -math.inf  # the monotonic clock may begin at 0
 
     def commit(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
         """Store every request all or none, in one transaction with one fsync; a refused request leaves the others alone.

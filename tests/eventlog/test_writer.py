@@ -1,6 +1,7 @@
 """Inside the write transaction: order, revisions, idempotency, digests, projections, and what a fault leaves behind."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -656,10 +657,12 @@ def test_below_min_free_bytes_appends_are_refused_before_the_disk_is_full(make_d
     assert desk.commit([note()]) == [[(1, 1, True)]]
 
 
-def test_free_space_is_not_asked_for_at_every_commit_nor_when_turned_off(make_desk, monkeypatch):
-    """The check costs nothing worth measuring, and 0 turns it off."""
+@pytest.mark.parametrize("uptime_seconds", [0.0, 1e9], ids=["on a machine that has just started", "after a long time"])
+def test_free_space_is_not_asked_for_at_every_commit_nor_when_turned_off(make_desk, monkeypatch, uptime_seconds):
+    """The check costs nothing worth measuring, and 0 turns it off; the first commit asks, wherever the clock begins."""
     disk = Disk(10**9)
     monkeypatch.setattr(os, "statvfs", disk.ask)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: uptime_seconds))
     monkeypatch.setattr(module, "_SPACE_CHECK_SECONDS", 3600)
     desk = make_desk(min_free_bytes=1)
     for _ in range(3):
