@@ -46,10 +46,13 @@ SELECTIONS = (
 
 
 class Peer:
-    """The far end of a connection, which reads at once, or only when told to."""
+    """The far end of a connection, which reads at once, or only when told to; its socket may be full after a few writes."""
 
     def __init__(self, *, is_slow=False):
         self.is_slow = is_slow
+        self.is_full = False
+        self.fills_after = 0  # writes; 0: as its buffer has it
+        self.written = 0  # writes
         self.buffer = b""
         self.received = b""
         self.is_aborted = False
@@ -57,12 +60,18 @@ class Peer:
         self._room.set()
 
     def write(self, data):
-        """Take bytes, as a transport does."""
+        """Take bytes, as a transport does; a full one is only given the word that the stream goes on or ends."""
+        assert self.get_write_buffer_size() <= MAX_BUFFER_BYTES or b'"control":' in data
         self.buffer += data
+        self.written += 1
+        if self.fills_after:
+            self.fills_after -= 1
+            self.is_full = self.is_slow = self.fills_after == 0
         self._update()
 
     def take(self, size):
         """Read some bytes."""
+        self.is_full = False
         self.received += self.buffer[:size]
         self.buffer = self.buffer[size:]
         self._update()
@@ -71,14 +80,15 @@ class Peer:
         if not self.is_slow:
             self.received += self.buffer
             self.buffer = b""
-        if len(self.buffer) > MAX_BUFFER_BYTES:
+        if self.get_write_buffer_size() > MAX_BUFFER_BYTES:
             self._room.clear()
         else:
             self._room.set()
 
     def speed_up(self):
         """Read everything from now on."""
-        self.is_slow = False
+        self.is_slow = self.is_full = False
+        self.fills_after = 0
         self._update()
 
     def abort(self):
@@ -87,7 +97,7 @@ class Peer:
 
     def get_write_buffer_size(self):
         """Bytes that the far end has not taken."""
-        return len(self.buffer)
+        return len(self.buffer) + (MAX_BUFFER_BYTES + 1 if self.is_full else 0)
 
     async def drain(self):
         """Wait for room."""
@@ -140,6 +150,11 @@ class Following(RuleBasedStateMachine):
         events = [note(name, self.appended + n, event_type="odd" if is_odd else "even") for n, name in enumerate(streams)]
         self.appended += len(events)
         self.run(self.log.append(events))
+
+    @rule(count=st.integers(8, 20))
+    def append_a_burst(self, count):
+        """Append more than one write carries."""
+        self.append(["task:a"] * count, False)
 
     @rule(counts=st.lists(st.integers(1, 4), min_size=2, max_size=6))
     def append_at_once(self, counts):
@@ -202,6 +217,24 @@ class Following(RuleBasedStateMachine):
         self.run(asyncio.sleep(0))
 
     @precondition(lambda self: self.followers)
+    @rule(data=st.data(), writes=st.integers(1, 4))
+    def fill_soon(self, data, writes):
+        """A socket takes a few more writes, and then nothing until its reader reads."""
+        data.draw(st.sampled_from(self.followers))[2].fills_after = writes
+
+    @precondition(lambda self: self.followers)
+    @rule(data=st.data())
+    def keep_alive(self, data):
+        """A connection's silence has lasted long enough: it is written to, unless it has something to send already."""
+        entry = data.draw(st.sampled_from(self.followers))
+        peer, before = entry[2], entry[2].written
+        has_begun, is_waiting = entry[5]._has_written, peer.get_write_buffer_size() > 0
+        if entry[3].done():
+            return  # its timer has forgotten it
+        entry[5].keep_alive()
+        assert peer.written - before == (1 if has_begun and not is_waiting else 0)
+
+    @precondition(lambda self: self.followers)
     @rule(data=st.data())
     def reconnect(self, data):
         """A connection breaks; what was in flight is lost, and the reader comes back with its cursor."""
@@ -244,6 +277,7 @@ class Following(RuleBasedStateMachine):
         peer = entry[2]
         peer.received = peer.received[: peer.received.rfind(b"\n") + 1]
         peer.buffer = b""
+        peer.is_full, peer.fills_after = False, 0
         peer._update()
 
     async def come_back(self, entry):
