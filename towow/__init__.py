@@ -5,19 +5,19 @@
         async for event in client.follow("task:t-1"):
             print(event.seq, event.event_type, event.payload)
 
-Reading order: `calls.py` (what can be asked of every stream), `negotiating.py` (of demands and agents), `tasking.py` (of
-tasks), `generating.py` (of runs), `following.py` (how a follow resumes), `transport.py` (HTTP), `retry.py` (retries),
-`answers.py` (answers and errors). `sse_manager.py` is publish and subscribe by channel, with the names of source
-001; `channels.py` says which channel is which stream. `notifier.py` is for who runs tools."""
+Reading order: `client.py` (the calls of every stream), `demands.py`, `sessions.py`, `tasks.py`, `runs.py` (the calls of a
+surface), `tools.py` (for tool runners), `follow.py` and `subscription.py` (the life of a follow), `transport.py` (HTTP),
+`retry.py` (retries), `responses.py` (results and errors). `sync.py` is the same client for programs without asyncio.
+`channels.py` is publish and subscribe by channel, with the names of source 001."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from towow.channels import SseManager, enqueue_sse_message, subscribe_sse_events
     from towow.client import Client
     from towow.responses import CursorLost, Page, Unreachable
     from towow.retry import Retry
-    from towow.sessions import SseManager, enqueue_sse_message, subscribe_sse_events
     from towow.sse_parser import Frame, SseParser
     from towow.subscription import Subscription
     from towow.tools import Permission, SimpleNotifier
@@ -49,12 +49,12 @@ _MODULES = {
     "Permission": "tools",
     "Retry": "retry",
     "SimpleNotifier": "tools",
-    "SseManager": "sessions",
+    "SseManager": "channels",
     "SseParser": "sse_parser",
     "Subscription": "subscription",
     "Unreachable": "responses",
-    "enqueue_sse_message": "sessions",
-    "subscribe_sse_events": "sessions",
+    "enqueue_sse_message": "channels",
+    "subscribe_sse_events": "channels",
 }
 
 

@@ -1,17 +1,36 @@
-"""Source 001's channels and messages, as streams and events: names and shapes, both ways. Pure.
+"""Source 001's publish and subscribe by channel, with its names, on the durable log.
+
+    await enqueue_sse_message("alice", {"type": "new_message", "payload": {"role": "bot", "content": "hello"}})
+    async for message in subscribe_sse_events("alice"):
+        print(message["type"], message["payload"])
+
+The log is the broker, over HTTP (`init_redis_sse("http://…")`, or `TOWOW_SERVER` and `TOWOW_TOKEN`), or inside the server's
+process (`init_redis_sse(LogBackend(log))`, see `server/streaming/embedded.py`). So a message is on disk when `publish` returns,
+every subscriber gets every message, and a late subscriber of a session gets all of it. There is no second, volatile path: a
+message that cannot be stored raises.
 
 `sse:session:{session_name}` is the stream `session:{session_name}`, `sse:agent:{agent_id}` an operator's,
 `operator:{agent_id}`, and `sse:broadcast` is `broadcast:all`; a target without the prefix is a session's name. A name cannot
-forge a channel, because it has no colon."""
+forge a channel, because it has no colon.
 
+`REDIS_SSE_CHANNEL_PREFIX` (default `sse:`) is how channels begin; `USE_REDIS_SSE` is accepted and without effect. Both names
+are the source's, where Redis was the broker. The environment is read when a manager is made. Messages published here are
+stored as they are: the copies for operators come with the hand-over of `sessions.py`."""
+
+import contextlib
+import os
 import re
-from collections.abc import Mapping
+import weakref
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from towow.errors import InvalidRequest
+from towow.client import Client
+from towow.errors import InvalidRequest, TowowError
 from towow.events import Event, is_id
+from towow.subscription import Subscription
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_PREFIX = "sse:"
 DEFAULT_TYPE = "message"  # of a message that does not say its own
 DEFAULT_SOURCE = "unknown"
@@ -23,7 +42,7 @@ _ENVELOPE = frozenset({"type", "payload", "timestamp", "source", "seq", "event_i
 
 
 class Content(NamedTuple):
-    """What an event has of a message."""
+    """The part of a message that an event stores."""
 
     event_type: str
     payload: dict[str, Any]
@@ -54,7 +73,7 @@ def stream_of(target: str, prefix: str = DEFAULT_PREFIX, *, allow_pattern: bool 
 
 
 def content_of(message: Mapping[str, Any]) -> Content:
-    """What to store of a message `{type, payload, timestamp?, source?}`; the time is the log's own.
+    """The part of a message `{type, payload, timestamp?, source?}` to store; the time is the log's own.
 
     Anything else is stored whole, as the payload of an event of its `type`, or of type "message"."""
     event_type, payload, source = message.get("type"), message.get("payload"), message.get("source")
@@ -79,3 +98,164 @@ def message_of(event: Event) -> dict[str, Any]:
         "revision": event.revision,
         "stream": event.stream,
     }
+
+
+Events = AsyncGenerator[Event, None] | Subscription[Event]
+
+
+class Backend(Protocol):
+    """A log with the streams of the channels."""
+
+    async def connect(self) -> None:
+        """Open what is needed; safe to call again."""
+
+    async def close(self) -> None:
+        """Close what was opened."""
+
+    async def publish(self, stream: str, content: Content) -> int:
+        """Store an event and return its seq."""
+
+    def follow(self, stream: str, since_seq: int | None) -> Events:
+        """Every event after a cursor, then live."""
+
+    async def is_well(self) -> bool:
+        """Whether an event could be stored now."""
+
+
+class HttpBackend:
+    """The channels of the server at a URL."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._client = Client(url, token=token)
+
+    async def connect(self) -> None:
+        """Open the client; the server may come later."""
+        await self._client.__aenter__()
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.close()
+
+    async def publish(self, stream: str, content: Content) -> int:
+        """Append an event and return its seq; it is tried again through a restart of the server, and stored once."""
+        return (await self._client.append(stream, content.event_type, content.payload, source=content.source)).seq
+
+    def follow(self, stream: str, since_seq: int | None) -> Events:
+        """Every event after a cursor; without one a session from its beginning, other streams from the moment of connection."""
+        return self._client.follow(stream, since_seq=since_seq, allow_pending=True)
+
+    async def is_well(self) -> bool:
+        """Whether the server answers and could write just now."""
+        try:
+            await self._client.health()  # raises, too, when the server cannot write
+        except TowowError:
+            return False
+        return True
+
+
+class SseManager:
+    """Channels of one server: of a `Backend` in this process, or at a URL. Use it from one event loop.
+
+    It connects by itself at the first use; connections that break are opened again. `prefix` and `token` None are read from
+    the environment."""
+
+    def __init__(
+        self, backend_or_url: Backend | str | None = None, *, prefix: str | None = None, token: str | None = None
+    ) -> None:
+        environment = os.environ
+        self.prefix = environment.get("REDIS_SSE_CHANNEL_PREFIX", DEFAULT_PREFIX) if prefix is None else prefix
+        self._backend: Backend
+        self._is_connected = False
+        if backend_or_url is None or isinstance(backend_or_url, str):
+            token = environment.get("TOWOW_TOKEN") if token is None else token
+            self._backend = HttpBackend(backend_or_url or environment.get("TOWOW_SERVER", DEFAULT_URL), token or None)
+        else:
+            self._backend = backend_or_url
+            self._is_connected = True  # so a subscription begins with the call that makes it
+        self._is_closed = False
+        self._subscriptions: weakref.WeakSet[Subscription[dict[str, Any]]] = weakref.WeakSet()
+
+    async def connect(self) -> None:
+        """Make ready to publish and subscribe; safe to call again. A remote server may come later."""
+        if self._is_closed:
+            raise RuntimeError("the manager is closed")
+        if not self._is_connected:
+            self._is_connected = True
+            await self._backend.connect()
+
+    async def close(self) -> None:
+        """End every subscription and close what was opened, for good; safe to call again."""
+        self._is_closed = True
+        for subscription in list(self._subscriptions):
+            await subscription.aclose()
+        if self._is_connected:
+            self._is_connected = False
+            await self._backend.close()
+
+    async def publish(self, channel: str, message: Mapping[str, Any]) -> int:
+        """Store a message and return its seq; it is on disk then, and on its way to every subscriber.
+
+        Raises `InvalidRequest` (the channel), `InvalidBody` or `TooLarge` (the message), `StreamEnded` (a closed session),
+        `StorageFull`, `Unavailable`; nothing was stored then, or with the last it is unknown."""
+        stream = stream_of(channel, self.prefix)
+        await self.connect()
+        return await self._backend.publish(stream, content_of(message))
+
+    def subscribe(self, channel: str, *, since_seq: int | None = None) -> Subscription[dict[str, Any]]:
+        """The messages of a channel after a cursor (exclusive), as `{type, payload, timestamp, source, seq, …}`, then live.
+
+        Without a cursor a session from its beginning, an operator's channel, the broadcasts and patterns (`sse:session:*`)
+        live. A session may be subscribed to before its first message. Raises `InvalidRequest`."""
+        stream = stream_of(channel, self.prefix, allow_pattern=True)
+        events = self._backend.follow(stream, since_seq) if self._is_connected else None
+        subscription = Subscription(self._messages(events, stream, since_seq))
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def health_check(self) -> bool:
+        """Whether a message could be stored now; never raises for an absent server."""
+        await self.connect()
+        return await self._backend.is_well()
+
+    async def _messages(
+        self, events: Events | None, stream: str, since_seq: int | None
+    ) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
+        if events is None:
+            await self.connect()
+            events = self._backend.follow(stream, since_seq)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield (message_of(event),)
+
+
+_manager: SseManager | None = None
+
+
+def init_redis_sse(backend_or_url: Backend | str | None = None) -> SseManager:
+    """Make the manager of this process, which connects at its first use; `shutdown_redis_sse` ends the one before."""
+    global _manager
+    _manager = SseManager(backend_or_url)
+    return _manager
+
+
+def get_redis_sse_manager() -> SseManager:
+    """The manager of this process; made at the first call, for the server that the environment names."""
+    return init_redis_sse() if _manager is None else _manager
+
+
+async def shutdown_redis_sse() -> None:
+    """Close the manager of this process, its subscriptions with it; the next use makes a new one. Safe to call again."""
+    global _manager
+    manager, _manager = _manager, None
+    if manager is not None:
+        await manager.close()
+
+
+async def enqueue_sse_message(target: str, payload: Mapping[str, Any]) -> int:
+    """Send a message `{type, payload, source?}` to a session by its name, or to a channel; see `SseManager.publish`."""
+    return await get_redis_sse_manager().publish(target, payload)
+
+
+def subscribe_sse_events(target: str, *, since_seq: int | None = None) -> Subscription[dict[str, Any]]:
+    """Iterate over the messages of a session by its name, or of a channel; see `SseManager.subscribe`."""
+    return get_redis_sse_manager().subscribe(target, since_seq=since_seq)

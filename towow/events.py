@@ -8,7 +8,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -123,6 +123,18 @@ def check_input(given: EventInput, max_event_bytes: int) -> NewEvent:
         expected_revision=given.expected_revision,
         max_event_bytes=max_event_bytes,
     )
+
+
+def event_fields(event: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The fields of an event to send, without those that are None, with an `event_id` and a source: the same for every try.
+
+    Raises `InvalidBody` for a payload that is no object or that JSON cannot carry."""
+    fields = {key: value for key, value in event.items() if value is not None}
+    payload = fields.get("payload")
+    if not isinstance(payload, Mapping):
+        raise InvalidBody("payload must be an object", field="payload")
+    fields["payload"] = msgspec.Raw(payload_json(dict(payload)).encode())
+    return {"event_id": uuid7(), "source": source, **fields}
 
 
 @lru_cache(maxsize=8192)  # publishers repeat themselves; a refusal is not remembered

@@ -1,12 +1,12 @@
 """The life of one follower: connect, read, resume; its only state is a position in the log.
 
-Every event is yielded once and in order, whatever happens to the connections in between: what comes again is
-dropped by seq, and a position that the server no longer knows is said, never skipped. `frames.py` reads the
-bytes."""
+Every event is handed out once and in order, whatever happens to the connections in between: repeated events are dropped by
+seq, and a position that the server no longer knows is an error, never skipped. `sse_parser.py` reads the bytes,
+`subscription.py` hands the events out."""
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 import aiohttp
@@ -15,6 +15,7 @@ from towow.errors import InvalidBody, TowowError, Unavailable
 from towow.events import Event
 from towow.responses import RETRYABLE_STATUSES, Unreachable, read_event, read_object, reset_error
 from towow.sse_parser import Frame, SseParser
+from towow.subscription import Subscription
 from towow.transport import Transport
 
 StateCallback = Callable[[str, dict[str, Any]], None]
@@ -75,37 +76,53 @@ class Position:
         self.cursor = self._last_seq = max((oldest_seq or 1) - 1, 0)
 
 
-class Following:
-    """One follow, over as many connections as it takes; iterate `events()` once."""
+def follow(
+    transport: Transport,
+    parameters: Sequence[tuple[str, str]],
+    *,
+    path: str = "/api/events/stream",
+    since_seq: int | str | None = None,
+    start: str | None = None,
+    epoch: str | None = None,
+    continue_after_reset: bool = False,
+    on_state: StateCallback | None = None,
+    live: bool = True,
+) -> Subscription[Event]:
+    """The events of a route's stream; see `Client.follow`. It ends when the transport is closed."""
+    following = _Following(transport, path, parameters, Position(since_seq, start, epoch), continue_after_reset, on_state, live)
+    subscription = Subscription(following.batches())
+    transport.subscriptions.add(subscription)
+    return subscription
+
+
+class _Following:
+    """One follow, over as many connections as it takes."""
 
     def __init__(
         self,
         transport: Transport,
+        path: str,
         parameters: Sequence[tuple[str, str]],
-        *,
-        path: str = "/api/events/stream",
-        since_seq: int | str | None,
-        start: str | None,
-        epoch: str | None = None,
-        continue_after_reset: bool = False,
+        position: Position,
+        continue_after_reset: bool,
         on_state: StateCallback | None,
-        live: bool = True,
+        live: bool,
     ) -> None:
         self._transport = transport
         self._path = path
         self._parameters = list(parameters)
-        self._position = Position(since_seq, start, epoch)
+        self._position = position
         self._continue_after_reset = continue_after_reset
         self._on_state = on_state
         self._live = live
         self._base_seconds = transport.retry.reconnect_seconds
         self._silence_seconds = transport.retry.silence_seconds
         self._failures = 0  # tries in a row that brought nothing
-        self._came_with = since_seq  # the cursor of the present connection's request
+        self._came_with = position.cursor  # the cursor of the present connection's request
         self._has_been_ready = False
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """The events, until the stream ends; see `Client.follow`."""
+    async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
+        """The new events as they arrive, until the stream ends."""
         while True:
             try:
                 self._came_with = self._position.cursor
@@ -118,10 +135,8 @@ class Following:
                         frames = parser.feed(await self._read(response))
                         if parser.retry_milliseconds is not None:
                             self._base_seconds = parser.retry_milliseconds / 1000
-                        for frame in frames:
-                            event = self._take(frame)
-                            if event is not None:
-                                yield event
+                        for batch in self._batches_of(frames):
+                            yield batch
             except _EndedError as ended:
                 self._tell("ended", **ended.detail)
                 return
@@ -156,20 +171,33 @@ class Following:
             raise _LostError("the server closed the connection")
         return chunk
 
-    def _take(self, frame: Frame) -> Event | None:
-        """Act on a frame; the event to yield, if it holds a new one."""
-        try:
-            if frame.event == "message":
-                event = read_event(frame.data)
+    def _batches_of(self, frames: Sequence[Frame]) -> Iterator[list[Event]]:
+        """The new events of frames; a control frame takes effect when the events before it have been handed out."""
+        events: list[Event] = []
+        for frame in frames:
+            event = _readable_event(frame)
+            if event is not None:
                 self._failures = 0
-                return event if self._position.advance(event.seq) else None
-            if frame.event in ("ready", "reset", "rotate", "end"):
-                self._control(frame.event, read_object(frame.data))
+                if self._position.advance(event.seq):
+                    events.append(event)
+                continue
+            if events:
+                yield events
+                events = []
+            self._control(frame)
+        if events:
+            yield events
+
+    def _control(self, frame: Frame) -> None:
+        """Act on a frame that is not an event. Raises `_LostError` for one that cannot be read."""
+        try:
+            if frame.event in ("message", "ready", "reset", "rotate", "end"):
+                self._obey(frame.event, read_object(frame.data))
         except (InvalidBody, KeyError, TypeError, ValueError):
             raise _LostError("the server sent a frame that cannot be read") from None
-        return None  # keepalives, and control frames of later releases
+        # keepalives, and control frames of later releases, need nothing
 
-    def _control(self, name: str, detail: dict[str, Any]) -> None:
+    def _obey(self, name: str, detail: dict[str, Any]) -> None:
         if name == "ready":
             self._position.at_head(int(detail["head_seq"]), str(detail["epoch"]))
             self._silence_seconds = SILENT_KEEPALIVES * float(detail["keepalive_seconds"])
@@ -188,6 +216,8 @@ class Following:
             # A server that rotates without having sent anything is not visited again without a pause.
             has_moved = self._position.cursor != self._came_with
             raise _LostError("the server rotates connections", is_planned=has_moved)
+        elif name == "message":
+            raise InvalidBody("an event without its fields")
         elif detail["reason"] in ("shutdown", "capacity"):
             raise _LostError(f"the server ended the stream: {detail['reason']}")
         else:
@@ -209,6 +239,14 @@ class Following:
     def _tell(self, state: str, **detail: Any) -> None:
         if self._on_state is not None:
             self._on_state(state, detail)
+
+
+def _readable_event(frame: Frame) -> Event | None:
+    """The event of a frame; None for control frames and for what is no event."""
+    try:
+        return read_event(frame.data) if frame.event == "message" else None
+    except InvalidBody:
+        return None
 
 
 def is_seq(cursor: int | str | None) -> TypeGuard[int | str]:

@@ -1,10 +1,11 @@
-"""What the server answers, as values and as errors: the codes of `towow.errors` read backwards.
+"""The server's responses as values and as errors: the codes of `towow.errors` read backwards.
 
-An error carries `details["status"]`, the HTTP status, and `details["retry_after_seconds"]` when the server
-said when to come back; everything else in `details` is what the server put into its error."""
+A value is a struct whose attributes are the keys of the JSON; keys that this release does not know are ignored. An error
+carries `details["status"]`, the HTTP status, `details["retry_after_seconds"]` when the server sent Retry-After, and the other
+fields of the server's error. The modules of the surfaces hold their own structs."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,11 +18,12 @@ RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CLASS_BY_CODE: dict[str, type[TowowError]] = {
     value.code: value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TowowError)
 }
+T = TypeVar("T")
 _SECONDS = re.compile(r"[0-9]{1,6}\Z")
 
 
 class Unreachable(Unavailable):
-    """Raised when no answer came: nobody listens, the connection broke, or time ran out (`unavailable`).
+    """Raised without an answer: no connection, a broken one, or a time-out (`unavailable`).
 
     `was_sent` says whether the request may have reached the server; what it did is then unknown."""
 
@@ -34,7 +36,7 @@ class CursorLost(Gone):
     """Raised when the cursor does not point into the server's log (`gone`).
 
     `reason` is `unknown_event_id`, `past_head`, `other_epoch` or `trimmed`; `requested` the cursor;
-    `oldest_seq`, `head_seq` and `epoch` describe the log as it is, None when the server did not say."""
+    `oldest_seq`, `head_seq` and `epoch` describe the log as it is, None where the server's error lacks them."""
 
     def __init__(self, message: str, *, field: str | None = None, **details: Any) -> None:
         super().__init__(message, field=field, **details)
@@ -43,6 +45,57 @@ class CursorLost(Gone):
         self.oldest_seq: int | None = _integer(details.get("oldest_seq"))
         self.head_seq: int | None = _integer(details.get("head_seq"))
         self.epoch: str | None = details.get("epoch")
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The place of a stored event in the log and in its stream; `followers` were sent it, or soon will be."""
+
+    seq: int
+    revision: int
+    event_id: str
+    followers: int
+
+
+class Receipts(msgspec.Struct, frozen=True):
+    """The receipts of several events, in their order."""
+
+    events: list[Receipt]
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """A stream: its last event, and the `count` of events that retention has kept."""
+
+    name: str
+    kind: str
+    last_seq: int
+    revision: int
+    count: int
+    updated_at: str
+    ended: bool
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """Streams by name; go on with `after=next_after` while `has_more`."""
+
+    streams: list[StreamInfo]
+    has_more: bool
+    next_after: str
+    head_seq: int
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The state of a server that can write; fields that a release does not send are empty."""
+
+    status: str
+    epoch: str = ""
+    head_seq: int = 0
+    oldest_seq: int = 0
+    followers: int = 0
+    uptime_seconds: float = 0.0
+    version: str = ""
+    sqlite_version: str = ""
+    synchronous: str = ""
+    warnings: list[str] = []
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -76,27 +129,29 @@ class _WirePage(msgspec.Struct):
     ended: bool = False
 
 
-_events = msgspec.json.Decoder(_WireEvent)
-_pages = msgspec.json.Decoder(_WirePage)
-_objects = msgspec.json.Decoder(dict[str, Any])
+def read(kind: type[T], raw: bytes | str) -> T:
+    """A JSON response as a value of a type. Raises `InvalidBody` for anything else."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(f"the answer is not that of a ToWow server: {error}", field="answer") from None
 
 
 def read_event(raw: bytes | str) -> Event:
     """The event in its canonical JSON. Raises `InvalidBody` for anything else."""
-    return _stored(_decode(_events, raw))
+    return _stored(read(_WireEvent, raw))
 
 
 def read_page(raw: bytes) -> Page:
     """A page of `GET /api/events`. Raises `InvalidBody` for anything else."""
-    page = _decode(_pages, raw)
+    page = read(_WirePage, raw)
     events = [_stored(event) for event in page.events]
     return Page(events, page.has_more, page.next_since_seq, page.head_seq, page.epoch, page.ended)
 
 
 def read_object(raw: bytes | str) -> dict[str, Any]:
     """A JSON object. Raises `InvalidBody` for anything else."""
-    value: dict[str, Any] = _decode(_objects, raw)
-    return value
+    return read(dict[str, Any], raw)
 
 
 def read_error(status: int, raw: bytes, retry_after: str | None = None) -> TowowError:
@@ -114,7 +169,7 @@ def read_error(status: int, raw: bytes, retry_after: str | None = None) -> Towow
     message = str(details.pop("message", None) or f"the server answered {status}")
     field = details.pop("field", None)
     details["status"] = status
-    if retry_after is not None and _SECONDS.match(retry_after):  # dates are not worth a parser: nothing here sends them
+    if retry_after is not None and _SECONDS.match(retry_after):  # the server sends no dates
         details["retry_after_seconds"] = int(retry_after)
     kind = _CLASS_BY_CODE.get(code, TowowError)
     if kind is Gone and "reason" in details:
@@ -139,13 +194,6 @@ def _code_of(status: int) -> str:
     """The first code with this status: the server's own table backwards, and what a proxy in front may say."""
     codes = {"unauthorized": 401, "too_many_requests": 429} | STATUS_BY_CODE
     return next((code for code, known in codes.items() if known == status), "internal")
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | str) -> Any:
-    try:
-        return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"the answer is not what a ToWow server sends: {error}", field="answer") from None
 
 
 def _stored(event: _WireEvent) -> Event:

@@ -1,16 +1,28 @@
 """When a call is tried again, and how long the client waits before it: one bounded policy for every request.
 
-Only what the server cannot have decided is repeated: no answer, and the statuses that mean "later".
-Everything else is the caller's business and is raised at once."""
+Only calls that the server cannot have decided are repeated: those without an answer, and those with a status that means
+"later". Every other error is raised at once. A repeated try is a line of the logger `towow.client` and of nothing else: neither
+stdout nor the application's settings of other libraries are touched."""
 
+import asyncio
+import itertools
+import logging
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
-import stamina
 
 from towow.errors import TowowError
 from towow.responses import RETRYABLE_STATUSES, Unreachable
+
+T = TypeVar("T")
+
+_log = logging.getLogger("towow.client")
+_log.addHandler(logging.NullHandler())  # else Python prints warnings of a logger without handlers to stderr
+
+_random = random.Random()  # spreads tries; nothing secret  # noqa: S311
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,30 +46,30 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """Silence after which a follower reconnects, until `ready` tells the server's keepalive."""
 
 
-def attempts(retry: Retry, *, is_repeatable: bool) -> AsyncIterator[stamina.Attempt]:
-    """Iterate over the tries of one call; each is a context manager, and the last one's error is raised.
+async def retried(call: Callable[[], Awaitable[T]], retry: Retry, *, is_repeatable: bool) -> T:
+    """Call until a try succeeds, and raise the last one's error; no try begins after `total_seconds`.
 
     A call that is not repeatable is tried again only when the server certainly did not act on it."""
     deadline = time.monotonic() + retry.total_seconds
+    for failures in itertools.count():
+        try:
+            return await call()
+        except TowowError as error:
+            wait = _wait_after(error, failures, retry, deadline - time.monotonic())
+            if wait is None or not _is_worth_it(error, retry, is_repeatable):
+                raise
+            _log.info("trying again in %.1f s: %s", wait, error.message)
+        await asyncio.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
-    def wait_after(error: Exception) -> bool | float:
-        if not isinstance(error, TowowError) or not _is_worth_it(error, retry, is_repeatable):
-            return False
-        asked = error.details.get("retry_after_seconds")
-        if not asked:
-            return True
-        return False if time.monotonic() + asked > deadline else float(asked)
 
-    return aiter(
-        stamina.retry_context(
-            on=wait_after,
-            attempts=None if retry.total_seconds > 0 else 1,
-            timeout=retry.total_seconds or None,
-            wait_initial=retry.first_wait_seconds,
-            wait_max=retry.longest_wait_seconds,
-            wait_jitter=retry.jitter_seconds,
-        )
-    )
+def _wait_after(error: TowowError, failures: int, retry: Retry, left_seconds: float) -> float | None:
+    """Seconds until the next try: the server's Retry-After, else a doubling backoff; None when no time is left for it."""
+    asked = float(error.details.get("retry_after_seconds", 0))
+    if left_seconds <= 0 or asked > left_seconds:
+        return None
+    backoff = retry.first_wait_seconds * 2 ** min(failures, 64) + _random.uniform(0, retry.jitter_seconds)
+    return asked or min(backoff, retry.longest_wait_seconds, left_seconds)
 
 
 def _is_worth_it(error: TowowError, retry: Retry, is_repeatable: bool) -> bool:

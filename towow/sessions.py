@@ -1,154 +1,155 @@
-"""Source 001's publish and subscribe by channel, with its names, on the durable log.
+"""The calls of sessions: messages of a chat, and its hand-over to a human operator and back.
 
-    await enqueue_sse_message("alice", {"type": "new_message", "payload": {"role": "bot", "content": "hello"}})
-    async for message in subscribe_sse_events("alice"):
-        print(message["type"], message["payload"])
+    async with Client() as client:
+        await client.message("alice", "user", "I want to talk to a human")
+        await client.escalate("alice", "the visitor asked")
+        await client.takeover("alice", "operator-7")
+        await client.message("alice", "operator", "Hello!", agent_id="operator-7")
+        await client.release("alice", "operator-7")
 
-The log is the broker, over HTTP (`init_redis_sse("http://…")`, or `TOWOW_SERVER` and `TOWOW_TOKEN`), or inside the server's
-process (`init_redis_sse(LogBackend(log))`, see `server/streaming/embedded.py`). So a message is on disk when its publisher goes
-on, every subscriber gets every message, and a late subscriber of a session gets all of it. There is no second, volatile way to
-fall back to: what cannot be stored raises.
+Every call may be repeated: the server answers a command that it has carried out with the same place in the log. So each is
+tried again through breaks and restarts. `channels.py` has source 001's publish and subscribe."""
 
-`REDIS_SSE_CHANNEL_PREFIX` (default `sse:`) is how channels begin; `USE_REDIS_SSE` is accepted and without effect. Both names
-are of the source, where Redis was the broker. The environment is read when a manager is made. Messages published here are
-stored as they are: the copies for operators come with the hand-over over `/api/sessions` and `/api/manual`."""
+from typing import Any, Literal
 
-import contextlib
-import os
-import weakref
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Protocol
+import msgspec
 
-from towow.channels import DEFAULT_PREFIX, Content, content_of, stream_of
-from towow.channels_http import HttpBackend
-from towow.events import Event
+from towow.events import Event, uuid7
+from towow.follow import StateCallback, follow
 from towow.subscription import Subscription
+from towow.transport import Transport, given, json_body, path_segment
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-
-
-class Backend(Protocol):
-    """Where the streams are."""
-
-    async def connect(self) -> None:
-        """Open what is needed; safe to call again."""
-
-    async def close(self) -> None:
-        """Close what was opened."""
-
-    async def publish(self, stream: str, content: Content) -> int:
-        """Store an event and return its seq."""
-
-    def follow(self, stream: str, since_seq: int | None) -> AsyncGenerator[Event, None]:
-        """Every event after a cursor, then live."""
-
-    async def is_well(self) -> bool:
-        """Whether an event could be stored now."""
+Role = Literal["user", "bot", "operator"]
 
 
-class SseManager:
-    """Channels of one server: of a `Backend` in this process, or at a URL. Use it from one event loop.
+class Session(msgspec.Struct, frozen=True):
+    """A session at `last_seq`; `messages` is their number, `agent_id` the operator, if any."""
 
-    It connects by itself at the first use; connections that break are opened again. `prefix` and `token` None ask the
-    environment."""
-
-    def __init__(
-        self, backend_or_url: "Backend | str | None" = None, *, prefix: str | None = None, token: str | None = None
-    ) -> None:
-        environment = os.environ
-        self.prefix = environment.get("REDIS_SSE_CHANNEL_PREFIX", DEFAULT_PREFIX) if prefix is None else prefix
-        self._backend: Backend
-        self._is_connected = False
-        if backend_or_url is None or isinstance(backend_or_url, str):
-            token = environment.get("TOWOW_TOKEN") if token is None else token
-            self._backend = HttpBackend(backend_or_url or environment.get("TOWOW_SERVER", DEFAULT_URL), token or None)
-        else:
-            self._backend = backend_or_url
-            self._is_connected = True  # so a subscription begins with the call that makes it
-        self._is_closed = False
-        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
-
-    async def connect(self) -> None:
-        """Make ready to publish and subscribe; safe to call again. A server elsewhere need not be there yet."""
-        if self._is_closed:
-            raise RuntimeError("the manager is closed")
-        if not self._is_connected:
-            self._is_connected = True
-            await self._backend.connect()
-
-    async def close(self) -> None:
-        """End every subscription and close what was opened, for good; safe to call again."""
-        self._is_closed = True
-        for subscription in list(self._subscriptions):
-            await subscription.aclose()
-        if self._is_connected:
-            self._is_connected = False
-            await self._backend.close()
-
-    async def publish(self, channel: str, message: Mapping[str, Any]) -> int:
-        """Store a message and return its seq; it is on disk then, and on its way to every subscriber.
-
-        Raises `InvalidRequest` (the channel), `InvalidBody` or `TooLarge` (the message), `StreamEnded` (a closed session),
-        `StorageFull`, `Unavailable`; nothing was stored then, or with the last it is unknown."""
-        stream = stream_of(channel, self.prefix)
-        await self.connect()
-        return await self._backend.publish(stream, content_of(message))
-
-    def subscribe(self, channel: str, *, since_seq: int | None = None) -> Subscription:
-        """The messages of a channel after a cursor (exclusive), as `{type, payload, timestamp, source, seq, …}`, then live.
-
-        Without a cursor a session from its beginning, an operator's channel, the broadcasts and patterns (`sse:session:*`)
-        live. A session may be subscribed to before its first message. Raises `InvalidRequest`."""
-        stream = stream_of(channel, self.prefix, allow_pattern=True)
-        subscription = Subscription(self._events(stream, since_seq))
-        self._subscriptions.add(subscription)
-        return subscription
-
-    async def health_check(self) -> bool:
-        """Whether a message could be stored now; never raises for a server that is not there."""
-        await self.connect()
-        return await self._backend.is_well()
-
-    def _events(self, stream: str, since_seq: int | None) -> AsyncGenerator[Event, None]:
-        if self._is_connected:
-            return self._backend.follow(stream, since_seq)
-        return self._connected_events(stream, since_seq)
-
-    async def _connected_events(self, stream: str, since_seq: int | None) -> AsyncGenerator[Event, None]:
-        await self.connect()
-        async with contextlib.aclosing(self._backend.follow(stream, since_seq)) as events:
-            async for event in events:
-                yield event
+    session_name: str
+    status: str
+    agent_id: str | None
+    reason: str | None
+    waiting_since: str | None
+    messages: int
+    created_at: str
+    updated_at: str
+    created_seq: int
+    status_seq: int
+    last_seq: int
 
 
-_manager: SseManager | None = None
+class SessionPage(msgspec.Struct, frozen=True):
+    """Sessions, newest first; the next page is `before` the last one's `created_seq`."""
+
+    sessions: list[Session]
+    has_more: bool
+    head_seq: int
+    epoch: str
 
 
-def init_redis_sse(backend_or_url: "Backend | str | None" = None) -> SseManager:
-    """Make the manager of this process, which connects at its first use; `shutdown_redis_sse` ends the one before."""
-    global _manager
-    _manager = SseManager(backend_or_url)
-    return _manager
+class HandOver(msgspec.Struct, frozen=True):
+    """The change of a session's status at `seq`; `agent_id` is the operator of a takeover or a release."""
+
+    success: bool
+    session_name: str
+    status: str
+    seq: int
+    agent_id: str | None = None
 
 
-def get_redis_sse_manager() -> SseManager:
-    """The manager of this process; made at the first call, for the server that the environment names."""
-    return init_redis_sse() if _manager is None else _manager
+class SentMessage(msgspec.Struct, frozen=True):
+    """A stored message: its place in the log, and its session's status."""
+
+    success: bool
+    session_name: str
+    status: str
+    seq: int
+    message_id: str
 
 
-async def shutdown_redis_sse() -> None:
-    """Close the manager of this process, its subscriptions with it; the next use makes a new one. Safe to call again."""
-    global _manager
-    manager, _manager = _manager, None
-    if manager is not None:
-        await manager.close()
+class SentBroadcast(msgspec.Struct, frozen=True):
+    """The place of a broadcast in the log."""
+
+    success: bool
+    seq: int
 
 
-async def enqueue_sse_message(target: str, payload: Mapping[str, Any]) -> int:
-    """Send a message `{type, payload, source?}` to a session by its name, or to a channel; see `SseManager.publish`."""
-    return await get_redis_sse_manager().publish(target, payload)
+class SessionCalls:
+    """The calls of `Client` about sessions."""
 
+    _transport: Transport
+    _source: str
 
-def subscribe_sse_events(target: str, *, since_seq: int | None = None) -> Subscription:
-    """Iterate over the messages of a session by its name, or of a channel; see `SseManager.subscribe`."""
-    return get_redis_sse_manager().subscribe(target, since_seq=since_seq)
+    async def message(
+        self, session_name: str, role: Role, content: str, *, agent_id: str | None = None, message_id: str | None = None
+    ) -> SentMessage:
+        """Add a message to a session; the first one begins it. An operator gives its `agent_id`.
+
+        The message_id is chosen before the first try. Raises `Conflict` (a bot while an operator has the session, an operator
+        without it), `StreamEnded` (it is closed), `InvalidBody`, `TooLarge`."""
+        body = json_body(
+            session_name=session_name, role=role, content=content, agent_id=agent_id, message_id=message_id or uuid7()
+        )
+        return await self._transport.post(SentMessage, "/api/manual/message", body)
+
+    async def escalate(self, session_name: str, reason: str | None = None) -> HandOver:
+        """Request a human for a session. Raises `Conflict` when an operator has it already, `StreamEnded` when it is closed."""
+        body = json_body(session_name=session_name, reason=reason)
+        return await self._transport.post(HandOver, "/api/manual/escalate", body)
+
+    async def takeover(self, session_name: str, agent_id: str) -> HandOver:
+        """Take a waiting session as an operator; of several at once one gets it.
+
+        Raises `Conflict` (its details have the `status` and the `agent_id`), `NotFound`, `StreamEnded`."""
+        path = f"/api/sessions/{path_segment(session_name)}/takeover"
+        return await self._transport.post(HandOver, path, json_body(agent_id=agent_id))
+
+    async def release(self, session_name: str, agent_id: str, *, close: bool = False) -> HandOver:
+        """Give a session back to the bot, or with `close` end it. Raises what `takeover` raises."""
+        path = f"/api/sessions/{path_segment(session_name)}/release"
+        return await self._transport.post(HandOver, path, json_body(agent_id=agent_id, close=close))
+
+    async def session(self, session_name: str) -> Session:
+        """The present state of a session. Raises `NotFound`."""
+        return await self._transport.get(Session, f"/api/sessions/{path_segment(session_name)}")
+
+    async def sessions(self, status: str | None = None, *, limit: int = 50, before: int | None = None) -> SessionPage:
+        """One page of sessions, newest first; `before` is a `created_seq`, excluded.
+
+        `status="waiting_agent"` is the queue of the operators; its `head_seq` is a cursor for `follow_operator`."""
+        return await self._transport.get(SessionPage, "/api/sessions", given(status=status, limit=limit, before=before))
+
+    def follow_session(
+        self,
+        session_name: str,
+        *,
+        since_seq: int | str | None = None,
+        allow_pending: bool = False,
+        on_state: StateCallback | None = None,
+    ) -> Subscription[Event]:
+        """A session's events, the stored ones and then new ones, until it is closed; it resumes as `Client.follow` does.
+
+        Raises `NotFound` unless `allow_pending`, `CursorLost`."""
+        parameters = [("stream", f"session:{session_name}"), *given(allow_pending=1 if allow_pending else None)]
+        return follow(self._transport, parameters, since_seq=since_seq, on_state=on_state)
+
+    def follow_operator(
+        self,
+        agent_id: str,
+        *,
+        since_seq: int | str | None = None,
+        start: str | None = None,
+        on_state: StateCallback | None = None,
+    ) -> Subscription[Event]:
+        """The events of an operator and of the queue of all, from now on unless a cursor or `start` is given.
+
+        A takeover or release by this operator comes twice, once on each `stream`. It never ends by itself."""
+        streams = [("stream", f"operator:{agent_id}"), ("stream", "operator:queue"), ("allow_pending", "1")]
+        return follow(self._transport, streams, since_seq=since_seq, start=start, on_state=on_state)
+
+    async def broadcast(self, payload: dict[str, Any], *, type: str = "broadcast") -> SentBroadcast:
+        """Send an event to every follower of the broadcasts.
+
+        It has no idempotency key: it is tried again only when the server certainly did not take it."""
+        body = json_body(payload=payload, type=type, source=self._source)
+        return await self._transport.post(SentBroadcast, "/api/broadcast", body, is_repeatable=False)

@@ -1,4 +1,4 @@
-"""The calls of tasks: for who does the work and says how far it is, and for who looks at it.
+"""The calls of tasks: for workers that report their progress, and for watchers.
 
     async with Client() as client:
         await client.emit("t-1", "phase_enter", phase="executing")
@@ -7,20 +7,104 @@
 
 An event's id is chosen before the first try, so that every call may be repeated through breaks and restarts."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from towow.errors import InvalidBody
-from towow.events import Event, payload_json, uuid7
-from towow.follow import Following, StateCallback, cursor_parameters
-from towow.responses import read_object
-from towow.transport import Transport, path_segment
+from towow.events import Event, event_fields
+from towow.follow import StateCallback, cursor_parameters, follow
+from towow.responses import Receipt
+from towow.subscription import Subscription
+from towow.transport import Transport, given, path_segment
 
 
-class Tasking:
-    """What `Client` can do with tasks."""
+class EmittedEvent(Receipt, frozen=True):
+    """The receipt of an emitted event."""
+
+    success: bool
+    task_id: str
+
+
+class EmittedEvents(msgspec.Struct, frozen=True):
+    """The receipts of several emitted events, in their order."""
+
+    success: bool
+    task_id: str
+    events: list[Receipt]
+
+
+class TaskSummary(msgspec.Struct, frozen=True):
+    """One row of the list of tasks, true at `last_seq`; `progress` is in percent, `events` is their number."""
+
+    task_id: str
+    status: str
+    phase: str | None
+    progress: float
+    work_items_total: int
+    work_items_running: int
+    work_items_completed: int
+    work_items_failed: int
+    events: int
+    created_at: str
+    updated_at: str
+    created_seq: int
+    last_seq: int
+
+
+class WorkItem(msgspec.Struct, frozen=True):
+    """A part of a task."""
+
+    span_id: str
+    status: str
+    name: str | None
+    started_at: str | None
+    ended_at: str | None
+
+
+class Task(TaskSummary, frozen=True):
+    """One task with its newest 1,000 work items."""
+
+    work_items: list[WorkItem]
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Tasks, newest first; the next page is `before` the last one's `created_seq`."""
+
+    tasks: list[TaskSummary]
+    has_more: bool
+    head_seq: int
+    epoch: str
+
+
+class TaskEvent(msgspec.Struct, frozen=True):
+    """A task's event with its phase and work item beside the payload."""
+
+    seq: int
+    revision: int
+    event_id: str
+    event_type: str
+    task_id: str
+    phase: str | None
+    span_id: str | None
+    payload: dict[str, Any]
+    timestamp: str
+    source: str
+
+
+class TaskEventPage(msgspec.Struct, frozen=True):
+    """A task's events, ascending; go on with `since_seq=next_since_seq`, unless `ended`: there will be no more."""
+
+    events: list[TaskEvent]
+    has_more: bool
+    next_since_seq: int
+    head_seq: int
+    epoch: str
+    ended: bool
+
+
+class TaskCalls:
+    """The calls of `Client` about tasks."""
 
     _transport: Transport
     _source: str
@@ -35,11 +119,11 @@ class Tasking:
         span_id: str | None = None,
         event_id: str | None = None,
         source: str | None = None,
-    ) -> dict[str, Any]:
-        """Say what happened and return `{"success", "task_id", "seq", "revision", "event_id", "followers"}`.
+    ) -> EmittedEvent:
+        """Emit one event; the first one makes the task, and `span_id` names a work item.
 
-        The first event makes the task; `span_id` names a work item. Raises `StreamEnded` after the task's end, `Conflict` (the
-        event_id holds other content), `InvalidBody`, `TooLarge`, `StorageFull`, or `Unreachable` after all tries."""
+        Raises `StreamEnded` after the task's end, `Conflict` (the event_id holds other content), `InvalidBody`, `TooLarge`,
+        `StorageFull`, or `Unreachable` after all tries."""
         event = {
             "event_type": event_type,
             "payload": payload,
@@ -48,25 +132,25 @@ class Tasking:
             "event_id": event_id,
             "source": source,
         }
-        return await self._emit(task_id, self._filled(event))
+        return await self._transport.post(EmittedEvent, _events_path(task_id), msgspec.json.encode(self._filled(event)))
 
-    async def emit_many(self, task_id: str, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Say several things, all or none, in the order given; each has the arguments of `emit` as keys.
+    async def emit_many(self, task_id: str, events: Iterable[Mapping[str, Any]]) -> list[Receipt]:
+        """Emit several events, all or none, in the order given; each has the arguments of `emit` as keys.
 
-        Returns `{"seq", "revision", "event_id", "followers"}` for each. No events: an empty list, and no request."""
+        Returns a receipt for each. No events: an empty list, and no request."""
         filled = [self._filled(event) for event in events]
         if not filled:
             return []
-        stored: list[dict[str, Any]] = (await self._emit(task_id, {"events": filled}))["events"]
-        return stored
+        body = msgspec.json.encode({"events": filled})
+        return (await self._transport.post(EmittedEvents, _events_path(task_id), body)).events
 
-    async def task(self, task_id: str) -> dict[str, Any]:
-        """How a task is: status, phase, progress, work items, true at `last_seq`. Raises `NotFound`."""
-        return read_object(await self._transport.call("GET", f"/api/tasks/{path_segment(task_id)}"))
+    async def task(self, task_id: str) -> Task:
+        """The present state of a task. Raises `NotFound`."""
+        return await self._transport.get(Task, f"/api/tasks/{path_segment(task_id)}")
 
-    async def tasks(self, status: str | None = None, *, limit: int = 50, before: int | None = None) -> dict[str, Any]:
-        """One page of tasks, newest first, `{"tasks", "has_more", "head_seq", "epoch"}`; `before` a `created_seq`, excluded."""
-        return read_object(await self._transport.call("GET", "/api/tasks", _given(status=status, limit=limit, before=before)))
+    async def tasks(self, status: str | None = None, *, limit: int = 50, before: int | None = None) -> TaskPage:
+        """One page of tasks, newest first; `before` is a `created_seq`, excluded."""
+        return await self._transport.get(TaskPage, "/api/tasks", given(status=status, limit=limit, before=before))
 
     async def task_events(
         self,
@@ -76,15 +160,12 @@ class Tasking:
         until_seq: int | None = None,
         limit: int = 100,
         wait: float | None = None,
-    ) -> dict[str, Any]:
-        """One page of a task's events, `{"events", "has_more", "next_since_seq", "head_seq", "epoch", "ended"}`.
+    ) -> TaskEventPage:
+        """One page of a task's events after `since_seq` (exclusive, None from the beginning) up to `until_seq` (inclusive).
 
-        After `since_seq` (exclusive, None from the beginning) up to `until_seq` (inclusive); each event has `phase` and
-        `span_id` beside its `payload`. `wait` holds an empty answer back for up to so many seconds. Raises `NotFound`,
-        `CursorLost`."""
-        parameters = cursor_parameters(since_seq) + _given(until_seq=until_seq, limit=limit, wait=wait)
-        path = f"/api/tasks/{path_segment(task_id)}/events"
-        return read_object(await self._transport.call("GET", path, parameters, extra_seconds=wait or 0.0))
+        `wait` holds an empty answer back for up to so many seconds. Raises `NotFound`, `CursorLost`."""
+        parameters = cursor_parameters(since_seq) + given(until_seq=until_seq, limit=limit, wait=wait)
+        return await self._transport.get(TaskEventPage, _events_path(task_id), parameters, extra_seconds=wait or 0.0)
 
     def follow_task(
         self,
@@ -93,28 +174,18 @@ class Tasking:
         since_seq: int | str | None = None,
         allow_pending: bool = False,
         on_state: StateCallback | None = None,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> Subscription[Event]:
         """A task's events, the stored ones and then new ones at once, until it has ended; it resumes as `Client.follow` does.
 
         Phase and span are keys of the payload. Raises `NotFound` unless `allow_pending`, `CursorLost`."""
-        parameters = [("stream", f"task:{task_id}"), *_given(allow_pending=1 if allow_pending else None)]
-        return Following(self._transport, parameters, since_seq=since_seq, start=None, on_state=on_state).events()
+        parameters = [("stream", f"task:{task_id}"), *given(allow_pending=1 if allow_pending else None)]
+        return follow(self._transport, parameters, since_seq=since_seq, on_state=on_state)
 
     def _filled(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """The event with its id and its source, without what is None. Raises `InvalidBody` for what JSON cannot carry."""
-        fields = {key: value for key, value in event.items() if value is not None}
-        payload = fields.get("payload", {})
-        if not isinstance(payload, Mapping):
-            raise InvalidBody("payload must be an object", field="payload")
-        fields["payload"] = msgspec.Raw(payload_json(dict(payload)).encode())
-        return {"event_id": uuid7(), "source": self._source, **fields}
-
-    async def _emit(self, task_id: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """The same bytes on every try."""
-        path = f"/api/tasks/{path_segment(task_id)}/events"
-        return read_object(await self._transport.call("POST", path, body=msgspec.json.encode(fields)))
+        """The event's fields; an event without a payload has an empty one."""
+        payload = event.get("payload")
+        return event_fields({**event, "payload": {} if payload is None else payload}, self._source)
 
 
-def _given(**parameters: float | str | None) -> list[tuple[str, str]]:
-    """Query parameters, without those that are None."""
-    return [(key, str(value)) for key, value in parameters.items() if value is not None]
+def _events_path(task_id: str) -> str:
+    return f"/api/tasks/{path_segment(task_id)}/events"

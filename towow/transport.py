@@ -1,22 +1,28 @@
-"""HTTP to one server: sessions, headers, time-outs, and what can go wrong there, translated into errors.
+"""HTTP to one server: sessions, headers, time-outs, and network failures translated into errors.
 
-`calls.py` and `negotiating.py` say what is asked for, `retry.py` how often; nothing outside this module touches aiohttp."""
+The modules of the surfaces know the routes, `retry.py` when a call is tried again; nothing outside this module sends a
+request."""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
 
 from towow.errors import InvalidRequest
-from towow.responses import Unreachable, read_error
-from towow.retry import Retry, attempts
+from towow.events import payload_json
+from towow.responses import Unreachable, read, read_error
+from towow.retry import Retry, retried
+from towow.subscription import Subscription
 from towow.version import __version__
 
 Parameters = Sequence[tuple[str, str]]
+T = TypeVar("T")
 
 
 def path_segment(name: int | str) -> str:
@@ -24,9 +30,19 @@ def path_segment(name: int | str) -> str:
     return quote(str(name), safe=":")
 
 
+def given(**parameters: float | str | None) -> list[tuple[str, str]]:
+    """Query parameters, without those that are None."""
+    return [(key, str(value)) for key, value in parameters.items() if value is not None]
+
+
+def json_body(**fields: Any) -> bytes:
+    """A JSON object of the fields that are not None. Raises `InvalidBody` for values that JSON cannot carry."""
+    return payload_json({key: value for key, value in fields.items() if value is not None}).encode()
+
+
 def unreachable(base_url: str, error: OSError) -> Unreachable:
-    """The error for an address where nobody takes a connection."""
-    number = error.errno or 0  # negative for what a name server says
+    """The error for an address that accepts no connection."""
+    number = error.errno or 0  # negative for the errors of a name server
     reason = os.strerror(number) if number > 0 else error.strerror or "it does not answer"
     return Unreachable(f"no server answers at {base_url} ({reason.lower()})", was_sent=False)
 
@@ -49,6 +65,7 @@ class Transport:
             raise InvalidRequest("the token must be printable ASCII", field="token")
         self.base_url = base_url.rstrip("/")
         self.retry = retry
+        self.subscriptions: WeakSet[Subscription[Any]] = WeakSet()
         self._timeout_seconds = timeout_seconds
         self._session = session
         self._owns_session = session is None
@@ -62,10 +79,20 @@ class Transport:
             self._session = aiohttp.ClientSession()
 
     async def close(self) -> None:
-        """Close the connections, unless the session came from outside; safe to call again."""
+        """End every follow, and close the session unless it came from outside; safe to call again."""
+        for subscription in list(self.subscriptions):
+            await subscription.aclose()
         if self._owns_session and self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def get(self, kind: type[T], path: str, parameters: Parameters = (), *, extra_seconds: float = 0.0) -> T:
+        """Read a resource as a value of a type, after as many tries as the policy allows."""
+        return read(kind, await self.call("GET", path, parameters, extra_seconds=extra_seconds))
+
+    async def post(self, kind: type[T], path: str, body: bytes, *, is_repeatable: bool = True) -> T:
+        """Send a command and read its answer as a value of a type; every try sends the same bytes."""
+        return read(kind, await self.call("POST", path, body=body, is_repeatable=is_repeatable))
 
     async def call(
         self,
@@ -78,10 +105,11 @@ class Transport:
         extra_seconds: float = 0.0,
     ) -> bytes:
         """The body of a 2xx answer after as many tries as the policy allows, or the last try's error."""
-        async for attempt in attempts(self.retry, is_repeatable=is_repeatable):
-            with attempt:
-                return await self.call_once(method, path, parameters, body=body, extra_seconds=extra_seconds)
-        raise AssertionError("the last try returns or raises")
+
+        async def once() -> bytes:
+            return await self.call_once(method, path, parameters, body=body, extra_seconds=extra_seconds)
+
+        return await retried(once, self.retry, is_repeatable=is_repeatable)
 
     async def call_once(
         self,
@@ -94,10 +122,10 @@ class Transport:
     ) -> bytes:
         """One try. Raises the error of a status over 399, and `Unreachable` without a complete answer."""
         timeout_seconds = self._timeout_seconds + extra_seconds
-        headers = self._headers | {"Accept": "application/json"}  # what may be a stream, too, is not one here
+        headers = self._headers | {"Accept": "application/json"}  # some routes answer with a stream unless asked for JSON
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with self._spoken_errors(timeout_seconds):
+        with self._translated_errors(timeout_seconds):
             async with self._opened().request(
                 method,
                 self._url(path, parameters),
@@ -117,7 +145,7 @@ class Transport:
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         response = None
         try:
-            with self._spoken_errors(self._timeout_seconds):
+            with self._translated_errors(self._timeout_seconds):
                 async with asyncio.timeout(self._timeout_seconds):
                     response = await self._opened().get(
                         self._url(path, parameters),
@@ -133,7 +161,7 @@ class Transport:
                 response.close()
 
     @contextmanager
-    def _spoken_errors(self, timeout_seconds: float) -> Iterator[None]:
+    def _translated_errors(self, timeout_seconds: float) -> Iterator[None]:
         try:
             yield
         except TimeoutError:

@@ -15,6 +15,7 @@ from server.cli.output import console, note, print_line
 from server.cli.remote import connect, server_options
 from towow.errors import InvalidBody, InvalidRequest, TooLarge, TowowError
 from towow.events import EventInput, check_input, parse_json
+from towow.responses import Receipt
 
 BATCH_EVENTS = 500  # half of what the server takes at once by default
 READ_BYTES = 262_144  # at once from stdin; a batch is not larger, but for the rest of one line
@@ -86,7 +87,7 @@ def append(
     _show(asyncio.run(_append(event, url, token)), as_json)
 
 
-async def _append(event: dict[str, Any], url: str, token: str | None) -> dict[str, Any]:
+async def _append(event: dict[str, Any], url: str, token: str | None) -> Receipt:
     async with connect(url, token) as client:
         return await client.append(**event)
 
@@ -106,11 +107,11 @@ def _read_payload(argument: str | None) -> dict[str, Any]:
         raise click.BadParameter(error.message, param_hint="PAYLOAD") from None
 
 
-def _show(answer: dict[str, Any], as_json: bool) -> None:
+def _show(receipt: Receipt, as_json: bool) -> None:
     if as_json:
-        print_line(msgspec.json.encode(answer))
+        print_line(msgspec.json.encode(receipt))
     else:
-        console().print(f"seq {answer['seq']}  revision {answer['revision']}  event_id {answer['event_id']}")
+        console().print(f"seq {receipt.seq}  revision {receipt.revision}  event_id {receipt.event_id}")
 
 
 def _append_lines(defaults: dict[str, Any], as_json: bool, url: str, token: str | None) -> None:
@@ -125,15 +126,15 @@ def _append_lines(defaults: dict[str, Any], as_json: bool, url: str, token: str 
         try:
             for place, events in _batches(defaults):
                 try:
-                    answers = runner.run(client.append_many(events))
+                    receipts = runner.run(client.append_many(events))
                 except TowowError as error:
                     error.message = f"{place}: {error.message}"
                     raise
-                stored += len(answers)
-                seqs = [*seqs[:1], answers[0]["seq"], answers[-1]["seq"]]
-                advance(len(answers))
-                for answer in answers if as_json else ():
-                    print_line(msgspec.json.encode(answer))
+                stored += len(receipts)
+                seqs = [*seqs[:1], receipts[0].seq, receipts[-1].seq]
+                advance(len(receipts))
+                for receipt in receipts if as_json else ():
+                    print_line(msgspec.json.encode(receipt))
         finally:
             runner.run(stack.aclose())
             note(f"{stored} events stored" + (f", seq {seqs[0]} to {seqs[-1]}" if seqs else ""))

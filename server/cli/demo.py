@@ -17,6 +17,7 @@ from server.cli.narration import Narration
 from server.cli.output import console, note, safe_text
 from server.cli.remote import connect, server_options
 from towow import Client
+from towow.demands import Submission, Understanding
 
 SAMPLES = {
     "en": "We want to hold a tech meetup for 30 people and need a venue, a speaker and event planning.",
@@ -85,42 +86,41 @@ async def _demo(text: str, seconds: float, url: str, token: str | None) -> str |
     if not sys.stdout.isatty():
         out.width = _WIDTH
     async with connect(url, token) as client:
-        answer = await client.submit_demand(text, user_id="demo")
-        page = f"{client.base_url}/#{answer['demand_id']}"
-        _show_demand(out, text, answer, page)
+        submitted = await client.submit_demand(text, user_id="demo")
+        page = f"{client.base_url}/#{submitted.demand_id}"
+        _show_demand(out, text, submitted.understanding, page)
         try:
             async with asyncio.timeout(seconds):
-                await _watch(client, out, answer)
+                await _watch(client, out, submitted)
         except TimeoutError:
             return page
     return None
 
 
-async def _watch(client: Client, out: Console, answer: dict[str, Any]) -> None:
+async def _watch(client: Client, out: Console, submitted: Submission) -> None:
     """Tell what happens until the demand has ended.
 
     All demands are followed, because the sub-negotiations that there will be have no names yet."""
-    started = (await client.get_event(answer["seq"])).timestamp
-    story = Narration(out, answer["demand_id"], started)
-    async with aclosing(client.follow("demand:*", since_seq=answer["seq"], on_state=_say_break)) as events:
+    started = (await client.get_event(submitted.seq)).timestamp
+    story = Narration(out, submitted.demand_id, started)
+    async with aclosing(client.follow("demand:*", since_seq=submitted.seq, on_state=_say_break)) as events:
         async for event in events:
             if story.concerns(event) and story.tell(event):
                 return
 
 
-def _show_demand(out: Console, text: str, answer: dict[str, Any], page: str) -> None:
+def _show_demand(out: Console, text: str, understanding: Understanding, page: str) -> None:
     """The demand, how it was understood, and where the page shows it."""
-    understanding = answer["understanding"]
-    wanted = [_wanted(each["capability"], each["term"]) for each in understanding["capabilities"]]
+    wanted = [_wanted(each.capability, each.term) for each in understanding.capabilities]
     heading = Table.grid(padding=(0, 2, 0, 0))
     heading.add_column(style="bold")
     heading.add_column(overflow="fold")
     for label, value in (
         ("demand", text),
-        ("meant", "" if understanding["surface_demand"] in text else understanding["surface_demand"]),
+        ("meant", "" if understanding.surface_demand in text else understanding.surface_demand),
         ("wanted", ", ".join(wanted) or "nothing particular"),
-        ("limits", _limits(understanding.get("requirements") or {})),
-        ("sure", understanding["confidence"]),
+        ("limits", _limits(understanding.requirements)),
+        ("sure", understanding.confidence),
     ):
         if value:
             heading.add_row(label, Text(safe_text(value)))

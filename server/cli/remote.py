@@ -1,13 +1,13 @@
 """What the commands that talk to a server share: its address, and a client for it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
-import stamina.instrumentation
 
 from server.cli.output import note
 from towow import Client
@@ -36,10 +36,19 @@ def server_options(command: F) -> F:
     )(command)
 
 
+class _Notes(logging.Handler):
+    """Shows what the client logs, its retries, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage(), style="yellow")
+
+
 @asynccontextmanager
 async def connect(url: str, token: str | None) -> AsyncIterator[Client]:
     """A client for a server that is there now: a wrong address is said at once, later breaks are bridged."""
-    stamina.instrumentation.set_on_retry_hooks([_say_retry])  # the default would log to stdout
+    log = logging.getLogger("towow.client")
+    log.setLevel(logging.INFO)
+    log.handlers = [_Notes()]
     async with Client(url, token=token.strip() if token else None, source="cli") as client:
         await _look(client.base_url)
         yield client
@@ -54,7 +63,3 @@ async def _look(url: str) -> None:
     except OSError as error:  # a time-out is one, too
         raise unreachable(url, error) from None
     writer.close()
-
-
-def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    note(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", style="yellow")

@@ -1,12 +1,12 @@
 """`streams`: what streams there are, as a table or as JSON."""
 
 import asyncio
-from typing import Any
 
 import click
 
 from server.cli.output import local_time, print_json_array, print_table
 from server.cli.remote import connect, server_options
+from towow.responses import StreamInfo
 
 
 @click.command()
@@ -29,12 +29,12 @@ def streams(kind: str | None, as_json: bool, url: str, token: str | None) -> Non
         ("stream", "events", "revision", "last seq", "updated", "ended"),
         [
             (
-                stream["name"],
-                stream["count"],
-                stream["revision"],
-                stream["last_seq"],
-                local_time(str(stream["updated_at"])),
-                "yes" if stream["ended"] else "",
+                stream.name,
+                stream.count,
+                stream.revision,
+                stream.last_seq,
+                local_time(stream.updated_at),
+                "yes" if stream.ended else "",
             )
             for stream in found
         ],
@@ -43,6 +43,6 @@ def streams(kind: str | None, as_json: bool, url: str, token: str | None) -> Non
     )
 
 
-async def _read(kind: str | None, url: str, token: str | None) -> list[dict[str, Any]]:
+async def _read(kind: str | None, url: str, token: str | None) -> list[StreamInfo]:
     async with connect(url, token) as client:
         return [stream async for stream in client.each_stream(kind)]

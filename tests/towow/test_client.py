@@ -1,6 +1,8 @@
 """The Python client: its stream parser, its retries, and follows that survive what servers and networks do."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +35,7 @@ from towow.errors import (
 )
 from towow.events import Event
 from towow.follow import Position
-from towow.responses import read_error
+from towow.responses import Receipt, read_error
 
 QUICK = Retry(
     total_seconds=5.0,
@@ -359,6 +361,7 @@ async def collect(events: Any, count: int | None = None) -> list[int]:
 
 
 STORED = {"seq": 1, "revision": 1, "event_id": "x", "followers": 0}
+RECEIPT = Receipt(**STORED)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +378,7 @@ STORED = {"seq": 1, "revision": 1, "event_id": "x", "followers": 0}
 async def test_append_is_repeated_with_the_same_bytes(script: Script, client: Client, failure: Step) -> None:
     """The event_id is chosen before the first try, so no outcome of it can store the event twice."""
     script.steps = [failure, failure, answers(STORED, 201)]
-    assert await client.append("task:a", "t", {"n": 1}, expected_revision=0) == STORED
+    assert await client.append("task:a", "t", {"n": 1}, expected_revision=0) == RECEIPT
     assert len(set(script.bodies)) == 1
     sent = json.loads(script.bodies[0])
     assert sent.pop("event_id")
@@ -421,7 +424,7 @@ async def test_full_disk_is_retried_when_asked_for(script: Script, aiohttp_serve
     async with Client(
         str(server.make_url("")), retry=Retry(first_wait_seconds=0.001, jitter_seconds=0, storage_full=True)
     ) as client:
-        assert await client.append("task:a", "t", {}) == STORED
+        assert await client.append("task:a", "t", {}) == RECEIPT
 
 
 async def test_retry_after_is_honoured_and_bounded(script: Script, client: Client) -> None:
@@ -476,7 +479,7 @@ async def test_many_events_travel_in_one_request(script: Script, client: Client)
         {"stream": "task:a", "event_type": "t", "payload": {}},
         {"stream": "task:a", "event_type": "t", "payload": {}, "event_id": "mine", "source": "me"},
     ]
-    assert await client.append_many(given_events) == [STORED, STORED]
+    assert await client.append_many(given_events) == [RECEIPT, RECEIPT]
     first, second = json.loads(script.bodies[0])["events"]
     assert first["event_id"] != second["event_id"] == "mine"
     assert (first["source"], second["source"]) == ("python-client", "me")
@@ -773,6 +776,111 @@ async def test_leaving_a_follow_closes_its_connection(script: Script, client: Cl
         await script.left.wait()
 
 
+async def test_a_time_out_around_the_next_event_loses_nothing(script: Script, client: Client) -> None:
+    """The connection stays, and the event that comes later is the next one."""
+    may_send = asyncio.Event()
+
+    async def waits(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(event(1) + ready(1))
+        await may_send.wait()
+        await response.write(event(2) + event(3) + END)
+        return response
+
+    script.steps = [waits]
+    async with aclosing(client.follow("task:a")) as events:
+        assert (await asyncio.wait_for(anext(events), 5)).seq == 1
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.01)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await anext(events)
+        may_send.set()
+        assert [each.seq for each in await asyncio.wait_for(events.batch(), 5)] == [2, 3]
+        assert await asyncio.wait_for(anext(events, None), 5) is None
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("cancel_after", range(1, 12))
+async def test_a_reader_that_is_cancelled_at_any_step_gets_every_event(
+    script: Script, client: Client, cancel_after: int
+) -> None:
+    """Cancelled after any number of turns of the event loop, again and again, over three connections."""
+    script.steps = [
+        streams(event(1), event(2), then="abort"),
+        streams(event(2), event(3), ready(3), then="close"),
+        streams(event(4), END),
+    ]
+    seqs: list[int] = []
+    async with asyncio.timeout(5), client.follow("task:a") as events:
+        while len(seqs) < 4:
+            reading = asyncio.ensure_future(anext(events))
+            for _ in range(cancel_after):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait((reading,))
+            if not reading.cancelled():
+                seqs.append(reading.result().seq)
+            await asyncio.sleep(0.001 if len(seqs) < 4 else 0)
+        assert await anext(events, None) is None
+    assert seqs == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["follow_agent", "follow_session", "follow_task", "follow_run"])
+async def test_every_follow_survives_a_time_out(script: Script, client: Client, name: str) -> None:
+    """All of them are of the same kind."""
+    script.steps = [streams(event(1), ready(1), then="hang")]
+    async with getattr(client, name)("x") as events:
+        assert (await asyncio.wait_for(anext(events), 5)).seq == 1
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.01)
+
+
+async def test_closing_a_client_ends_its_follows(script: Script, client: Client) -> None:
+    """A reader that waits sees the end of its iteration, not an error."""
+    script.steps = [streams(event(1), ready(1), then="hang")]
+    events = client.follow("task:a")
+    async with asyncio.timeout(5):
+        assert (await anext(events)).seq == 1
+        waiting = asyncio.ensure_future(anext(events, None))
+        await asyncio.sleep(0)
+        await client.close()
+        assert await waiting is None
+        assert await anext(events, None) is None
+        await script.left.wait()
+
+
+async def test_a_follow_that_nobody_reads_any_more_closes_its_connection(script: Script, client: Client) -> None:
+    """Dropped without `aclose` after a time-out, it does not stay connected for ever."""
+    script.steps = [streams(event(1), ready(1), then="hang")]
+
+    async def lose_interest() -> None:
+        events = client.follow("task:a")
+        await anext(events)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(anext(events), 0.01)
+
+    async with asyncio.timeout(5):
+        await lose_interest()
+        gc.collect()
+        await script.left.wait()
+
+
+async def test_two_readers_may_not_share_a_follow(script: Script, client: Client) -> None:
+    """Each would get a part of the events; the second one gets an error at once."""
+    script.steps = [streams(ready(0), then="hang")]
+    async with client.follow("task:a") as events:
+        waiting = asyncio.ensure_future(anext(events, None))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="its own"):
+            await anext(events)
+        await events.aclose()
+        assert await waiting is None
+
+
 # The real server
 
 
@@ -803,15 +911,15 @@ async def test_client_appends_and_reads_back(towow: Client) -> None:
             {"stream": "task:a", "event_type": "y", "payload": {}},
         ]
     )
-    assert [each["revision"] for each in (first, *again)] == [1, 1, 2]
+    assert [each.revision for each in (first, *again)] == [1, 1, 2]
     page = await towow.read("task:a", since_seq=0, limit=1)
     assert [each.payload for each in page.events] == [{"name": "索引\u2028"}]
     assert page.has_more
     rest = await towow.read("task:a", since_seq=page.next_since_seq, epoch=page.epoch)
     assert [each.event_type for each in rest.events] == ["y"]
-    assert await towow.get_event(first["event_id"]) == await towow.get_event(1) == page.events[0]
-    assert [each["name"] async for each in towow.each_stream(limit=1)] == ["task:a", "task:b"]
-    assert (await towow.health())["status"] == "ok"
+    assert await towow.get_event(first.event_id) == await towow.get_event(1) == page.events[0]
+    assert [each.name async for each in towow.each_stream(limit=1)] == ["task:a", "task:b"]
+    assert (await towow.health()).status == "ok"
     with pytest.raises(NotFound):
         await towow.get_event(99)
     with pytest.raises(CursorLost) as caught:
@@ -824,7 +932,7 @@ async def test_repeating_an_append_does_not_misreport_its_revision(towow: Client
     event_id = "e-1"
     first = await towow.append("task:a", "t", {"n": 1}, event_id=event_id, expected_revision=0)
     second = await towow.append("task:a", "t", {"n": 1}, event_id=event_id, expected_revision=0)
-    assert (second["seq"], second["revision"]) == (first["seq"], first["revision"])
+    assert (second.seq, second.revision) == (first.seq, first.revision)
     with pytest.raises(RevisionMismatch) as caught:
         await towow.append("task:a", "t", {"n": 1}, expected_revision=0)
     assert caught.value.details["actual"] == 1

@@ -103,7 +103,7 @@ async def open_demand(client: Client, **options: Any) -> str:
     await client.register_agent("ann", "Ann", ["venue"], "A hall.")
     await client.register_agent("ben", "Ben", ["speaker"])
     answer = await client.submit_demand("We need a venue and a speaker", "cleo", **options)
-    demand_id: str = answer["demand_id"]
+    demand_id = answer.demand_id
     async with aclosing(client.follow_agent("ann", start="beginning")) as events:
         while (await take(events, INVITATION)).payload["demand_id"] != demand_id:
             pass
@@ -134,8 +134,8 @@ async def test_a_negotiation_goes_through_the_client_from_both_sides(towow: Clie
         invitation = (await take(ann, INVITATION)).payload
         assert (invitation["demand_id"], invitation["agent_id"]) == (demand_id, "ann")
         answer = await towow.offer(demand_id, "ann", "A hall", ["venue"], terms={"price": 300, "currency": "USD"})
-        assert (answer["demand_id"], answer["status"], answer["current_round"]) == (demand_id, "processing", 1)
-        assert (await towow.get_event(answer["seq"])).payload["offer"]["terms"] == {"price": 300, "currency": "USD"}
+        assert (answer.demand_id, answer.status, answer.current_round) == (demand_id, "processing", 1)
+        assert (await towow.get_event(answer.seq)).payload["offer"]["terms"] == {"price": 300, "currency": "USD"}
         await take(ben, INVITATION)
         await towow.offer(demand_id, "ben", "A talk", ["speaker"], needs=["a microphone"])
         await towow.decline(demand_id, "carl", "closed on Sundays")
@@ -151,31 +151,31 @@ async def test_a_negotiation_goes_through_the_client_from_both_sides(towow: Clie
         await towow.feedback(demand_id, second["proposal_id"], "accept", user_id="cleo")
         assert (await take(ann, AGREED)).payload["proposal_id"] == second["proposal_id"]
     told = await towow.demand(demand_id)
-    assert (told["status"], told["confirm"], len(told["proposals"])) == ("finalized", True, 2)
-    assert [(each["agent_id"], each["needs"]) for each in told["offers"]] == [("ann", []), ("ben", ["a microphone"])]
-    assert [(each["agent_id"], each["reason"]) for each in told["declined"]] == [("carl", "closed on Sundays")]
+    assert (told.status, told.confirm, len(told.proposals)) == ("finalized", True, 2)
+    assert [(each.agent_id, each.needs) for each in told.offers] == [("ann", []), ("ben", ["a microphone"])]
+    assert [(each.agent_id, each.reason) for each in told.declined] == [("carl", "closed on Sundays")]
 
 
-Call = Callable[[Client, str, str], Awaitable[dict[str, Any]]]
+Call = Callable[[Client, str, str], Awaitable[Any]]
 
 
-def _offer(client: Client, demand_id: str, _: str) -> Awaitable[dict[str, Any]]:
+def _offer(client: Client, demand_id: str, _: str) -> Awaitable[Any]:
     return client.offer(demand_id, "ann", "A hall", ["venue"], terms={"price": 300.5}, needs=["a key"])
 
 
-def _decline(client: Client, demand_id: str, _: str) -> Awaitable[dict[str, Any]]:
+def _decline(client: Client, demand_id: str, _: str) -> Awaitable[Any]:
     return client.decline(demand_id, "ann")
 
 
-def _accept(client: Client, demand_id: str, proposal_id: str) -> Awaitable[dict[str, Any]]:
+def _accept(client: Client, demand_id: str, proposal_id: str) -> Awaitable[Any]:
     return client.feedback(demand_id, proposal_id, "accept", agent_id="ann")
 
 
-def _wish(client: Client, demand_id: str, proposal_id: str) -> Awaitable[dict[str, Any]]:
+def _wish(client: Client, demand_id: str, proposal_id: str) -> Awaitable[Any]:
     return client.feedback(demand_id, proposal_id, "revise", user_id="cleo", comment="with a stage")
 
 
-def _cancel(client: Client, demand_id: str, _: str) -> Awaitable[dict[str, Any]]:
+def _cancel(client: Client, demand_id: str, _: str) -> Awaitable[Any]:
     return client.cancel_demand(demand_id, "found one", "cleo")
 
 
@@ -201,7 +201,7 @@ async def test_a_lost_answer_is_asked_for_again_and_nothing_is_said_twice(
     assert len(network.bodies) == sent + 3
     assert len(set(network.bodies[sent:])) == 1
     assert (await types_of(towow, demand_id)).count(event_type) == 1
-    assert (await towow.get_event(answer["seq"])).event_type == f"towow.{event_type}"
+    assert (await towow.get_event(answer.seq)).event_type == f"towow.{event_type}"
     assert await call(towow, demand_id, proposal_id) == answer
 
 
@@ -209,10 +209,10 @@ async def test_an_agent_that_registers_again_is_the_same_agent(towow: Client, ne
     """Also when the first answer was lost; a change is a change."""
     network.answers_to_lose = 1
     first = await towow.register_agent("ann", "Ann", ("venue",), "A hall.")
-    assert first == {**first, "agent_id": "ann", "name": "Ann", "capabilities": ["venue"], "description": "A hall."}
-    assert (await towow.register_agent("ann", "Ann", ["venue"], "A hall."))["registered_at"] == first["registered_at"]
+    assert (first.agent_id, first.name, first.capabilities, first.description) == ("ann", "Ann", ["venue"], "A hall.")
+    assert (await towow.register_agent("ann", "Ann", ["venue"], "A hall.")).registered_at == first.registered_at
     changed = await towow.register_agent("ann", "Ann", ["venue", "catering"])
-    assert changed["capabilities"] == ["venue", "catering"]
+    assert changed.capabilities == ["venue", "catering"]
     assert [event.revision for event in (await towow.read("agent:ann", since_seq=0)).events] == [1, 2]
 
 
@@ -254,8 +254,10 @@ async def test_refusals_say_where_the_negotiation_is(towow: Client, network: Net
             assert {key: details[key] for key in position} == position
     assert len(network.requests) == sent + len(refused)
     ended = await towow.cancel_demand(demand_id, "found one")
-    assert (ended["status"], ended["phase"]) == ("cancelled", "cancelled")
-    assert (await towow.demand(demand_id))["outcome"]["reason"] == "found one"
+    assert (ended.status, ended.phase) == ("cancelled", "cancelled")
+    outcome = (await towow.demand(demand_id)).outcome
+    assert outcome is not None
+    assert outcome.reason == "found one"
     with pytest.raises((Conflict, StreamEnded)) as caught:
         await towow.feedback(demand_id, proposal_id, "accept", agent_id="ben")
     assert caught.value.details["phase"] == "cancelled"

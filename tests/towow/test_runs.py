@@ -15,6 +15,7 @@ from tests.support.negotiations import Clock
 from tests.surfaces.generations.generating import LOOMI_AGENTS, NOVA_AGENTS, by_hand, tell, whole
 from towow import Client, CursorLost, Retry, Unreachable
 from towow.errors import Conflict, Gone, InvalidBody, NotFound, TooLarge, TooManyRequests
+from towow.runs import CancelledRun
 
 QUICK = Retry(
     total_seconds=5.0,
@@ -100,8 +101,8 @@ async def all_of(events):
 async def test_a_run_is_started_followed_to_its_end_and_looked_at(towow, real, mode, agents):
     """The pieces on the way and the text at the end are the same, over as many connections as it takes."""
     run = await towow.start_run("Write about tea", mode=mode, session_id="s-1", context={"tone": "warm"})
-    assert (set(run), run["status"]) == ({"run_id", "status", "events_url"}, "running")
-    run_id = run["run_id"]
+    assert (run.status, run.events_url) == ("running", f"/api/runs/{run.run_id}/events")
+    run_id = run.run_id
     following = asyncio.create_task(all_of(towow.follow_run(run_id)))
     await tell(real, run_id, *whole(None, agents)[1:])
     events = await following
@@ -109,15 +110,15 @@ async def test_a_run_is_started_followed_to_its_end_and_looked_at(towow, real, m
     assert (events[0].event_type, events[-1].event_type) == ("run_started", "run_complete")
     assert {event.source for event in events[1:-1] if event.event_type == "agent_start"} == set(agents)
     told = await towow.run(run_id)
-    assert (told["mode"], told["session_id"], told["context"]) == (mode, "s-1", {"tone": "warm"})
-    assert (told["result"], told["last_seq"]) == ("All of it.", events[-1].seq)
-    for agent in told["agents"]:
-        assert agent["text"] == text_of(events, agent["name"]) == f"{agent['name']} says tea."
+    assert (told.mode, told.session_id, told.context) == (mode, "s-1", {"tone": "warm"})
+    assert (told.result, told.last_seq) == ("All of it.", events[-1].seq)
+    for agent in told.agents:
+        assert agent.text == text_of(events, agent.name) == f"{agent.name} says tea."
 
 
 async def test_who_was_gone_comes_back_to_where_he_was(towow, real):
     """What was read before and what is read later are the whole, and nothing twice."""
-    run_id = (await towow.start_run("tea"))["run_id"]
+    run_id = (await towow.start_run("tea")).run_id
     await tell(real, run_id, StartAgent(AGENT), AppendChunk(AGENT, "green", "a-model"))
     before = await all_of(towow.follow_run(run_id, live=False))
     await tell(real, run_id, AppendChunk(AGENT, " tea", "a-model"), CompleteRun("green tea"))
@@ -133,20 +134,20 @@ async def test_a_start_whose_answer_is_lost_is_not_sent_again(towow, network):
     with pytest.raises(Unreachable):
         await towow.start_run("tea")
     assert network.starts == 1
-    assert len((await towow.runs())["runs"]) == 1
+    assert len((await towow.runs()).runs) == 1
 
 
 async def test_a_cancel_whose_answer_is_lost_is_sent_again(towow, network):
     """The server says the same."""
-    run_id = (await towow.start_run("tea"))["run_id"]
+    run_id = (await towow.start_run("tea")).run_id
     network.answers_to_lose = 2
     cancelled = await towow.cancel_run(run_id)
-    assert cancelled == {"success": True, "run_id": run_id, "status": "cancelled", "seq": 2}
+    assert cancelled == CancelledRun(True, run_id, "cancelled", 2)
 
 
 async def test_a_run_that_has_ended_cannot_be_cancelled(towow, real):
     """The error says how it has ended."""
-    run_id = (await towow.start_run("tea"))["run_id"]
+    run_id = (await towow.start_run("tea")).run_id
     await tell(real, run_id, CompleteRun("x"))
     with pytest.raises(Conflict) as refused:
         await towow.cancel_run(run_id)
@@ -155,24 +156,24 @@ async def test_a_run_that_has_ended_cannot_be_cancelled(towow, real):
 
 async def test_runs_are_listed_by_what_they_are(towow, real):
     """One page, newest first, and what comes after it."""
-    first = (await towow.start_run("tea", session_id="s-1"))["run_id"]
+    first = (await towow.start_run("tea", session_id="s-1")).run_id
     await tell(real, first, CancelRun())
-    second = (await towow.start_run("tea", mode="loomi"))["run_id"]
+    second = (await towow.start_run("tea", mode="loomi")).run_id
     page = await towow.runs(limit=1)
-    assert ([run["run_id"] for run in page["runs"]], page["has_more"]) == ([second], True)
-    page = await towow.runs(before=page["runs"][0]["created_seq"])
-    assert ([run["run_id"] for run in page["runs"]], page["has_more"]) == ([first], False)
+    assert ([run.run_id for run in page.runs], page.has_more) == ([second], True)
+    page = await towow.runs(before=page.runs[0].created_seq)
+    assert ([run.run_id for run in page.runs], page.has_more) == ([first], False)
     for asked, found in (({"status": "cancelled"}, first), ({"mode": "loomi"}, second), ({"session_id": "s-1"}, first)):
-        assert [run["run_id"] for run in (await towow.runs(**asked))["runs"]] == [found]
-    assert page["model"] == await towow.model()
+        assert [run.run_id for run in (await towow.runs(**asked)).runs] == [found]
+    assert page.model == await towow.model()
 
 
 async def test_the_state_of_a_session_comes_and_goes(towow, clock):
     """Never there, there, gone."""
     with pytest.raises(NotFound):
         await towow.session_state("s-1")
-    run_id = (await towow.start_run("tea", session_id="s-1"))["run_id"]
-    assert (await towow.session_state("s-1"))["run_id"] == run_id
+    run_id = (await towow.start_run("tea", session_id="s-1")).run_id
+    assert (await towow.session_state("s-1")).run_id == run_id
     clock.now += 3_600
     with pytest.raises(Gone) as gone:
         await towow.session_state("s-1")

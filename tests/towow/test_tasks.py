@@ -72,26 +72,26 @@ async def towow(tmp_path: Any, network: Network, aiohttp_server: Any) -> AsyncIt
 async def test_a_task_goes_through_the_client_from_both_sides(towow: Client) -> None:
     """Emitted, looked at, listed, read again and followed to its end."""
     answer = await towow.emit("t-1", "phase_enter", phase="executing")
-    assert (answer["success"], answer["task_id"], answer["seq"], answer["revision"]) == (True, "t-1", 1, 1)
+    assert (answer.success, answer.task_id, answer.seq, answer.revision) == (True, "t-1", 1, 1)
     await towow.emit("t-1", "work_item_started", {"name": "parse"}, span_id="s-1", source="worker-3")
     places = await towow.emit_many("t-1", [{"event_type": "progress_update", "payload": {"progress": n}} for n in (10, 20, 30)])
-    assert [place["revision"] for place in places] == [3, 4, 5]
+    assert [place.revision for place in places] == [3, 4, 5]
     told = await towow.task("t-1")
-    assert (told["status"], told["phase"], told["progress"], told["events"]) == ("running", "executing", 30, 5)
-    assert [(item["span_id"], item["name"], item["status"]) for item in told["work_items"]] == [("s-1", "parse", "running")]
+    assert (told.status, told.phase, told.progress, told.events) == ("running", "executing", 30, 5)
+    assert [(item.span_id, item.name, item.status) for item in told.work_items] == [("s-1", "parse", "running")]
     await towow.emit("t-1", "task_complete", {"result": "ok"})
     await towow.emit("t-2", "note")
-    assert [task["task_id"] for task in (await towow.tasks())["tasks"]] == ["t-2", "t-1"]
-    assert [task["task_id"] for task in (await towow.tasks("completed", limit=1))["tasks"]] == ["t-1"]
-    assert (await towow.tasks(before=told["created_seq"]))["tasks"] == []
+    assert [task.task_id for task in (await towow.tasks()).tasks] == ["t-2", "t-1"]
+    assert [task.task_id for task in (await towow.tasks("completed", limit=1)).tasks] == ["t-1"]
+    assert (await towow.tasks(before=told.created_seq)).tasks == []
     page = await towow.task_events("t-1", since_seq=2, until_seq=4)
-    assert [event["payload"] for event in page["events"]] == [{"progress": 10}, {"progress": 20}]
+    assert [event.payload for event in page.events] == [{"progress": 10}, {"progress": 20}]
     page = await towow.task_events("t-1", limit=2)
-    assert [(event["event_type"], event["source"]) for event in page["events"]] == [
+    assert [(event.event_type, event.source) for event in page.events] == [
         ("phase_enter", "python-client"),
         ("work_item_start", "worker-3"),
     ]
-    assert (page["has_more"], page["ended"], page["events"][1]["span_id"]) == (True, False, "s-1")
+    assert (page.has_more, page.ended, page.events[1].span_id) == (True, False, "s-1")
     async with asyncio.timeout(5):
         followed = [event async for event in towow.follow_task("t-1")]
     assert [event.revision for event in followed] == [1, 2, 3, 4, 5, 6]
@@ -101,12 +101,12 @@ async def test_a_task_goes_through_the_client_from_both_sides(towow: Client) -> 
 async def test_an_emit_whose_answer_is_lost_is_stored_once(towow: Client, network: Network) -> None:
     """The event_id is chosen before the first try, also of many at once."""
     network.answers_to_lose = 2
-    assert (await towow.emit("t-1", "note", {"n": 1}))["seq"] == 1
+    assert (await towow.emit("t-1", "note", {"n": 1})).seq == 1
     assert len(network.posts) == 3
     network.answers_to_lose = 1
     await towow.emit_many("t-1", [{"event_type": "note", "payload": {"n": n}} for n in (2, 3)])
     page = await towow.task_events("t-1")
-    assert [event["payload"]["n"] for event in page["events"]] == [1, 2, 3]
+    assert [event.payload["n"] for event in page.events] == [1, 2, 3]
 
 
 async def test_a_task_may_be_awaited_and_followed_live(towow: Client) -> None:
@@ -137,7 +137,7 @@ async def test_a_poll_waits_for_a_first_event(towow: Client) -> None:
     await asyncio.sleep(0)
     await towow.emit("t-1", "phase_enter", phase="executing")
     async with asyncio.timeout(5):
-        assert [event["phase"] for event in (await poll)["events"]] == ["executing"]
+        assert [event.phase for event in (await poll).events] == ["executing"]
 
 
 async def test_no_events_are_no_request(towow: Client, network: Network) -> None:

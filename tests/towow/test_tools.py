@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import aiohttp
+import msgspec
 import pytest
 
 from tests.support import ROOT, ServerProcess, read_rows, until
 from towow import Permission, Retry, SimpleNotifier
 from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, TooLarge, Unavailable
+from towow.tools import Notice
 
 SESSION = "s-1"
 ANSWER = f"/agent_backend/api/sse/permission-response/{SESSION}"
@@ -70,8 +72,8 @@ async def test_what_a_tool_does_is_told(server, notifier):
         await notifier.clear_result(),
         await notifier.error("it broke"),
     ]
-    assert [each["success"] for each in said] == [True] * 6
-    assert [row.seq for row in read_rows(server.database)] == [each["seq"] for each in said]
+    assert [each.success for each in said] == [True] * 6
+    assert [row.seq for row in read_rows(server.database)] == [each.seq for each in said]
     assert stored(server) == [
         (
             "tool_status",
@@ -226,11 +228,9 @@ async def test_a_runner_that_is_restarted_asks_the_same_request(server):
 async def test_the_same_id_in_other_words_is_refused(server, notifier):
     """Raised, not waited for."""
     first = await notifier.permission_request("rm", {"path": "a"}, "high", permission_id="p-1", timeout_seconds=5)
-    assert (first["permission_id"], first["status"]) == ("p-1", "pending")
-    assert await notifier.permission_request("rm", {"path": "a"}, "high", permission_id="p-1") == {
-        **first,
-        "expires_in_seconds": pytest.approx(5, abs=5),
-    }
+    assert (first.permission_id, first.status) == ("p-1", "pending")
+    again = await notifier.permission_request("rm", {"path": "a"}, "high", permission_id="p-1")
+    assert again == msgspec.structs.replace(first, expires_in_seconds=pytest.approx(5, abs=5))
     with pytest.raises(Conflict):
         await notifier.request_permission("rm", {"path": "b"}, "high", "p-1")
 
@@ -275,7 +275,7 @@ async def test_a_broken_connection_does_not_say_things_twice(server):
         said = await notifier.tool_result("rm", 1)
     assert len(bodies) == 2
     assert bodies[0] == bodies[1]
-    assert said == {"success": True, "seq": 1}
+    assert said == Notice(True, 1)
     assert len(stored(server)) == 1
 
 
@@ -283,7 +283,7 @@ async def test_the_server_is_that_of_the_environment(server, monkeypatch):
     """`TOWOW_SERVER`, unless one is named."""
     monkeypatch.setenv("TOWOW_SERVER", server.url)
     async with SimpleNotifier(SESSION) as notifier:
-        assert (await notifier.error("m"))["success"]
+        assert (await notifier.error("m")).success
     async with SimpleNotifier(SESSION, "http://127.0.0.1:9", retry=QUICK) as notifier:
         with pytest.raises(Unavailable):
             await notifier.error("m")

@@ -13,19 +13,21 @@ import towow
 from server.app import FOLLOWERS, LOG
 from server.streaming.embedded import LogBackend
 from tests.support import ROOT, ServerProcess, until
-from towow import channels, sessions
-from towow.channels import content_of, message_of, stream_of
-from towow.errors import InvalidBody, InvalidRequest, StreamEnded, TowowError
-from towow.events import Event
-from towow.sessions import (
+from towow import channels
+from towow.channels import (
     SseManager,
-    Subscription,
+    content_of,
     enqueue_sse_message,
     get_redis_sse_manager,
     init_redis_sse,
+    message_of,
     shutdown_redis_sse,
+    stream_of,
     subscribe_sse_events,
 )
+from towow.errors import InvalidBody, InvalidRequest, StreamEnded, TowowError
+from towow.events import Event
+from towow.subscription import Subscription
 
 HELLO = {"type": "new_message", "payload": {"session_name": "alice", "content": "hello"}, "source": "ai_chatbot"}
 
@@ -65,7 +67,7 @@ async def functions(monkeypatch):
     """The functions without a manager before, and none left behind."""
     for name in ("TOWOW_SERVER", "TOWOW_TOKEN", "REDIS_SSE_CHANNEL_PREFIX", "USE_REDIS_SSE"):
         monkeypatch.delenv(name, raising=False)
-    assert sessions._manager is None
+    assert channels._manager is None
     yield
     await shutdown_redis_sse()
 
@@ -137,7 +139,7 @@ async def test_what_is_live_begins_when_it_is_listened_to(manager, client, chann
     first = await manager.publish(target, message(0))
     subscription = manager.subscribe(channel)
     waiting = asyncio.create_task(numbers(subscription, 1))
-    if isinstance(manager._backend, sessions.HttpBackend):
+    if isinstance(manager._backend, channels.HttpBackend):
         await until(lambda: client.app[LOG].hub.follower_count == 1)
     await manager.publish(target, message(1))
     assert await waiting == [1]
@@ -236,7 +238,7 @@ async def test_the_error_of_a_subscription_reaches_its_reader(manager):
     """A cursor of another database is said over HTTP; in the process nobody has one."""
     await manager.publish("alice", message(0))
     subscription = manager.subscribe("alice", since_seq=99)
-    if isinstance(manager._backend, sessions.HttpBackend):
+    if isinstance(manager._backend, channels.HttpBackend):
         with pytest.raises(TowowError):
             await take(subscription, 1)
         assert await anext(subscription, "the end") == "the end"
@@ -341,7 +343,7 @@ async def test_a_client_goes_on_through_a_kill_of_the_server(tmp_path):
 def test_a_client_elsewhere_loads_no_database():
     """Only who hands over a log needs the server's parts."""
     code = (
-        "import sys; from towow.sessions import SseManager; SseManager('http://127.0.0.1:1');"
+        "import sys; from towow.channels import SseManager; SseManager('http://127.0.0.1:1');"
         " print([name for name in sys.modules if 'sqlite' in name or name == 'server.eventlog.log'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
