@@ -43,7 +43,7 @@ RESERVED = {
     "uvloop": ("server.cli", "benchmarks"),
 }
 # What an application that uses the client has to install.
-CLIENT_LIBRARIES = {"aiohttp", "yarl", "msgspec", "stamina"}  # yarl is aiohttp's
+CLIENT_LIBRARIES = {"aiohttp", "yarl", "msgspec"}  # yarl is aiohttp's
 
 # Besides `app.py` and the surfaces' `__init__.py`.
 ALSO_BUILD = {
