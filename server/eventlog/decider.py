@@ -1,11 +1,12 @@
-"""Decide and append: fold a stream, decide, append at the revision that was read, and decide again when the race was lost.
+"""Load, decide, append: every command of every surface is written here, and decided again when the race was lost.
 
-This is how every surface writes. Rules stay pure functions of state and command; this loop is the only place that knows
-that somebody else may have been faster."""
+Rules stay pure functions of state and command; this loop is the only place that knows that another writer may be faster."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -14,9 +15,21 @@ from server.eventlog.selection import select
 from towow.errors import RevisionMismatch
 from towow.events import Event, NewEvent
 
-S = TypeVar("S")
 
-_MAX_ATTEMPTS = 200  # each lost race means that somebody else's command went through
+class Placed(Protocol):
+    """A state that knows its place: the seq that it is true at."""
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the newest event that it is folded from, 0 for none."""
+        ...
+
+
+S = TypeVar("S")
+P = TypeVar("P", bound=Placed)
+Load = Callable[[], Awaitable[S]]
+
+_MAX_ATTEMPTS = 200  # each lost race means that another command went through
 
 
 async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S], *, after: int = 0) -> S:
@@ -31,42 +44,67 @@ async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Even
             return state
 
 
+def by_folding(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S]) -> Load[S]:
+    """Load a state by folding its whole stream."""
+    return partial(fold, log, stream, initial, evolve)
+
+
+def from_row(log: EventLog, stream: str, read: Callable[[Any], P], evolve: Callable[[P, Event], P]) -> Load[P]:
+    """Load a state with `read(connection)` from the row that is written with the events, and fold what the row leaves out."""
+
+    async def load() -> P:
+        state = await log.query(read)
+        return await fold(log, stream, state, evolve, after=state.last_seq)
+
+    return load
+
+
+def known(state: S) -> Load[S]:
+    """Take a state that is here already, and read nothing."""
+
+    async def load() -> S:
+        return state
+
+    return load
+
+
 async def decide_and_append(
     log: EventLog,
     stream: str,
-    initial: S,
-    evolve: Callable[[S, Event], S],
+    load: Load[S],
     decide: Callable[[S], Sequence[NewEvent]],
-    revision_of: Callable[[S], int],
+    evolve: Callable[[S, Event], S] | None = None,
     *,
-    after: int = 0,
+    revision_of: Callable[[S], int] | None = attrgetter("revision"),
+    attempts: int = _MAX_ATTEMPTS,
 ) -> tuple[S, list[Receipt]]:
     """Append what `decide(state)` returns, all or none, and return the state after it with the receipts.
 
     `decide` raises what the rules say (`Conflict`, …); an empty list appends nothing. When the stream has moved since it was
-    read, everything is read and decided again. Events for other streams go with them, as they are. Raises
-    `RevisionMismatch` after two hundred lost races. Where the state is kept elsewhere, `initial` is that state and `after` its
-    seq: only what came later is read."""
-    for attempt in range(_MAX_ATTEMPTS):
-        state = await fold(log, stream, initial, evolve, after=after)
+    read, everything is loaded and decided again; raises `RevisionMismatch` after `attempts` lost races. Events for other
+    streams go with them, as they are. Without `evolve` the state is returned as it was decided on. Without `revision_of` the
+    events are appended wherever the stream ends by then: for what no other event can forbid, and for a single writer."""
+    for attempt in range(attempts):
+        state = await load()
         new = list(decide(state))
         if not new:
             return state, []
         try:
-            receipts = await log.append(place(new, stream, revision_of(state)))
+            receipts = await log.append(new if revision_of is None else _place(new, stream, revision_of(state)))
         except RevisionMismatch:
-            if attempt == _MAX_ATTEMPTS - 1:
+            if attempt == attempts - 1:
                 raise
             await log.refresh()  # the winner may be another process
             continue
-        for receipt in receipts:
-            if receipt.event.stream == stream:
-                state = evolve(state, receipt.event)
+        if evolve is not None:
+            for receipt in receipts:
+                if receipt.event.stream == stream:
+                    state = evolve(state, receipt.event)
         return state, receipts
     raise AssertionError("unreachable")
 
 
-def place(events: Sequence[NewEvent], stream: str, revision: int) -> list[NewEvent]:
+def _place(events: Sequence[NewEvent], stream: str, revision: int) -> list[NewEvent]:
     """The events, those of `stream` to be appended right after `revision` and nowhere else."""
     expected = itertools.count(revision)
     return [

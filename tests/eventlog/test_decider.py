@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from server.eventlog import decider
-from server.eventlog.decider import decide_and_append, fold
+from server.eventlog.decider import by_folding, decide_and_append, fold, from_row, known
 from tests.support import changed, note, open_log
 from towow.errors import Conflict, RevisionMismatch, StreamEnded
 
@@ -14,25 +13,21 @@ STREAM = "task:counter"
 
 
 class Counter(NamedTuple):
-    """A state: a total of all events, and the revision that it is true at."""
+    """A state: a total of all events, and the revision and the seq that it is true at."""
 
     total: int = 0
     revision: int = 0
+    last_seq: int = 0
 
 
 def evolve(state, event):
     """Add what the event says."""
-    return Counter(state.total + event.payload["n"], event.revision)
+    return Counter(state.total + event.payload["n"], event.revision, event.seq)
 
 
-def revision_of(state):
-    """The revision of the state."""
-    return state.revision
-
-
-def run(log, decide):
+def run(log, decide, **options):
     """Decide on the counter."""
-    return decide_and_append(log, STREAM, Counter(), evolve, decide, revision_of)
+    return decide_and_append(log, STREAM, by_folding(log, STREAM, Counter(), evolve), decide, evolve, **options)
 
 
 class Racing:
@@ -61,18 +56,18 @@ async def test_what_is_decided_is_appended_and_the_state_after_it_returned(quiet
     async with open_log(quiet_config) as log:
         await log.append([note("task:other", 1000)])
         state, receipts = await run(log, lambda state: [note(STREAM, 5), note(STREAM, 6)])
-        assert state == Counter(11, 2)
+        assert state == Counter(11, 2, 3)
         assert [(r.event.seq, r.event.revision, r.created) for r in receipts] == [(2, 1, True), (3, 2, True)]
         seen = []
         await run(log, lambda state: seen.append(state) or [note(STREAM, 1)])
-        assert seen == [Counter(11, 2)]
+        assert seen == [Counter(11, 2, 3)]
 
 
 async def test_an_empty_decision_appends_nothing(quiet_config):
     """Nothing to do is no error; the state is the one that was read."""
     async with open_log(quiet_config) as log:
         await log.append([note(STREAM, 3)])
-        assert await run(log, lambda state: []) == (Counter(3, 1), [])
+        assert await run(log, lambda state: []) == (Counter(3, 1, 1), [])
         assert log.head_seq == 1
 
 
@@ -80,7 +75,7 @@ async def test_an_empty_decision_appends_nothing(quiet_config):
 async def test_a_decision_may_be_any_iterable(quiet_config, decide):
     """A generator of events is read once."""
     async with open_log(quiet_config) as log:
-        assert (await run(log, decide))[0] == Counter(1, 1)
+        assert (await run(log, decide))[0] == Counter(1, 1, 1)
 
 
 async def test_what_the_rules_refuse_appends_nothing(quiet_config):
@@ -102,8 +97,8 @@ async def test_a_lost_race_is_decided_again_on_the_newer_state(quiet_config):
     async with open_log(quiet_config) as log:
         racing = Racing(log, 2)
         state, receipts = await run(log, racing.decide)
-        assert racing.seen == [Counter(0, 0), Counter(100, 1), Counter(200, 2)]
-        assert state == Counter(201, 3)
+        assert racing.seen == [Counter(0, 0, 0), Counter(100, 1, 1), Counter(200, 2, 2)]
+        assert state == Counter(201, 3, 3)
         assert [r.event.revision for r in receipts] == [3]
         assert log.head_seq == 3
 
@@ -131,13 +126,12 @@ async def test_appends_to_other_streams_are_no_lost_race(quiet_config):
         assert len(racing.seen) == 1
 
 
-async def test_endlessly_lost_races_end_in_a_revision_mismatch(quiet_config, monkeypatch):
+async def test_endlessly_lost_races_end_in_a_revision_mismatch(quiet_config):
     """After so many attempts the caller is told; nothing of it is stored."""
-    monkeypatch.setattr(decider, "_MAX_ATTEMPTS", 4)
     async with open_log(quiet_config) as log:
         racing = Racing(log, 1000)
         with pytest.raises(RevisionMismatch):
-            await run(log, racing.decide)
+            await run(log, racing.decide, attempts=4)
         assert len(racing.seen) == log.head_seq == 4
 
 
@@ -158,8 +152,8 @@ async def test_a_race_against_another_process_is_decided_again(quiet_config, mon
         await one.append([note(STREAM, 7)])
         seen = []
         state, _ = await run(two, lambda state: seen.append(state) or [note(STREAM, 1)])
-        assert seen == [Counter(0, 0), Counter(7, 1)]
-        assert state == Counter(8, 2)
+        assert seen == [Counter(0, 0, 0), Counter(7, 1, 1)]
+        assert state == Counter(8, 2, 2)
 
 
 async def test_an_ended_stream_is_refused_by_the_log(quiet_config):
@@ -185,3 +179,33 @@ async def test_a_stream_that_never_was_has_the_initial_state(quiet_config):
     async with open_log(quiet_config) as log:
         await log.append([note()])
         assert await fold(log, "task:none", Counter(), evolve) == Counter()
+
+
+async def test_a_row_is_folded_on_from_its_place(quiet_config):
+    """A row that leaves events out, or is older than the file, is a shorter way to the same state; it is read at every try."""
+    rows = iter([Counter(50, 1, 1), Counter(50, 1, 1)])
+    async with open_log(quiet_config) as log:
+        await log.append([note(STREAM, 5), note(STREAM, 6)])
+        racing = Racing(log, 1)
+        load = from_row(log, STREAM, lambda connection: next(rows), evolve)
+        state, _ = await decide_and_append(log, STREAM, load, racing.decide, evolve)
+        assert racing.seen == [Counter(56, 2, 2), Counter(156, 3, 3)]
+        assert state == Counter(157, 4, 4)
+
+
+async def test_without_a_revision_events_go_where_the_stream_ends(quiet_config):
+    """Nothing is read, and whoever was faster is no reason to decide again; without `evolve` the state stays as it was."""
+    async with open_log(quiet_config) as log:
+        racing = Racing(log, 1)
+        state, receipts = await decide_and_append(log, STREAM, known(Counter(9)), racing.decide, revision_of=None)
+        assert (state, racing.seen) == (Counter(9), [Counter(9)])
+        assert [receipt.event.revision for receipt in receipts] == [2]
+
+
+async def test_a_single_attempt_leaves_the_lost_race_to_the_caller(quiet_config):
+    """A caller that must think again before it decides gets the mismatch, and nothing is stored."""
+    async with open_log(quiet_config) as log:
+        await log.append([note(STREAM, 5)])
+        with pytest.raises(RevisionMismatch):
+            await decide_and_append(log, STREAM, known(Counter()), lambda state: [note(STREAM, 1)], attempts=1)
+        assert log.head_seq == 1

@@ -1,7 +1,8 @@
 """The agents that may serve demands, over HTTP: register, list, look, follow what concerns one, remove."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -9,12 +10,14 @@ from aiohttp import web
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.eventlog.log import EventLog
+from server.eventlog.decider import decide_and_append
+from server.eventlog.log import EventLog, Receipt
 from server.eventlog.selection import select
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import matching
 from towow.errors import NotFound
+from towow.events import NewEvent
 
 
 class _AgentInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,12 +57,17 @@ class AgentRoutes:
         given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
         agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
         require_append(request, matching.stream_of(agent.agent_id))
-        before = await self._log.query(partial(matching.get_agent, agent_id=agent.agent_id))
         said = {**msgspec.to_builtins(agent), "capabilities": list(agent.capabilities)}
-        if before is not None and all(before[key] == value for key, value in said.items()):
+
+        def decide(before: dict[str, Any] | None) -> list[NewEvent]:
+            is_same = before is not None and all(before[key] == value for key, value in said.items())
+            return [] if is_same else [matching.agent_registered(agent)]
+
+        before, receipts = await self._decide(agent.agent_id, decide)
+        if not receipts:
             return json_response(before)
-        receipt = (await self._log.append([matching.agent_registered(agent)]))[0]
-        return json_response({**said, "registered_at": receipt.event.timestamp, "seq": receipt.event.seq}, 201)
+        event = receipts[0].event
+        return json_response({**said, "registered_at": event.timestamp, "seq": event.seq}, 201)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/agents
@@ -102,7 +110,18 @@ class AgentRoutes:
         unavailable."""
         agent_id = params.path_id(request, "agent_id")
         require_append(request, matching.stream_of(agent_id))
-        if await self._log.query(partial(matching.get_agent, agent_id=agent_id)) is None:
-            raise NotFound(f"there is no agent {agent_id}", field="agent_id")
-        receipt = (await self._log.append([matching.agent_removed(agent_id)]))[0]
-        return json_response({"agent_id": agent_id, "removed": True, "seq": receipt.event.seq})
+
+        def decide(before: dict[str, Any] | None) -> list[NewEvent]:
+            if before is None:
+                raise NotFound(f"there is no agent {agent_id}", field="agent_id")
+            return [matching.agent_removed(agent_id)]
+
+        _, receipts = await self._decide(agent_id, decide)
+        return json_response({"agent_id": agent_id, "removed": True, "seq": receipts[0].event.seq})
+
+    async def _decide(
+        self, agent_id: str, decide: Callable[[dict[str, Any] | None], Sequence[NewEvent]]
+    ) -> tuple[dict[str, Any] | None, Sequence[Receipt]]:
+        """Decide on an agent as its row is; copies of invitations may come between on its stream, and change nothing of it."""
+        load = partial(self._log.query, partial(matching.get_agent, agent_id=agent_id))
+        return await decide_and_append(self._log, matching.stream_of(agent_id), load, decide, revision_of=None)

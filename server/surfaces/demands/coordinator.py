@@ -12,6 +12,7 @@ from server.background.leader_lock import LeaderLock
 from server.background.leader_worker import LeaderWorker
 from server.background.retry import retry_until_writable
 from server.config import DemandsSection
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.surfaces.demands import matching
 from server.surfaces.demands.negotiator import Negotiator, Work
@@ -67,7 +68,8 @@ class Coordinator(LeaderWorker):
         if await self._log.streams(kind=matching.KIND, limit=1):
             return  # this log has had agents before; those removed since stay removed
         agents = [matching.validate_agent(**agent, sample=True) for agent in SAMPLE_AGENTS]
-        await self._log.append([matching.agent_registered(agent, event_id=f"sample-{agent.agent_id}") for agent in agents])
+        events = [matching.agent_registered(agent, event_id=f"sample-{agent.agent_id}") for agent in agents]
+        await decide_and_append(self._log, matching.KIND, known(None), lambda _: events, revision_of=None)
 
     def _on_event(self, event: Event) -> None:
         """Wake the demand that an event is of, and those that wait for its end."""

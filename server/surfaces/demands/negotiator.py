@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from server.config import DemandsSection
-from server.eventlog.decider import decide_and_append, fold, place
+from server.eventlog.decider import by_folding, decide_and_append, fold, known
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, sentences
 from server.surfaces.demands.rendering import understanding_of
@@ -91,12 +91,10 @@ class Negotiator:
             await decide_and_append(
                 self._log,
                 stream_of(demand_id),
-                initial(demand_id),
-                model.evolve,
+                by_folding(self._log, stream_of(demand_id), initial(demand_id), model.evolve),
                 lambda state: model.decide(
                     state, commands.FailDemand("internal_error", sentences.failure_message(state.language, "internal_error"))
                 ),
-                lambda state: state.revision,
             )
         except Conflict:
             pass  # it has ended meanwhile
@@ -118,9 +116,9 @@ class Negotiator:
     async def _append(self, state: DemandState, command: commands.Command) -> bool:
         """Append what a command becomes, at the revision that it was decided at; False, and nothing, when somebody was
         faster."""
-        events = place(model.decide(state, command), stream_of(state.demand_id), state.revision)
+        stream = stream_of(state.demand_id)
         try:
-            await self._log.append(events)
+            await decide_and_append(self._log, stream, known(state), lambda state: model.decide(state, command), attempts=1)
         except (RevisionMismatch, StreamEnded):
             await self._log.refresh()  # the winner may be another process
             return False
@@ -228,4 +226,5 @@ class Negotiator:
             "round": state.current_round,
         }
         with contextlib.suppress(RevisionMismatch, Conflict):  # somebody else has appended
-            await self._log.append(place([new_event(stream, FAILED, payload, source=SOURCE)], stream, info.revision))
+            event = new_event(stream, FAILED, payload, source=SOURCE, expected_revision=info.revision)
+            await decide_and_append(self._log, stream, known(info), lambda _: [event], attempts=1)

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from server.auth.authenticator import require_append
 from server.config import Config
-from server.eventlog.decider import decide_and_append
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.decider import by_folding, decide_and_append
+from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import commands, inputs, model, rendering
@@ -132,24 +132,14 @@ class ParticipantRoutes:
                 raise NotFound(f"there is no demand {demand_id}", field="demand_id")
             return decide(state)
 
+        stream = stream_of(demand_id)
+        load = by_folding(self._log, stream, initial(demand_id), model.evolve)
         try:
-            state, receipts = await self._append(demand_id, decide_on_known)
+            state, receipts = await decide_and_append(self._log, stream, load, decide_on_known, model.evolve)
         except (Conflict, Forbidden, NotFound):
             await self._log.refresh()  # another process may know better
-            state, receipts = await self._append(demand_id, decide_on_known)
+            state, receipts = await decide_and_append(self._log, stream, load, decide_on_known, model.evolve)
         return state, bool(receipts)
-
-    async def _append(
-        self, demand_id: str, decide: Callable[[DemandState], list[NewEvent]]
-    ) -> tuple[DemandState, list[Receipt]]:
-        return await decide_and_append(
-            self._log,
-            stream_of(demand_id),
-            initial(demand_id),
-            model.evolve,
-            decide,
-            lambda state: state.revision,
-        )
 
 
 def _offer_command(given: _OfferInput) -> commands.SubmitOffer | commands.DeclineOffer:

@@ -11,7 +11,7 @@ from server.api.pagination import PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.eventlog.decider import fold
+from server.eventlog.decider import decide_and_append, fold, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
 from server.http import params
@@ -78,14 +78,17 @@ class DemandRoutes:
         understanding, requirements, written_by = await self._author.understand(raw_input, today)
         command = commands.Submit(raw_input, user_id, understanding, requirements, given.confirm, written_by)
         for attempt in range(_ID_ATTEMPTS):
-            state = initial(new_demand_id())
+            demand_id = new_demand_id()
+            load = known(initial(demand_id))
             try:
-                receipts = await self._log.append(model.decide(state, command))
+                state, _ = await decide_and_append(
+                    self._log, stream_of(demand_id), load, lambda state: model.decide(state, command), model.evolve, attempts=1
+                )
             except RevisionMismatch:  # the id is taken
                 if attempt == _ID_ATTEMPTS - 1:
                     raise
                 continue
-            return json_response(rendering.submitted(model.evolve(state, receipts[0].event)))
+            return json_response(rendering.submitted(state))
         raise AssertionError("unreachable")
 
     async def list(self, request: web.Request) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from aiohttp import web
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.eventlog.decider import decide_and_append, fold
+from server.eventlog.decider import decide_and_append, fold, from_row
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
@@ -115,16 +115,9 @@ class RunRoutes:
         run_id = inputs.path_run_id(request.match_info["run_id"])
         stream = stream_of(run_id)
         require_append(request, stream)
-        before = await self._row(run_id)  # without the texts, which a cancel need not read
-        state, _ = await decide_and_append(
-            self._log,
-            stream,
-            before,
-            model.evolve,
-            lambda state: model.decide(state, commands.CancelRun()),
-            lambda state: state.revision,
-            after=before.last_seq,
-        )
+        load = from_row(self._log, stream, partial(get_run, run_id=run_id), model.evolve)  # a cancel need not read the texts
+        cancel = commands.CancelRun()
+        state, _ = await decide_and_append(self._log, stream, load, lambda state: model.decide(state, cancel), model.evolve)
         return json_response(rendering.cancelled(state))
 
     async def session_state(self, request: web.Request) -> web.StreamResponse:

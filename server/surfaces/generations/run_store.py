@@ -5,16 +5,16 @@ Pieces of text are decided on the state that is here and appended without naming
 agents do, and an end that came from elsewhere refuses them (`stream_ended`). What counts agents is decided one at a time."""
 
 import asyncio
-from collections.abc import Sequence
+from functools import partial
 
 from server.background.retry import retry_until_writable
-from server.eventlog.decider import fold
+from server.eventlog.decider import decide_and_append, fold, known
 from server.eventlog.log import EventLog, Receipt
 from server.surfaces.generations import model
 from server.surfaces.generations.commands import AppendChunk, Command
 from server.surfaces.generations.state import RunState, initial, stream_of
 from towow.errors import StorageFull, Unavailable
-from towow.events import Event, NewEvent
+from towow.events import Event
 
 _COMMIT_SECONDS = 1.0  # that somebody who is cancelled waits for what is on its way to the disk
 
@@ -46,20 +46,19 @@ class RunStore:
                 await self._append(command)
 
     async def _append(self, command: Command) -> None:
-        events = model.decide(self.state, command)
-        if not events:
-            return
         try:
-            receipts = await self._store(events)  # patience costs more than a piece of text, and is rarely needed
+            receipts = await self._store(command)  # a retry costs more than a piece of text, and is rarely needed
         except (Unavailable, StorageFull):
-            receipts = await retry_until_writable(lambda: self._store(events))
+            receipts = await retry_until_writable(lambda: self._store(command))
         for receipt in receipts:
             await self._take(receipt.event)
 
-    async def _store(self, events: Sequence[NewEvent]) -> list[Receipt]:
-        appending = asyncio.ensure_future(self._log.append(events))
+    async def _store(self, command: Command) -> list[Receipt]:
+        decide = partial(model.decide, command=command)
+        append = decide_and_append(self._log, self._stream, known(self.state), decide, revision_of=None)
+        appending = asyncio.ensure_future(append)
         try:
-            return await asyncio.shield(appending)
+            return (await asyncio.shield(appending))[1]
         except asyncio.CancelledError:
             # Nobody can take it back. Whoever has the lock next must not find it after its own events.
             await asyncio.wait([appending], timeout=_COMMIT_SECONDS)

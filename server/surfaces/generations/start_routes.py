@@ -14,7 +14,7 @@ from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
-from server.eventlog.decider import place
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
@@ -119,15 +119,17 @@ class StartRoutes:
         limit = self._config.generations.max_runs
         not_before = self._log.clock() - self._config.generations.session_state_seconds
         look = partial(_look, session_id=command.session_id, not_before=not_before)
-        state = initial(run_id)
         async with self._turn:
             running, continues = await self._log.query(look)
             if running >= limit:
                 message = f"{running} runs are running, and {limit} may; try again later"
                 raise TooManyRequests(message, limit=limit, retry_after_seconds=_RETRY_SECONDS)
-            events = model.decide(state, msgspec.structs.replace(command, continues=continues))
-            receipts = await self._log.append(place(events, stream_of(run_id), state.revision))
-        return model.evolve(state, receipts[0].event)
+            command = msgspec.structs.replace(command, continues=continues)
+            load = known(initial(run_id))
+            state, _ = await decide_and_append(
+                self._log, stream_of(run_id), load, lambda state: model.decide(state, command), model.evolve, attempts=1
+            )
+        return state
 
 
 def _look(connection: Connection, session_id: str | None, not_before: float) -> tuple[int, str | None]:

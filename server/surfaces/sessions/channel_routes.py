@@ -13,6 +13,7 @@ from aiohttp import web
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
@@ -103,8 +104,8 @@ class ChannelRoutes:
             source=given.source,
             max_event_bytes=self._config.append.max_event_bytes,
         )
-        receipt = (await self._log.append([event]))[0]
-        return json_response({"success": True, "seq": receipt.event.seq}, 201)
+        _, receipts = await decide_and_append(self._log, BROADCAST, known(None), lambda _: [event], revision_of=None)
+        return json_response({"success": True, "seq": receipts[0].event.seq}, 201)
 
     async def _serve(self, request: web.Request, streams: Sequence[str], asked: CursorRequest) -> web.StreamResponse:
         require_read(request, *streams)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.eventlog.decider import decide_and_append
+from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog, Receipt
 from server.http import params
 from server.http.responses import json_response
@@ -189,13 +189,6 @@ class SessionRoutes:
 
     async def _decide(self, session_name: str, command: commands.Command) -> tuple[SessionState, Sequence[Receipt]]:
         """Decide and append; the state after it, and what was appended."""
-        before = await self._state(session_name)
-        return await decide_and_append(
-            self._log,
-            stream_of(session_name),
-            before,
-            model.evolve,
-            lambda state: model.decide(state, command),
-            lambda state: state.revision,
-            after=before.last_seq,
-        )
+        stream = stream_of(session_name)
+        load = from_row(self._log, stream, partial(get_session, session_name=session_name), model.evolve)
+        return await decide_and_append(self._log, stream, load, lambda state: model.decide(state, command), model.evolve)

@@ -10,6 +10,7 @@ from aiohttp import web
 from server.auth.authenticator import require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import FOLLOWERS, json_response
@@ -61,8 +62,13 @@ class TaskRoutes:
         self._check_count(request, len(given))
         limit = self._config.append.max_event_bytes
         commands = [inputs.read_emit(each) for each in given]
-        events = [event for each in commands for event in model.decide(initial(task_id), each, max_event_bytes=limit)]
-        receipts = await self._log.append(events)
+        _, receipts = await decide_and_append(
+            self._log,
+            stream_of(task_id),
+            known(initial(task_id)),  # any event may come at any time; the log knows whether the task has ended
+            lambda state: [event for each in commands for event in model.decide(state, each, max_event_bytes=limit)],
+            revision_of=None,
+        )
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         places = [rendering.emitted(receipt.event, receipt.followers) for receipt in receipts]
         answer = {"success": True, "task_id": task_id, **({"events": places} if is_many else places[0])}

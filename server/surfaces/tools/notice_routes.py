@@ -8,6 +8,7 @@ from aiohttp import web
 
 from server.auth.authenticator import require_append
 from server.config import Config
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import json_response
@@ -68,8 +69,12 @@ class NoticeRoutes:
         return json_response(answer, 201 if is_new else 200)
 
     async def _report(self, session_id: str, command: commands.ReportEvent) -> Stored:
-        event = model.decide(initial(session_id), command)[0]
+        stream, state = stream_of(session_id), initial(session_id)
         if command.event_type == TOOL_STATUS:
-            return await self._statuses.append(event, command.data["tool_name"])
-        await self._statuses.flush(event.stream)
-        return Stored((await self._log.append([event]))[0], True)
+            return await self._statuses.append(model.decide(state, command)[0], command.data["tool_name"])
+        await self._statuses.flush(stream)
+        load = known(state)  # a report changes nothing that a decision looks at
+        _, receipts = await decide_and_append(
+            self._log, stream, load, lambda state: model.decide(state, command), revision_of=None
+        )
+        return Stored(receipts[0], True)

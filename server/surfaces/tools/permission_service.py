@@ -9,17 +9,14 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from server.eventlog.decider import place
+from server.eventlog.decider import decide_and_append
 from server.eventlog.log import EventLog
 from server.surfaces.tools import model
 from server.surfaces.tools.commands import AnswerPermission, ClearPermission, ExpirePermission, RequestPermission
 from server.surfaces.tools.projections import load_session
 from server.surfaces.tools.state import PermissionState, ToolState, stream_of
 from server.surfaces.tools.throttling import StatusThrottle
-from towow.errors import RevisionMismatch
 from towow.events import NewEvent
-
-_MAX_ATTEMPTS = 200  # each lost race means that somebody else's event went through
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -43,21 +40,18 @@ class PermissionService:
         """Append what a command becomes. Raises what `model.decide` does, and `RevisionMismatch` after two hundred lost races.
 
         Which permission is meant is settled at the first look: a race that was lost must not turn to another prompt."""
-        await self._statuses.flush(stream_of(session_id))
-        async with self._locks.setdefault(session_id, asyncio.Lock()):
-            for attempt in range(_MAX_ATTEMPTS):
-                state = await self._log.query(partial(load_session, session_id=session_id, permission_id=command.permission_id))
-                if command.permission_id is None:
-                    command = msgspec.structs.replace(command, permission_id=model.meant(state, None).permission_id)
-                try:
-                    return await self._append(state, command.permission_id or "", model.decide(state, command))
-                except RevisionMismatch:
-                    if attempt == _MAX_ATTEMPTS - 1:
-                        raise
-        raise AssertionError("unreachable")
+        stream = stream_of(session_id)
 
-    async def _append(self, state: ToolState, permission_id: str, events: list[NewEvent]) -> Decided:
-        if events:
-            for receipt in await self._log.append(place(events, stream_of(state.session_id), state.revision)):
-                state = model.evolve(state, receipt.event)
-        return Decided(state.permissions[permission_id], bool(events))
+        async def load() -> ToolState:
+            return await self._log.query(partial(load_session, session_id=session_id, permission_id=command.permission_id))
+
+        def decide(state: ToolState) -> list[NewEvent]:
+            nonlocal command
+            if command.permission_id is None:
+                command = msgspec.structs.replace(command, permission_id=model.meant(state, None).permission_id)
+            return model.decide(state, command)
+
+        await self._statuses.flush(stream)
+        async with self._locks.setdefault(session_id, asyncio.Lock()):
+            state, receipts = await decide_and_append(self._log, stream, load, decide, model.evolve)
+        return Decided(state.permissions[command.permission_id or ""], bool(receipts))

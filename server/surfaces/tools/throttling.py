@@ -7,6 +7,7 @@ is on disk; so a status that was acknowledged is never lost, and what is held wh
 import asyncio
 from typing import NamedTuple
 
+from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog, Receipt
 from towow.errors import TowowError
 from towow.events import NewEvent
@@ -52,13 +53,13 @@ class StatusThrottle:
     async def append(self, event: NewEvent, tool_name: str) -> Stored:
         """Store a status, now or at the end of the interval. Raises what `EventLog.append` raises."""
         if not self._interval_seconds:
-            return Stored((await self._log.append([event]))[0], True)
+            return Stored(await self._append(event), True)
         tools = self._sessions.setdefault(event.stream, {})
         tool = tools.get(tool_name)
         if tool is None:
             tool = tools[tool_name] = _Tool()
             self._wait(event.stream, tool_name, tool)
-            return Stored((await self._log.append([event]))[0], True)
+            return Stored(await self._append(event), True)
         tool.held = event
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         tool.waiting.append((event, future))
@@ -92,7 +93,7 @@ class StatusThrottle:
         if event is None:
             return
         try:
-            receipt = (await self._log.append([event]))[0]
+            receipt = await self._append(event)
         except TowowError as error:
             for _, future in waiting:
                 if not future.done():
@@ -101,3 +102,7 @@ class StatusThrottle:
         for sent, future in waiting:
             if not future.done():
                 future.set_result(Stored(receipt, sent is event))
+
+    async def _append(self, event: NewEvent) -> Receipt:
+        _, receipts = await decide_and_append(self._log, event.stream, known(None), lambda _: [event], revision_of=None)
+        return receipts[0]

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from server.app import PROJECTIONS, is_terminal
-from server.eventlog.decider import decide_and_append
+from server.eventlog.decider import by_folding, decide_and_append
 from server.eventlog.selection import select
 from server.surfaces.demands import commands, model, planning, rendering
 from server.surfaces.demands.model import PHASES, TRANSITIONS, decide, evolve
@@ -256,10 +256,8 @@ class TestTable:
                     await decide_and_append(
                         log,
                         STREAM,
-                        initial(DEMAND),
-                        evolve,
+                        by_folding(log, STREAM, initial(DEMAND), evolve),
                         lambda state, name=name: decide(state, COMMANDS[name](state)),
-                        lambda state: state.revision,
                     )
                 refused += 1
                 assert log.head_seq == head

@@ -7,7 +7,7 @@ import json
 
 from server.app import LOG
 from server.background.leader_lock import LeaderLock
-from server.eventlog.decider import decide_and_append
+from server.eventlog.decider import by_folding, decide_and_append
 from server.surfaces.generations.commands import (
     AppendChunk,
     CompleteAgent,
@@ -115,10 +115,9 @@ async def tell(client, run_id, *commands):
         state, _ = await decide_and_append(
             client.app[LOG],
             stream_of(run_id),
-            initial(run_id),
-            evolve,
+            by_folding(client.app[LOG], stream_of(run_id), initial(run_id), evolve),
             lambda state, command=command: decide(state, command),
-            lambda state: state.revision,
+            evolve,
         )
     return state.last_seq
 

@@ -11,7 +11,7 @@ import structlog
 
 from server.background.retry import retry_until_writable
 from server.config import DemandsSection
-from server.eventlog.decider import decide_and_append
+from server.eventlog.decider import by_folding, decide_and_append
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model
 from server.surfaces.demands.planning import waiting_for
@@ -108,11 +108,6 @@ class SampleParticipants:
         )
 
     async def _append(self, demand_id: str, command: commands.Command) -> None:
-        await decide_and_append(
-            self._log,
-            stream_of(demand_id),
-            initial(demand_id),
-            model.evolve,
-            lambda state: model.decide(state, command),
-            lambda state: state.revision,
-        )
+        stream = stream_of(demand_id)
+        load = by_folding(self._log, stream, initial(demand_id), model.evolve)
+        await decide_and_append(self._log, stream, load, lambda state: model.decide(state, command))
