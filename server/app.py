@@ -30,9 +30,7 @@ from server.http.cors import CORS, Cors
 from server.http.hosts import AllowedHosts
 from server.http.responses import response_headers
 from server.llm.chat import ChatModel, is_configured
-from server.llm.local.model import LocalModel, is_available
-from server.llm.local.model_source import models_folder
-from server.llm.provider import LanguageModel
+from server.llm.provider import LanguageModel, find_local_model
 from server.streaming.follower import Followers
 from server.surfaces import demands, generations, sessions, tasks, tools
 from server.surfaces.surface import Context
@@ -85,10 +83,7 @@ def make_app(
     hosts = AllowedHosts(config.server.host, config.server.allowed_hosts)
     streaming = StreamResponder(log, followers, limits, stream, room)
     chat_model = ChatModel(config.llm) if is_configured(config.llm) else None
-    local_model = None
-    if chat_model is None and is_available(config.llm):
-        local_model = LocalModel(config.llm, config.database.path, LeaderLock(str(models_folder(config.database.path)), "lock"))
-    language_model = LanguageModel(chat_model, local_model)
+    language_model = LanguageModel(chat_model, None if chat_model else find_local_model(config.llm, config.database.path))
     context = Context(
         config=config,
         log=log,

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,10 @@ ALSO_BUILD = {
     "server.cli.token": {"Authenticator", "JwtKeys"},  # recognises without a server
     "benchmarks": {"Database", "Hub", "EventLog"},  # fill and measure a log without HTTP
 }
+# Class names that two modules have, each with its reason.
+SHARED_NAMES = {"Page"}  # of the log, and of the client that reads one
+# Folders that nothing outside imports but through their `__init__.py`.
+ENTRY_POINTS = ("server.llm.local", "server.surfaces.demands.samples", "server.surfaces.demands.understanding")
 
 
 def name_of(file):
@@ -141,7 +146,9 @@ HANDED_OVER = {name for types, _ in CLASSES.values() for name in types}
 BUILT_ELSEWHERE = {
     "Engine": "by the local model, in the process of its own",
     "Follower": "by the responder, one for a connection",
+    "LeaderLock": "for each work that one process does, and for the small model's file",
     "LeaderWorker": "never: workers derive from it",
+    "LocalModel": "by its package, which the choice of a model asks for it",
     "LogBackend": "by an application that embeds the server",
     "Tokens": "by the authenticator, of its settings",
 }
@@ -205,7 +212,27 @@ def test_every_collaborator_is_built_once():
         built
     )
     assert sorted(set(built)) == sorted(COLLABORATORS)
-    assert {name for name in built if built.count(name) > 1} <= {"LeaderLock"}  # one for each work that is done once
+    assert not {name for name in built if built.count(name) > 1}
+
+
+@pytest.mark.parametrize("folder", ENTRY_POINTS)
+def test_a_folder_of_its_own_is_entered_through_its_entry_point(folder):
+    """The small model, the rule-based reader and the sample agents can be replaced without reading what uses them."""
+    imported = {name for module in FILES if not is_in(module, folder) for name in own(module) if is_in(name, folder)}
+    assert imported == {folder}
+
+
+def test_the_small_model_is_found_by_the_choice_of_a_model_alone():
+    """One import leads to it."""
+    assert {module for module in FILES if "server.llm.local" in own(module)} == {"server.llm.provider"}
+
+
+def test_no_two_public_classes_have_the_same_name():
+    """One name is one thing, wherever a reader meets it."""
+    names = Counter(
+        name for tree in TREES.values() for name in {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    )
+    assert {name for name, modules in names.items() if modules > 1 and not name.startswith("_")} == SHARED_NAMES
 
 
 def test_no_module_imports_itself_around_a_corner():

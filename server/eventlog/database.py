@@ -39,7 +39,7 @@ finally:
     else:
         sys.modules["sqlite3"] = _standard
 
-__all__ = ["Connection", "Database", "engine_fault", "read_only", "sqlite3"]
+__all__ = ["Database", "ThreadConnection", "engine_fault", "read_only", "sqlite3"]
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def engine_fault(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str 
     return f"SQLite {text} can corrupt a write-ahead log that two processes write to (fixed in 3.51.3, 3.50.7 and 3.44.6)"
 
 
-class Connection(aiosqlite.Connection):
+class ThreadConnection(aiosqlite.Connection):
     """An aiosqlite connection that also runs a whole function on its thread: one hop instead of one for every statement.
 
     `stopped` is done when the thread is: aiosqlite 0.22 does not wait for it when the file does not open."""
@@ -103,10 +103,10 @@ class Database:
 
     def __init__(self, config: DatabaseSection) -> None:
         self.path = Path(config.path).absolute()
-        self.writer: Connection
+        self.writer: ThreadConnection
         self._config = config
         self._lock: IO[str] | None = None
-        self._readers: list[Connection] = []
+        self._readers: list[ThreadConnection] = []
         self._next_reader = 0
 
     async def __aenter__(self) -> "Database":
@@ -147,7 +147,7 @@ class Database:
         self._next_reader = (self._next_reader + 1) % len(self._readers)
         return await self._readers[self._next_reader].call(function)
 
-    async def _open(self, *, query_only: bool) -> Connection:
+    async def _open(self, *, query_only: bool) -> ThreadConnection:
         connect = functools.partial(
             sqlite3.connect,
             str(self.path),
@@ -156,7 +156,7 @@ class Database:
             cached_statements=256,
             check_same_thread=False,
         )
-        connection = Connection(connect, iter_chunk_size=64)
+        connection = ThreadConnection(connect, iter_chunk_size=64)
         try:
             await connection
         except sqlite3.Error:

@@ -11,16 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from server.eventlog.database import is_busy, is_fatal, is_full, sqlite3
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import Event, NewEvent, kind_of, timestamp_of, uuid7
-
-# Writes a projection of one event with the connection it is given, inside the transaction that stores the event.
-Projection = Callable[[Any, Event], None]
 
 COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload"
 _INSERT = f"INSERT INTO events ({COLUMNS}, digest) VALUES "  # noqa: S608 - constant
@@ -30,6 +27,17 @@ _MAX_HEADS = 100_000
 _MAX_ROWS = 256  # a statement; powers of two below it, so that few statements are ever compiled
 
 _log = structlog.get_logger("towow.writer")
+
+
+class Connection(Protocol):
+    """The part of a DB-API connection to SQLite that projections use."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
+        """Run one statement and return its cursor."""
+
+
+# Writes a projection of one event with the connection, inside the transaction that stores the event.
+Projection = Callable[[Connection, Event], None]
 
 
 class Appended(NamedTuple):

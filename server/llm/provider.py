@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from server.llm.chat import ChatModel
-from server.llm.local.model import LocalModel
+from server.llm.local import LocalModel, find_local_model
+
+__all__ = ["LanguageModel", "ModelDescription", "TextSource", "find_local_model"]
 
 Kind = Literal["remote", "local", "none"]
 Status = Literal["ready", "starting", "fetching", "absent"]

@@ -160,6 +160,13 @@ class LocalModel:
                 self.status, self._engine, self.process_id = "starting", None, None
 
 
+def find_local_model(config: LlmSection, database: str) -> LocalModel | None:
+    """The model, when the settings allow one and its engine is installed. Raises `StartupError` as `LocalModel` does."""
+    if not is_available(config):
+        return None
+    return LocalModel(config, database, LeaderLock(str(models_folder(database)), "lock"))
+
+
 def _named_file(path: str) -> Path | None:
     """The file that the settings name, which must be there."""
     if path and not Path(path).is_file():

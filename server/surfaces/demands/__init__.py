@@ -10,7 +10,7 @@ from server.surfaces.demands.negotiator import Negotiator
 from server.surfaces.demands.participant_routes import ParticipantRoutes
 from server.surfaces.demands.projections import project_demand
 from server.surfaces.demands.routes import DemandRoutes
-from server.surfaces.demands.samples.participants import SampleParticipants
+from server.surfaces.demands.samples import SampleParticipants
 from server.surfaces.demands.state import KIND, TERMINAL_EVENTS
 from server.surfaces.demands.text_writer import TextWriter
 from server.surfaces.surface import Context, Kind, Parts, Surface

@@ -2,14 +2,13 @@
 
 Texts and terms in them have been checked by `inputs.py`, or come from the coordinator itself."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from server.surfaces.demands.planning import Draft, Missing
 from server.surfaces.demands.state import Assignment, Decision
-from server.surfaces.demands.understanding.reader import Understanding
-from server.surfaces.demands.understanding.requirements import Requirements
+from server.surfaces.demands.understanding import Requirements, Understanding
 
 WrittenBy = Literal["rules", "llm"]
 
@@ -36,6 +35,15 @@ class SendInvitations(msgspec.Struct, frozen=True):
     """Invite candidates that somebody else has recorded."""
 
     within_seconds: float
+
+
+class OfferDraft(NamedTuple):
+    """An offer before it is worded; `terms` has price and currency, people and date where known."""
+
+    content: str
+    capabilities: list[str]
+    terms: dict[str, Any]
+    needs: list[str]
 
 
 class SubmitOffer(msgspec.Struct, frozen=True):

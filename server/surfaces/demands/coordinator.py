@@ -17,7 +17,7 @@ from server.eventlog.log import EventLog
 from server.surfaces.demands import matching
 from server.surfaces.demands.negotiator import Negotiator, Work
 from server.surfaces.demands.projections import open_demands
-from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
+from server.surfaces.demands.samples import SAMPLE_AGENTS
 from server.surfaces.demands.state import KIND, SUBNET_COMPLETED, TERMINAL_EVENTS
 from towow.events import Event
 

@@ -8,12 +8,12 @@ others on a reader."""
 import math
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
-from server.surfaces.demands.understanding.reader import Understanding, plain_words
-from server.surfaces.demands.understanding.words import find_terms, find_words, fold, normalise
+from server.eventlog.writer import Connection
+from server.surfaces.demands.understanding import Understanding, find_terms, find_words, fold, normalise, plain_words
 from towow.errors import InvalidBody
 from towow.events import Event, NewEvent, is_id, new_event
 
@@ -31,13 +31,6 @@ _MAX_QUERY_WORDS = 200
 _MAX_ROWS = 1_000  # agents that are looked at, best first
 _REASON_CHARACTERS = 200
 _WEIGHTS = "10.0, 4.0, 1.0, 1.0"  # of the columns concepts, words, name, description in bm25
-
-
-class Connection(Protocol):
-    """What is used of a DB-API connection to SQLite."""
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
-        """Run one statement and return its cursor."""
 
 
 class RegisteredAgent(msgspec.Struct, frozen=True):

@@ -52,8 +52,7 @@ from server.surfaces.demands.state import (
     channel_id_of,
     stream_of,
 )
-from server.surfaces.demands.understanding import lexicon
-from server.surfaces.demands.understanding.requirements import Requirements
+from server.surfaces.demands.understanding import CONCEPTS, Requirements
 from towow.errors import Conflict, Forbidden, NotFound
 from towow.events import Event, NewEvent, new_event
 
@@ -247,7 +246,7 @@ def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
 def _start_subnet(state: DemandState, missing: Missing, subnet_id: str, command: NameMissing) -> list[NewEvent]:
     """The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent."""
     capability = missing.capability
-    is_known = capability in lexicon.CONCEPTS
+    is_known = capability in CONCEPTS
     term = dict(state.capabilities).get(capability) or sentences.capability_name(state.language, capability)
     surface = f"{term} ← {state.surface_demand}"
     surface = surface if len(surface) <= MAX_SURFACE_CHARACTERS else surface[: MAX_SURFACE_CHARACTERS - 1] + "…"

@@ -14,7 +14,7 @@ from server.eventlog.decider import by_folding, decide_and_append, fold, known
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, sentences
 from server.surfaces.demands.rendering import understanding_of
-from server.surfaces.demands.samples.participants import SampleParticipants
+from server.surfaces.demands.samples import SampleParticipants
 from server.surfaces.demands.state import FAILED, SOURCE, DemandState, initial, stream_of
 from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable

@@ -23,7 +23,7 @@ from server.surfaces.demands.state import (
     Proposal,
     Subnet,
 )
-from server.surfaces.demands.understanding.requirements import Requirements
+from server.surfaces.demands.understanding import Requirements
 from towow.events import MAX_SEQ, Event, is_stream_name
 
 DEFAULT_WITHIN_SECONDS = 30.0  # for an invitation or proposal that names no time

@@ -21,9 +21,7 @@ import msgspec
 
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.state import Assignment, DemandState, Offer, Proposal, Subnet
-from server.surfaces.demands.understanding import lexicon
-from server.surfaces.demands.understanding.requirements import Requirements, read_requirements
-from server.surfaces.demands.understanding.words import find_words, fold, normalise
+from server.surfaces.demands.understanding import CONCEPTS, Requirements, find_words, fold, normalise, read_requirements
 from towow.events import seconds_of
 
 # What a proposal carries of earlier rounds, so that it stays a small event however much was said.
@@ -334,7 +332,7 @@ def names_of(text: str) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def _spellings(text: str) -> frozenset[str]:
     """A capability as it is written, folded, and as the stems of its words, so that a beekeeper does beekeeping."""
-    if text in lexicon.CONCEPTS:
+    if text in CONCEPTS:
         return frozenset({text})
     folded = fold(normalise(text)).strip()
     stems = " ".join(word.token for word in find_words(folded, ()))

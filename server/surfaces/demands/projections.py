@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from server.surfaces.demands.matching import Connection
+from server.eventlog.writer import Connection
 from server.surfaces.demands.model import evolve
 from server.surfaces.demands.rendering import summary
 from server.surfaces.demands.state import DemandState, initial

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from server.surfaces.demands.understanding import lexicon
+from server.surfaces.demands.understanding import CONCEPTS
 
 MAX_SUMMARY_CHARACTERS = 600
 
@@ -21,7 +21,7 @@ _MONEY_ZH = {"CNY": "元", "USD": "美元", "EUR": "欧元", "GBP": "英镑", "J
 
 def capability_name(language: str, capability: object) -> str:
     """A capability in words of the language; as it is where the lexicon does not know it."""
-    concept = lexicon.CONCEPTS.get(capability) if isinstance(capability, str) else None
+    concept = CONCEPTS.get(capability) if isinstance(capability, str) else None
     if concept is None:
         return _line(capability, _NAME_CHARACTERS)
     return (concept.zh if language == "zh" else concept.en).partition("|")[0]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.surfaces.demands.understanding.requirements import Requirements
+from server.surfaces.demands.understanding import Requirements
 
 SOURCE = "towow"  # who publishes what this surface decides
 KIND = "demand"

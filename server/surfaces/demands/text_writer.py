@@ -18,20 +18,21 @@ from typing import Any
 import structlog
 
 from server.llm.chat import ChatModel, ModelFailed
-from server.surfaces.demands.commands import WrittenBy
-from server.surfaces.demands.samples.rules import Offered
+from server.surfaces.demands.commands import OfferDraft, WrittenBy
 from server.surfaces.demands.sentences import MAX_SUMMARY_CHARACTERS, proposal_summary
-from server.surfaces.demands.understanding import lexicon
-from server.surfaces.demands.understanding.llm_answers import (
+from server.surfaces.demands.understanding import (
+    CONCEPTS,
+    Requirements,
+    Understanding,
     Unusable,
     check_numbers,
+    merged_requirements,
+    merged_understanding,
+    parse_reading,
     plain_text,
-    read_said,
-    requirements_of,
-    understanding_of,
+    read_requirements,
+    understand,
 )
-from server.surfaces.demands.understanding.reader import Understanding, understand
-from server.surfaces.demands.understanding.requirements import Requirements, read_requirements
 
 _LONG_TEXT = 1_000  # characters that are read on a thread, so that nobody's stream waits
 _QUOTED_CHARACTERS = 1_500  # of one text of the data, in an offer or a summary
@@ -84,29 +85,29 @@ class TextWriter:
             read, found = _by_rules(raw_input, today)
         if self._model is None:
             return read, found, "rules"
-        system = _UNDERSTAND.format(names=", ".join(lexicon.CONCEPTS), today=today.isoformat()) + _DATA
+        system = _UNDERSTAND.format(names=", ".join(CONCEPTS), today=today.isoformat()) + _DATA
         try:
-            said = read_said(
+            said = parse_reading(
                 await self._model.complete(system, _question("Now write the JSON object.", {"Demand": raw_input}), is_json=True)
             )
-            understanding = understanding_of(said, read, raw_input)
-            requirements = requirements_of(said, found, raw_input, today)
+            understanding = merged_understanding(said, read, raw_input)
+            requirements = merged_requirements(said, found, raw_input, today)
         except (ModelFailed, Unusable) as failure:
             _warn("understanding", failure)
             return read, found, "rules"
         return understanding, requirements, "llm"
 
-    async def offer(self, invitation: dict[str, Any], offered: Offered) -> tuple[str, WrittenBy]:
+    async def offer(self, invitation: dict[str, Any], draft: OfferDraft) -> tuple[str, WrittenBy]:
         """The text of an offer; its capabilities, terms and needs stay those of the rules."""
         language = "zh" if invitation.get("language") == "zh" else "en"
         data = {
             "Demand": invitation.get("raw_input") or invitation.get("surface_demand"),
             "Agent": invitation.get("name"),
-            "Offers": ", ".join(offered.capabilities),
-            "Needs": ", ".join(offered.needs),
-            "Draft": offered.content,
+            "Offers": ", ".join(draft.capabilities),
+            "Needs": ", ".join(draft.needs),
+            "Draft": draft.content,
         }
-        return await self._write("offer", language, _OFFER, data, offered.content)
+        return await self._write("offer", language, _OFFER, data, draft.content)
 
     async def proposal(
         self,

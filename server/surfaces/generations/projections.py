@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
+from server.eventlog.writer import Connection
 from server.surfaces.generations.model import TRANSITIONS, evolve
 from server.surfaces.generations.state import LLM_CHUNK, Mode, Progress, RunAgent, RunState, Session, Status, initial, is_run_id
 from towow.events import Event
-
-Connection = Any  # of SQLite; only `database.py` knows which engine
 
 _STEPS = frozenset(step.partition(":")[0] for _, step in TRANSITIONS)
 _PROGRESS = Progress.__struct_fields__

@@ -17,11 +17,12 @@ from server.config import Config
 from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
+from server.eventlog.writer import Connection
 from server.http import params
 from server.http.responses import json_response
 from server.streaming.cursor import CursorRequest
 from server.surfaces.generations import commands, inputs, model, rendering
-from server.surfaces.generations.projections import Connection, count_running, get_session, last_completed
+from server.surfaces.generations.projections import count_running, get_session, last_completed
 from server.surfaces.generations.state import KIND, LOOMI, NOVA, Mode, RunState, initial, new_run_id, stream_of
 from towow.errors import TooManyRequests, TowowError
 from towow.events import seconds_of

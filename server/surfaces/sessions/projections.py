@@ -3,10 +3,9 @@
 A row follows the same `TRANSITIONS` as the state in `model.py`, because it is that state; so a session with thousands of
 messages costs a command one row, and a hand-over is remembered when retention has removed its event."""
 
-from typing import Any
-
 import msgspec
 
+from server.eventlog.writer import Connection
 from server.surfaces.sessions.model import evolve
 from server.surfaces.sessions.state import SessionState, initial, is_session_name
 from towow.events import Event
@@ -19,7 +18,7 @@ _UPSERT = (
 )
 
 
-def project_session(connection: Any, event: Event) -> None:
+def project_session(connection: Connection, event: Event) -> None:
     """Fold one event of a session's stream into its row; again with the same or an older event, no change.
 
     A session has a row from its first message or escalation on."""
@@ -32,14 +31,16 @@ def project_session(connection: Any, event: Event) -> None:
         connection.execute(_UPSERT, msgspec.structs.astuple(after)).close()
 
 
-def get_session(connection: Any, session_name: str) -> SessionState:
+def get_session(connection: Connection, session_name: str) -> SessionState:
     """The state of a session, as far as its row is: `initial` without one."""
     sql = f"SELECT {_COLUMNS} FROM sessions WHERE name = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (session_name,)).fetchone()
     return SessionState(*row) if row else initial(session_name)
 
 
-def list_sessions(connection: Any, limit: int, before_seq: int, status: str | None = None) -> tuple[list[SessionState], bool]:
+def list_sessions(
+    connection: Connection, limit: int, before_seq: int, status: str | None = None
+) -> tuple[list[SessionState], bool]:
     """At most `limit` sessions created before `before_seq` (exclusive), newest first, and whether there are more."""
     where = "" if status is None else "status = ? AND "  # each has its index
     sql = f"SELECT {_COLUMNS} FROM sessions WHERE {where}created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
+from server.eventlog.writer import Connection
 from server.surfaces.tasks.model import changes_state, evolve
 from server.surfaces.tasks.state import TaskState, WorkItem, initial, is_task_id, names_of, task_id_of
 from towow.events import Event
-
-Connection = Any  # of SQLite; only `database.py` knows which engine
 
 MAX_READ_WORK_ITEMS = 1_000
 

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from server.eventlog.writer import Connection
 from server.surfaces.tools.model import evolve_permission
 from server.surfaces.tools.payloads import permission_of
 from server.surfaces.tools.state import PermissionState, ToolState, stream_of
 from towow.events import Event, timestamp_of
-
-Connection = Any  # of SQLite; only `database.py` knows which engine
 
 _COLUMNS = (
     "permission_id, tool_name, parameters, risk_level, expires_within_seconds, requested_at, requested_seq,"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.cli.demo import SAMPLES
+from server.surfaces.demands.commands import OfferDraft
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS
 from server.surfaces.demands.samples.rules import (
@@ -16,7 +17,6 @@ from server.surfaces.demands.samples.rules import (
     UNITS_PER_DOLLAR,
     Answered,
     Declined,
-    Offered,
     answer_invitation,
     answer_proposal,
     delay_factor,
@@ -66,7 +66,7 @@ def working_day(limits):
 def offer_of(name, language="en", **requirements):
     """What an agent offers; fails when it declines."""
     answer = answer_invitation(invitation(name, language=language, **requirements))
-    assert isinstance(answer, Offered), answer
+    assert isinstance(answer, OfferDraft), answer
     return answer
 
 
@@ -172,7 +172,7 @@ class TestInvitations:
         declined += [{"people": limits.largest + 1}] if limits.largest else []
         for requirements in served:
             if requirements not in declined:
-                assert isinstance(answer_invitation(invitation(name, language=language, **requirements)), Offered)
+                assert isinstance(answer_invitation(invitation(name, language=language, **requirements)), OfferDraft)
         for requirements in declined:
             answer = answer_invitation(invitation(name, language=language, **requirements))
             assert isinstance(answer, Declined)
@@ -483,7 +483,7 @@ class TestTotality:
         """Never raises; an answer is complete."""
         answer = answer_invitation({**payload, "agent_id": agent_id})
         assert (answer is None) == (agent_id not in AGENTS)
-        if isinstance(answer, Offered):
+        if isinstance(answer, OfferDraft):
             assert answer.content
             assert answer.capabilities
             assert answer.terms["price"] > 0

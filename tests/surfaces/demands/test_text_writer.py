@@ -12,7 +12,7 @@ from aiohttp import web
 
 from server.config import LlmSection
 from server.llm.chat import ChatModel
-from server.surfaces.demands.samples.rules import Offered
+from server.surfaces.demands.commands import OfferDraft
 from server.surfaces.demands.sentences import proposal_summary
 from server.surfaces.demands.text_writer import TextWriter
 from server.surfaces.demands.understanding.reader import understand
@@ -23,7 +23,7 @@ TODAY = datetime.date(2026, 5, 1)
 DEMAND = "I need a venue and a beekeeper for 50 people, budget 3000 USD"
 INVITATION = {"language": "en", "surface_demand": "a venue", "raw_input": DEMAND, "name": "River Hall"}
 TERMS = {"price": 400, "currency": "USD"}
-OFFERED = Offered("The hall is free for 50 people at $400.", ["venue"], TERMS, ["catering"])
+OFFERED = OfferDraft("The hall is free for 50 people at $400.", ["venue"], TERMS, ["catering"])
 ASSIGNMENTS = [{"agent_id": "hall", "name": "River Hall", "capabilities": ["venue"], "terms": TERMS}]
 CONSIDERED = [{"by": "ann", "is_user": True, "decision": "revise", "comment": "make it 300"}]
 PROPOSAL = ("en", "a venue for 50", ASSIGNMENTS, ["catering"], 400, "USD", ["a river view"], CONSIDERED)
@@ -352,7 +352,7 @@ async def test_what_others_said_cannot_leave_its_place(writer, speaker):
     speaker.content = "Hello"
     payload = [{"by": HOSTILE, "comment": HOSTILE}]
     await writer.understand(HOSTILE, TODAY)
-    await writer.offer({"raw_input": HOSTILE, "name": HOSTILE}, Offered(HOSTILE, [HOSTILE], {}, [HOSTILE]))
+    await writer.offer({"raw_input": HOSTILE, "name": HOSTILE}, OfferDraft(HOSTILE, [HOSTILE], {}, [HOSTILE]))
     await writer.proposal("en", HOSTILE, [{"name": HOSTILE}], [HOSTILE], None, HOSTILE, [HOSTILE], payload)
     assert len(speaker.asked) == 3
     for body in speaker.asked:
@@ -431,7 +431,7 @@ async def test_a_real_model_writes_an_offer(local_model):
     async with asking(local_model, 80) as model:
         for demand, name, capability, draft in tried:
             invitation = {"language": "en", "raw_input": demand, "name": name}
-            text, written_by = await TextWriter(model).offer(invitation, Offered(draft, [capability], {}, []))
+            text, written_by = await TextWriter(model).offer(invitation, OfferDraft(draft, [capability], {}, []))
             assert (text == draft) == (written_by == "rules")
             written[written_by] = text
             if "llm" in written:

@@ -1,7 +1,7 @@
 """The sample agents: somebody to answer a newcomer's first demand, one agent for every trade in the lexicon.
 
 They are registered at the first start when `[demands] sample_agents` is on, and ordinary agents after
-that. `SAMPLE_AGENTS` is what everybody sees; `POLICIES` is what each keeps to itself and `sample_rules.py`
+that. `SAMPLE_AGENTS` is what everybody sees; `POLICIES` is what each keeps to itself and `rules.py`
 answers by."""
 
 from typing import NamedTuple, TypedDict

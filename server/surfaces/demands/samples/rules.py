@@ -9,13 +9,11 @@ from datetime import date
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+from server.surfaces.demands.commands import OfferDraft
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS, AgentPolicy, Bilingual, SampleAgent
 from server.surfaces.demands.sentences import capability_name
-from server.surfaces.demands.understanding import lexicon
-from server.surfaces.demands.understanding.reader import Language
-from server.surfaces.demands.understanding.requirements import MAX_BUDGET, MAX_PEOPLE
-from server.surfaces.demands.understanding.words import IS_HAN
+from server.surfaces.demands.understanding import CONCEPTS, IS_HAN, MAX_BUDGET, MAX_PEOPLE, Language
 
 Decision = Literal["accept", "revise", "reject"]
 
@@ -23,16 +21,6 @@ MAX_REVISIONS = 2  # of one agent in one negotiation
 
 _USUAL_PEOPLE = 20  # when a demand does not say
 _AGENTS: dict[str, SampleAgent] = {agent["agent_id"]: agent for agent in SAMPLE_AGENTS}
-
-
-class Offered(NamedTuple):
-    """An offer: what `POST /api/demand/{demand_id}/offers` takes. `terms` has price and currency, people and date where
-    known."""
-
-    content: str
-    capabilities: list[str]
-    terms: dict[str, Any]
-    needs: list[str]
 
 
 class Declined(NamedTuple):
@@ -97,7 +85,7 @@ def _friendly(amount: float, currency: str) -> int:
 # Invitations.
 
 
-def answer_invitation(invitation: Mapping[str, Any]) -> Offered | Declined | None:
+def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | Declined | None:
     """What the invited agent answers to `towow.demand.broadcast`; None when it is no sample agent."""
     agent = _AGENTS.get(_text(invitation, "agent_id"))
     if agent is None:
@@ -123,7 +111,7 @@ def answer_invitation(invitation: Mapping[str, Any]) -> Offered | Declined | Non
         terms["people"] = job.people
     if job.day is not None:
         terms["date"] = job.day.isoformat()
-    return Offered(_offer_text(limits, job, _money(job, price, currency), needs), capabilities, terms, needs)
+    return OfferDraft(_offer_text(limits, job, _money(job, price, currency), needs), capabilities, terms, needs)
 
 
 def _asked(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
@@ -132,7 +120,7 @@ def _asked(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
     for item in items if isinstance(items, list | tuple) else ():
         name = item.get("capability") if isinstance(item, dict) else item
         if isinstance(name, str):
-            yield frozenset({name}) if name in lexicon.CONCEPTS else concepts_of(name)
+            yield frozenset({name}) if name in CONCEPTS else concepts_of(name)
 
 
 def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Language) -> list[str]:
@@ -143,8 +131,8 @@ def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Langua
     offered: list[str] = []
     if not asked:
         matched = [part.partition(": ")[0] for part in _text(invitation, "reason").split("; ")]
-        asked = [frozenset({name}) for name in matched if name in lexicon.CONCEPTS]
-        offered = [text for text in agent["capabilities"] if text in matched and text not in lexicon.CONCEPTS]
+        asked = [frozenset({name}) for name in matched if name in CONCEPTS]
+        offered = [text for text in agent["capabilities"] if text in matched and text not in CONCEPTS]
     in_language = sorted(agent["capabilities"], key=lambda text: (IS_HAN.search(text) is not None) != (language == "zh"))
     own = (next((text for text in in_language if concepts_of(text) & names), None) for names in asked)
     offered += [text for text in own if text is not None]

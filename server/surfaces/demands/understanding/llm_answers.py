@@ -46,7 +46,7 @@ class Unusable(Exception):
         self.reason = reason
 
 
-class Said(msgspec.Struct):
+class ModelReading(msgspec.Struct):
     """What the model says about a demand; fields beyond these are ignored."""
 
     surface_demand: str
@@ -58,7 +58,7 @@ class Said(msgspec.Struct):
     date: str | None = None
 
 
-_decode_said = msgspec.json.Decoder(Said).decode
+_decode_reading = msgspec.json.Decoder(ModelReading).decode
 
 
 def plain_text(text: str, limit: int, language: str) -> str:
@@ -89,20 +89,20 @@ def _numbers(text: str) -> set[str]:
     return {match[0].replace(",", "") for match in _NUMBER.finditer(normalise(text))}
 
 
-def read_said(answer: str) -> Said:
+def parse_reading(answer: str) -> ModelReading:
     """The object in an answer, also inside a code fence. Raises `Unusable` for any other shape."""
     text = answer.strip()
     if fence := _FENCE.match(text):
         text = fence[1]
     try:
-        return _decode_said(text)
+        return _decode_reading(text)
     except msgspec.ValidationError:
         raise Unusable("wrong_shape") from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise Unusable("not_json") from None
 
 
-def understanding_of(said: Said, read: Understanding, raw_input: str) -> Understanding:
+def merged_understanding(said: ModelReading, read: Understanding, raw_input: str) -> Understanding:
     """The model's reading, in the rules' language and without what they heard ruled out."""
     if "\n" in said.surface_demand.strip():
         raise Unusable("wrong_shape")
@@ -143,7 +143,7 @@ def _capabilities(words: list[str], found: dict[str, str], raw_input: str) -> tu
     return tuple(named.items())
 
 
-def requirements_of(said: Said, found: Requirements, raw_input: str, today: datetime.date) -> Requirements:
+def merged_requirements(said: ModelReading, found: Requirements, raw_input: str, today: datetime.date) -> Requirements:
     """What the rules found, and the model's for the rest; its numbers count only where the demand has a number at all."""
     has_number = any(map(str.isnumeric, raw_input)) or bool(_NUMBER_WORD.search(raw_input.lower()))
     people = _checked(said.people, 1, MAX_PEOPLE) if has_number else None
