@@ -121,7 +121,7 @@ class CancelledRun(msgspec.Struct, frozen=True):
     seq: int
 
 
-class SessionState(msgspec.Struct, frozen=True):
+class RunSession(msgspec.Struct, frozen=True):
     """The newest run of a session; `version` grows with every event of its runs."""
 
     session_id: str
@@ -192,9 +192,9 @@ class RunCalls:
         Raises `NotFound`, and `Conflict` when it has ended otherwise, with `run_status` and `reason` in its details."""
         return await self._transport.post(CancelledRun, f"/api/runs/{path_segment(run_id)}/cancel", b"{}")
 
-    async def session_state(self, session_id: str) -> SessionState:
+    async def session_state(self, session_id: str) -> RunSession:
         """The state of a session's newest run. Raises `NotFound` when it never had one, `Gone` when that is too long ago."""
-        return await self._transport.get(SessionState, f"/api/sessions/{path_segment(session_id)}/state")
+        return await self._transport.get(RunSession, f"/api/sessions/{path_segment(session_id)}/state")
 
     async def model(self) -> Model:
         """The model that writes generations."""

@@ -32,8 +32,8 @@ class _Many(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EventInput]
 
 
-# Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
 _INDEX = {"title": "ToWow API", "description": "ToWow collaboration-network backend API", "version": "1.0.0"}
+# Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
 _STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')
 _ONE = msgspec.json.Decoder(EventInput)
 _MANY = msgspec.json.Decoder(_Many)

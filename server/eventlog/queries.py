@@ -97,7 +97,7 @@ def read_event(db: Any, *, seq: int | None = None, event_id: str | None = None) 
 
 
 def read_stream(db: Any, stream: str) -> StreamInfo | None:
-    """Where a stream stands, or None when it never existed. Five index seeks."""
+    """Where a stream stands, or None when it never existed. Two statements, each one index seek."""
     last = db.execute(
         "SELECT seq, revision, timestamp, event_type FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream,)
     ).fetchone()

@@ -9,7 +9,17 @@ import msgspec
 
 from server.eventlog.writer import Connection
 from server.surfaces.generations.model import TRANSITIONS, evolve
-from server.surfaces.generations.state import LLM_CHUNK, Mode, Progress, RunAgent, RunState, Session, Status, initial, is_run_id
+from server.surfaces.generations.state import (
+    LLM_CHUNK,
+    Mode,
+    Progress,
+    RunAgent,
+    RunSession,
+    RunState,
+    Status,
+    initial,
+    is_run_id,
+)
 from towow.events import Event
 
 _STEPS = frozenset(step.partition(":")[0] for _, step in TRANSITIONS)
@@ -103,13 +113,13 @@ def unfinished_runs(connection: Connection) -> list[str]:
     return [run_id for (run_id,) in rows]
 
 
-def get_session(connection: Connection, session_id: str) -> Session | None:
+def get_session(connection: Connection, session_id: str) -> RunSession | None:
     """What is known of a session; None when it never had a run."""
     newest, _ = list_runs(connection, 1, 2**63 - 1, session_id=session_id)
     if not newest:
         return None
     sql = f"SELECT count(*), max({_NEWEST['updated_at']}), max({_NEWEST['last_seq']}) {_FROM} WHERE r.session_id = ?"
-    return Session(newest[0], *connection.execute(sql, (session_id,)).fetchone())
+    return RunSession(newest[0], *connection.execute(sql, (session_id,)).fetchone())
 
 
 def last_completed(connection: Connection, session_id: str) -> str | None:

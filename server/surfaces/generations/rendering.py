@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.surfaces.generations.state import RunAgent, RunState, Session
+from server.surfaces.generations.state import RunAgent, RunSession, RunState
 from towow.events import Event, timestamp_of
 
 
@@ -70,7 +70,7 @@ def cancelled(state: RunState) -> dict[str, Any]:
     return {"success": True, "run_id": state.run_id, "status": state.status, "seq": state.last_seq}
 
 
-def session_state(session_id: str, session: Session, expires_at: float) -> dict[str, Any]:
+def session_state(session_id: str, session: RunSession, expires_at: float) -> dict[str, Any]:
     """The state of a session: where its newest run is. `version` grows with every event of its runs."""
     newest = session.newest
     return {

@@ -169,7 +169,7 @@ class RunState(msgspec.Struct, frozen=True):
         return [agent.name for agent in self.agents.values() if agent.status == "failed"]
 
 
-class Session(msgspec.Struct, frozen=True):
+class RunSession(msgspec.Struct, frozen=True):
     """What is known of a session: its newest run without the texts, how many it had, and the place of their newest event."""
 
     newest: RunState

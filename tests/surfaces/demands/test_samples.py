@@ -15,8 +15,8 @@ from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS
 from server.surfaces.demands.samples.rules import (
     MAX_REVISIONS,
     UNITS_PER_DOLLAR,
-    Answered,
-    Declined,
+    InvitationDeclined,
+    ProposalAnswer,
     answer_invitation,
     answer_proposal,
     delay_factor,
@@ -175,7 +175,7 @@ class TestInvitations:
                 assert isinstance(answer_invitation(invitation(name, language=language, **requirements)), OfferDraft)
         for requirements in declined:
             answer = answer_invitation(invitation(name, language=language, **requirements))
-            assert isinstance(answer, Declined)
+            assert isinstance(answer, InvitationDeclined)
             assert answer.reason.startswith("抱歉，" if language == "zh" else "Sorry, ")
             day = requirements.get("date")
             limit = f"12月{date.fromisoformat(day).day}日" if day and language == "zh" else ""
@@ -223,7 +223,7 @@ class TestInvitations:
     def test_an_agent_that_was_invited_for_another_trade_declines(self, language):
         """It does not offer what it cannot do."""
         answer = answer_invitation({**invitation("bob", "legal", language=language), "reason": "venue: hall"})
-        assert isinstance(answer, Declined)
+        assert isinstance(answer, InvitationDeclined)
         assert answer.reason == ("Sorry, that is not what I do." if language == "en" else "抱歉，这不是我能做的事。")
 
     @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ class TestProposals:
         """Then what was offered is taken to stand."""
         offered = offer_of("bob", people=30)
         answer = judge("bob", offered, terms={**offered.terms, "price": price})
-        assert answer == Answered("accept", "Fine with me; count me in.")
+        assert answer == ProposalAnswer("accept", "Fine with me; count me in.")
 
     def test_a_revision_corrects_the_date_of_the_terms(self):
         """Only where the proposal's terms have another one."""
@@ -494,7 +494,7 @@ class TestTotality:
     def test_any_proposal_is_answered(self, own_offer, payload, agent_id):
         """Never raises; a decision with a comment."""
         answer = answer_proposal(own_offer, {**payload, "agent_id": agent_id})
-        assert isinstance(answer, Answered)
+        assert isinstance(answer, ProposalAnswer)
         assert answer.decision in ("accept", "revise", "reject")
         assert answer.comment
         assert answer.terms is None or answer.decision == "revise"
@@ -525,7 +525,7 @@ class TestTotality:
     def test_an_agent_revises_at_most_twice(self, name, language, people, rounds):
         """In any negotiation that follows the rules: comments become conditions, prices of revisions are firm."""
         offered = answer_invitation(invitation(name, language=language, **({"people": people} if people else {})))
-        if isinstance(offered, Declined):
+        if isinstance(offered, InvitationDeclined):
             return
         firm, conditions, considered, requirements, revisions = {}, [], [], dict(offered.terms), 0
         for number, (share, is_told, changed) in enumerate(rounds, 1):
@@ -579,7 +579,7 @@ def negotiate(text, *, max_rounds=4):
                     "language": understanding.language,
                 }
             )
-            if isinstance(answer, Declined):
+            if isinstance(answer, InvitationDeclined):
                 declines[agent_id] = answer
             else:
                 offers[agent_id] = answer

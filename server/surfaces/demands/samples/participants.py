@@ -100,7 +100,7 @@ class SampleParticipants:
         answer = rules.answer_invitation(invitation)
         if answer is None:
             return None
-        if isinstance(answer, rules.Declined):
+        if isinstance(answer, rules.InvitationDeclined):
             return commands.DeclineOffer(agent_id, answer.reason, written_by="rules")
         content, written_by = await self._author.offer(invitation, answer)
         return commands.SubmitOffer(

@@ -23,13 +23,13 @@ _USUAL_PEOPLE = 20  # when a demand does not say
 _AGENTS: dict[str, SampleAgent] = {agent["agent_id"]: agent for agent in SAMPLE_AGENTS}
 
 
-class Declined(NamedTuple):
+class InvitationDeclined(NamedTuple):
     """A no to an invitation, with a reason for people."""
 
     reason: str
 
 
-class Answered(NamedTuple):
+class ProposalAnswer(NamedTuple):
     """An answer to a proposal: what `POST /api/demand/{demand_id}/feedback` takes. Only a revision may have terms."""
 
     decision: Decision
@@ -85,7 +85,7 @@ def _friendly(amount: float, currency: str) -> int:
 # Invitations.
 
 
-def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | Declined | None:
+def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | InvitationDeclined | None:
     """What the invited agent answers to `towow.demand.broadcast`; None when it is no sample agent."""
     agent = _AGENTS.get(_text(invitation, "agent_id"))
     if agent is None:
@@ -95,9 +95,9 @@ def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | Declined | 
     job = _job(_language_of(invitation), requirements)
     capabilities = _offered(agent, invitation, job.language)
     if not capabilities:
-        return Declined(_say(job, "抱歉，这不是我能做的事。", "Sorry, that is not what I do."))
+        return InvitationDeclined(_say(job, "抱歉，这不是我能做的事。", "Sorry, that is not what I do."))
     if objection := _objection(limits, job):
-        return Declined(objection)
+        return InvitationDeclined(objection)
     currency = _currency(job.language, requirements)
     price = list_price(limits, job.people, currency)
     asked = frozenset(name for names in _asked(invitation) for name in names)
@@ -181,7 +181,7 @@ def _offer_text(limits: AgentPolicy, job: _Job, price: str, needs: list[str]) ->
 # Proposals.
 
 
-def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -> Answered:
+def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -> ProposalAnswer:
     """What an agent answers to `towow.proposal.distributed`, by its own limits and what it had offered.
 
     It rejects a proposal in which it has nothing to do, or that has become what it cannot do; it revises
@@ -194,9 +194,9 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     assignment = _assignment(agent_id, proposal)
     if not _can_do(agent_id, own_offer, assignment):
         reason = _say(job, "这个方案里没有我能做的部分，我先退出。", "There is nothing for me to do here, so I step back.")
-        return Answered("reject", reason)
+        return ProposalAnswer("reject", reason)
     if limits is not None and (objection := _objection(limits, job)):
-        return Answered("reject", objection)
+        return ProposalAnswer("reject", objection)
 
     terms = _object(assignment, "terms")
     own_terms = _object(own_offer, "terms")
@@ -207,13 +207,13 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     is_too_low = price is not None and lowest is not None and price < lowest
     if is_too_low and len(conditions) >= MAX_REVISIONS:
         reason = _say(job, "价格谈不拢，这次我先退出。", "We do not come together on the price, so I step back.")
-        return Answered("reject", reason)
+        return ProposalAnswer("reject", reason)
     wish = limits.condition if limits is not None and not _was_heard(agent_id, limits, conditions, proposal) else None
     if is_too_low and lowest is not None:
-        return Answered("revise", _revision(job, _money(job, lowest, currency), wish), _changed(job, terms, lowest))
+        return ProposalAnswer("revise", _revision(job, _money(job, lowest, currency), wish), _changed(job, terms, lowest))
     if wish is not None:
-        return Answered("revise", _revision(job, None, wish))
-    return Answered("accept", _acceptance(job, None if price is None else _money(job, price, currency)))
+        return ProposalAnswer("revise", _revision(job, None, wish))
+    return ProposalAnswer("accept", _acceptance(job, None if price is None else _money(job, price, currency)))
 
 
 def _assignment(agent_id: str, proposal: Mapping[str, Any]) -> Mapping[str, Any]:
