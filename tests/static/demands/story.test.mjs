@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import * as demands from "../../../server/static/js/demands/strings.js";
 import { Translator } from "../../../server/static/js/ui/i18n.js";
 import { CHANGES } from "../../../server/static/js/demands/negotiation-events.js";
 import { sentenceOf } from "../../../server/static/js/demands/sentence.js";
@@ -95,7 +96,7 @@ describe("positions", () => {
 });
 
 describe("sentences", () => {
-  const en = new Translator("en");
+  const en = new Translator("en", demands);
   const say = (type, payload, nameOf) => sentenceOf({ event_type: `towow.${type}`, payload }, en, nameOf);
 
   for (const [type, payload, expected] of [
@@ -131,7 +132,7 @@ describe("sentences", () => {
         for (const value of [null, 3, "x", [], {}, "long ".repeat(5000)]) {
           const payload = { agent_id: value, name: value, offer: value, capability: value, decision: value, reason: value, message: value, proposal: value, assignments: value };
           for (const each of [payload, value]) {
-            const sentence = sentenceOf({ event_type, payload: each }, new Translator(language));
+            const sentence = sentenceOf({ event_type, payload: each }, new Translator(language, demands));
             assert.ok(sentence.length > 0 && sentence.length < 400, `${event_type}: ${sentence}`);
           }
         }

@@ -8,7 +8,8 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translator } from "../../../server/static/js/ui/i18n.js";
-import { EXAMPLES } from "../../../server/static/js/ui/strings.js";
+import * as demands from "../../../server/static/js/demands/strings.js";
+import { eventName } from "../../../server/static/js/demands/sentence.js";
 import * as tasks from "../../../server/static/js/tasks/strings.js";
 import * as studio from "../../../server/static/js/generations/strings.js";
 import * as tools from "../../../server/static/js/tools/strings.js";
@@ -34,13 +35,17 @@ const EVENT_TYPES = [
 ];
 // Each page with the texts that it has: those of all pages, and its own.
 const PAGES = [
-  ["index.html", {}],
+  ["index.html", { en: demands.en, zh: demands.zh }],
   ["workbench.html", { en: workbench.en, zh: workbench.zh }],
   ["tools.html", { en: tools.en, zh: tools.zh }],
   ["studio.html", { en: studio.en, zh: studio.zh }],
   ["demo_sse_streaming.html", { en: tasks.en, zh: tasks.zh }],
 ];
-const ALL = { en: { ...STRINGS.en, ...workbench.en, ...tools.en, ...tasks.en, ...studio.en }, zh: { ...STRINGS.zh, ...workbench.zh, ...tools.zh, ...tasks.zh, ...studio.zh } };
+const OWN = [demands, workbench, tools, tasks, studio];
+const ALL = {
+  en: Object.assign({}, STRINGS.en, ...OWN.map(({ en }) => en)),
+  zh: Object.assign({}, STRINGS.zh, ...OWN.map(({ zh }) => zh)),
+};
 const places = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
 
 describe("the texts", () => {
@@ -50,7 +55,7 @@ describe("the texts", () => {
   });
 
   test("a page's own texts take the place of none that all pages have", () => {
-    const own = [workbench, tools, studio, tasks].flatMap(({ en }) => Object.keys(en));
+    const own = OWN.flatMap(({ en }) => Object.keys(en));
     assert.deepEqual(own.filter((key, i) => Object.hasOwn(STRINGS.en, key) || own.indexOf(key) !== i), []);
   });
 
@@ -67,7 +72,7 @@ describe("the texts", () => {
 
   test("every event type of a negotiation has a name in both languages", () => {
     for (const type of EVENT_TYPES) {
-      const [en, zh] = [new Translator("en").eventName(type), new Translator("zh").eventName(type)];
+      const [en, zh] = [new Translator("en", demands), new Translator("zh", demands)].map((t) => eventName(type, t));
       assert.notEqual(en, type);
       assert.match(zh, /\p{Script=Han}/u);
     }
@@ -106,8 +111,8 @@ describe("the texts", () => {
   });
 
   test("there are examples in both languages", () => {
-    assert.deepEqual([...new Set(EXAMPLES.map(({ lang }) => lang))].sort(), ["en", "zh"]);
-    for (const { lang, text } of EXAMPLES) assert.equal(/\p{Script=Han}/u.test(text), lang === "zh");
+    assert.deepEqual([...new Set(demands.EXAMPLES.map(({ lang }) => lang))].sort(), ["en", "zh"]);
+    for (const { lang, text } of demands.EXAMPLES) assert.equal(/\p{Script=Han}/u.test(text), lang === "zh");
   });
 });
 
@@ -143,8 +148,8 @@ describe("the language", () => {
 });
 
 describe("writing", () => {
-  const en = new Translator("en");
-  const zh = new Translator("zh");
+  const en = new Translator("en", demands);
+  const zh = new Translator("zh", demands);
 
   test("places are filled in; one that is unknown stays visible", () => {
     assert.equal(en.text("detail.missing", { id: "d-1" }), "There is no demand d-1");

@@ -13,7 +13,7 @@
  * @property {string} [lang] `zh…` or anything else for English; default: the page's
  */
 
-import { element, fill } from "../ui/html.js";
+import { element, fill } from "../lib/html.js";
 
 const TICK_MS = 250;
 const STYLE = new URL("./ConnectionStatus.css", import.meta.url).href;

@@ -7,46 +7,50 @@
  * @import { Translator } from "../ui/i18n.js"
  * @import { Action, PageState } from "./state.js"
  * @import { Story } from "./story.js"
- * @import { Cursor } from "../lib/types.js"
  */
 
 import { access } from "../lib/access.js";
 import { readDemands, submitDemand } from "./api.js";
-import { loadCursor, selectionKey } from "../lib/cursor.js";
+import { demandsFeed } from "./feed.js";
 import { historyReader } from "./history.js";
 import { shellOf } from "../ui/shell.js";
 import { EMPTY, reduce } from "./state.js";
+import { en, zh } from "./strings.js";
 import { chronicler, indexAt, storyteller, unreadBranches } from "./story.js";
-import { EventStream } from "../lib/stream.js";
 import { agentsView } from "./views/agents.js";
 import { cancelView } from "./views/cancel.js";
 import { countdowns } from "../ui/views/countdown.js";
 import { demandsView } from "./views/list.js";
 import { detailView } from "./views/detail.js";
 import { negotiationView } from "./views/negotiation.js";
-import { failureText } from "../ui/views/refusal.js";
+import { failureText } from "../ui/failure-text.js";
 import { replayView } from "./views/replay.js";
 import { byId } from "../ui/views/static-texts.js";
 import { submitView } from "./views/submit.js";
 import { tabsView } from "./views/tabs.js";
 import { timelineView } from "./views/timeline.js";
 
-const STREAMS = ["demand:*"];
-const BEGIN_AGAIN_MS = 2000; // after a failed first snapshot, at least
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
 const DEMAND_LINK = /^#(d-[A-Za-z0-9._:-]{1,119})$/;
 
-const shell = shellOf({ main: "detail", reconnectNow: () => stream?.reconnectNow(), render, translate });
+const shell = shellOf({ strings: { en, zh }, main: "detail", reconnectNow: () => feed.reconnectNow(), render, translate });
 /** @type {PageState} */
 let state = EMPTY;
-/** @type {EventStream | null} */
-let stream = null;
-/** Where the last visit ended; read before this visit moves it. */
-const lastVisit = loadCursor(shell.storage, selectionKey(STREAMS));
-/** @type {number | undefined} */
-let beginTimer;
-
-const histories = historyReader({ state: () => state, dispatch, describe: (error) => failureText(error, shell.t) });
+const describe = (/** @type {unknown} */ error) => failureText(error, shell.t);
+const feed = demandsFeed(shell.storage, {
+  dispatch,
+  describe,
+  onReset() {
+    shell.say(shell.t.text("connection.reset"));
+    void loadHistory();
+  },
+  onState(connection) {
+    shell.heard(connection);
+    const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
+    if (connection.name === "connected" && hasFailed) void loadHistory();
+  },
+});
+const histories = historyReader({ state: () => state, dispatch, describe });
 const tellNow = storyteller();
 const tellPast = storyteller();
 const chronicle = chronicler();
@@ -54,7 +58,7 @@ const writeCountdowns = countdowns(() => shell.t);
 const cancelDialog = cancelView();
 const views = {
   agents: agentsView(),
-  demands: demandsView({ retry: () => void begin(), older: loadOlder }),
+  demands: demandsView({ retry: () => feed.reconnectNow(), older: loadOlder }),
   detail: detailView(({ demand_id, user_id }) => cancelDialog.open(demand_id, user_id)),
   negotiation: negotiationView({
     retryChosen: loadHistory,
@@ -93,7 +97,7 @@ function render() {
       : null,
   );
   writeCountdowns();
-  shell.renderConnection(stream ? [stream.state] : [], stream?.cursor?.seq ?? state.headSeq);
+  shell.renderConnection(feed.state ? [feed.state] : [], feed.seq || state.headSeq);
   if (story) readBranches(story);
 }
 
@@ -115,54 +119,6 @@ function readBranches(story) {
   for (const id of unreadBranches(state, story)) {
     dispatch({ type: "branch", id });
     void histories.readBranch(id);
-  }
-}
-
-/**
- * Read the snapshot, then follow what comes after it.
- */
-async function begin() {
-  clearTimeout(beginTimer);
-  await access.ready();
-  const start = await readSnapshot({ lastVisit });
-  if (stream) return;
-  if (!start) {
-    beginTimer = window.setTimeout(begin, BEGIN_AGAIN_MS * (1 + Math.random()));
-    return;
-  }
-  stream = new EventStream({
-    streams: STREAMS,
-    start,
-    onEvent: (event) => dispatch({ type: "event", event }),
-    onReset: async () => {
-      const cursor = await readSnapshot({ isReset: true });
-      if (!cursor) throw new Error("the snapshot could not be read again");
-      shell.say(shell.t.text("connection.reset"));
-      loadHistory();
-      return cursor;
-    },
-    onState: (connection) => {
-      shell.heard(connection);
-      const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
-      if (connection.name === "connected" && hasFailed) loadHistory();
-    },
-    onHandlerError: (error) => console.warn(error),
-  });
-  stream.start();
-}
-
-/**
- * @param {{lastVisit?: Cursor | null, isReset?: boolean}} circumstances
- * @returns {Promise<Cursor | null>} what the list is true at; null when it could not be read
- */
-async function readSnapshot(circumstances) {
-  try {
-    const page = await readDemands();
-    dispatch({ type: "snapshot", page, ...circumstances });
-    return { epoch: page.epoch, seq: page.head_seq };
-  } catch (error) {
-    if (!stream) dispatch({ type: "snapshot_failed", error: failureText(error, shell.t) });
-    return null;
   }
 }
 
@@ -212,4 +168,4 @@ window.addEventListener("hashchange", followAddress);
 window.setInterval(render, CLOCK_MS);
 void shell.start();
 followAddress();
-void begin();
+void feed.begin();

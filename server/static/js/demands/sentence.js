@@ -36,7 +36,18 @@ const SENTENCES = {
  */
 export function sentenceOf({ event_type, payload }, t, nameOf = (id) => id) {
   const sentence = Object.hasOwn(SENTENCES, event_type) ? SENTENCES[event_type](object(payload), t, nameOf) : "";
-  return sentence || t.eventName(event_type);
+  return sentence || eventName(event_type, t);
+}
+
+/**
+ * The name of an event type for people; the type itself when there is none.
+ *
+ * @param {string} eventType
+ * @param {Translator} t
+ * @returns {string}
+ */
+export function eventName(eventType, t) {
+  return t.has(`event.${eventType}`) ? t.text(`event.${eventType}`) : eventType;
 }
 
 /**

@@ -1,103 +1,69 @@
 /**
- * One run, from its snapshot on: the state so far, then the stream from exactly there, so that nothing is lost or doubled.
+ * What the page follows: one run, and the list of all of them, each from its snapshot on.
  *
- * @import { Run } from "./types.js"
  * @import { StreamState } from "../lib/stream-options.js"
+ * @import { PastRuns } from "./list-state.js"
+ * @import { Run } from "./types.js"
  */
 
-import { access } from "../lib/access.js";
-import { RequestError } from "../lib/http.js";
-import { foldRun, runEventOf, runOf } from "./state.js";
-import { EventStream } from "../lib/stream.js";
-import { readRun, runPath } from "./api.js";
-
-const BEGIN_AGAIN_MS = 2000; // after a failed snapshot, at least
+import { SnapshotFeed } from "../lib/snapshot-feed.js";
+import { readRun, readRuns, runPath } from "./api.js";
+import { foldRuns, LIST_EVENTS, NO_RUNS, withPage } from "./list-state.js";
+import { foldRun, newRun, runEventOf, runOf } from "./state.js";
 
 /**
- * @typedef {object} RunHandlers
- * @property {(run: Run) => void} onRun after every change
- * @property {(error: unknown) => void} onFailed it could not be read; it is tried again unless the server refused
- * @property {(state: StreamState) => void} onState
+ * One run, with its stream unless it has ended.
+ *
+ * @param {string} id
+ * @param {object} handlers
+ * @param {(run: Run) => void} handlers.onRun called after every change
+ * @param {(error: unknown) => void} handlers.onFailed
+ * @param {(state: StreamState) => void} handlers.onState
+ * @returns {SnapshotFeed<any>}
  */
+export function runFeed(id, { onRun, onFailed, onState }) {
+  let run = newRun(id);
+  const show = (/** @type {Run} */ next) => {
+    run = next;
+    onRun(run);
+  };
+  return new SnapshotFeed({
+    read: () => readRun(id),
+    onSnapshot(snapshot, isReset) {
+      show(runOf(snapshot));
+      return isReset || run.status === "running" ? { epoch: snapshot.epoch ?? null, seq: snapshot.last_seq } : null;
+    },
+    onFailed,
+    refusals: [400, 403, 404, 410],
+    stream: {
+      streams: [`run:${id}`],
+      path: `${runPath(id)}/events`,
+      onEvent: (event) => show(foldRun(run, runEventOf(event))),
+      onState,
+    },
+  });
+}
 
-export class RunFeed {
-  /** @type {EventStream | null} */
-  #stream = null;
-  /** @type {number | undefined} */
-  #timer;
-  #isClosed = false;
-  /** @type {Run | null} */
-  #run = null;
-  #id;
-  #handlers;
-
-  /**
-   * @param {string} id
-   * @param {RunHandlers} handlers
-   */
-  constructor(id, handlers) {
-    this.#id = id;
-    this.#handlers = handlers;
-  }
-
-  /** @returns {StreamState | null} */
-  get state() {
-    return this.#stream?.state ?? null;
-  }
-
-  /**
-   * Read the run, and follow it unless it has ended; until it works.
-   */
-  async begin() {
-    window.clearTimeout(this.#timer);
-    await access.ready();
-    if (this.#isClosed || this.#stream) return;
-    let start;
-    try {
-      start = await this.#read();
-    } catch (error) {
-      if (this.#isClosed) return;
-      this.#handlers.onFailed(error);
-      const isRefused = error instanceof RequestError && [400, 403, 404, 410].includes(error.status);
-      if (!isRefused) this.#timer = window.setTimeout(() => void this.begin(), BEGIN_AGAIN_MS * (1 + Math.random()));
-      return;
-    }
-    if (this.#isClosed || this.#stream || this.#run?.status !== "running") return;
-    this.#stream = new EventStream({
-      streams: [`run:${this.#id}`],
-      path: `${runPath(this.#id)}/events`,
-      start,
-      environment: { localStorage: null }, // the snapshot says where to go on, so there is no cursor to keep
-      onEvent: (event) => this.#tell(foldRun(/** @type {Run} */ (this.#run), runEventOf(event))),
-      onReset: () => this.#read(),
-      onState: this.#handlers.onState,
-    });
-    this.#stream.start();
-  }
-
-  reconnectNow() {
-    if (!this.#stream) void this.begin();
-    else if (this.#stream.state.reason !== "ended") this.#stream.reconnectNow();
-  }
-
-  close() {
-    this.#isClosed = true;
-    window.clearTimeout(this.#timer);
-    this.#stream?.close();
-  }
-
-  async #read() {
-    const told = await readRun(this.#id);
-    this.#tell(runOf(told));
-    return { epoch: told.epoch ?? null, seq: told.last_seq };
-  }
-
-  /**
-   * @param {Run} run
-   */
-  #tell(run) {
-    if (this.#isClosed) return;
-    this.#run = run;
-    this.#handlers.onRun(run);
-  }
+/**
+ * The newest runs, with one stream of what begins and ends.
+ *
+ * @param {object} handlers
+ * @param {() => PastRuns} handlers.past what is shown
+ * @param {(past: PastRuns) => void} handlers.onRuns
+ * @param {(error: unknown) => void} handlers.onFailed
+ * @param {(model: Record<string, any>) => void} handlers.onModel what the list says of it
+ * @param {(state: StreamState) => void} handlers.onState
+ * @returns {SnapshotFeed<any>}
+ */
+export function pastFeed({ past, onRuns, onFailed, onModel, onState }) {
+  return new SnapshotFeed({
+    read: () => readRuns(),
+    onSnapshot(page, isReset) {
+      onRuns(withPage(isReset ? NO_RUNS : past(), page));
+      onModel(page.model);
+      return { epoch: page.epoch, seq: page.head_seq };
+    },
+    onFailed,
+    stream: { streams: ["run:*"], types: LIST_EVENTS, onEvent: (event) => onRuns(foldRuns(past(), event)), onState },
+  });
 }

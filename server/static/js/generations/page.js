@@ -9,10 +9,9 @@
  */
 
 import { RequestError } from "../lib/http.js";
-import { PastFeed } from "./list-feed.js";
-import { latestOf, NO_RUNS } from "./list-state.js";
-import { RunFeed } from "./feed.js";
-import { newMessageId } from "../sessions/api.js";
+import { pastFeed, runFeed } from "./feed.js";
+import { latestOf, NO_RUNS, withPage } from "./list-state.js";
+import { randomId } from "../lib/random-id.js";
 import { remembered, shellOf } from "../ui/shell.js";
 import * as api from "./api.js";
 import { en, zh } from "./strings.js";
@@ -20,7 +19,7 @@ import { composeView } from "./views/compose.js";
 import { countdowns } from "../ui/views/countdown.js";
 import { modelView } from "./views/model.js";
 import { pastView } from "./views/list.js";
-import { failureText } from "../ui/views/refusal.js";
+import { failureText } from "../ui/failure-text.js";
 import { resultView } from "./views/result.js";
 import { runView } from "./views/run.js";
 import { byId } from "../ui/views/static-texts.js";
@@ -49,13 +48,14 @@ const page = {
   /** @type {Model | null} */
   model: null,
 };
-/** @type {RunFeed | null} */
-let runFeed = null;
+/** @type {ReturnType<typeof runFeed> | null} */
+let chosen = null;
 let isNewlyChosen = false;
 /** @type {number | undefined} */
 let modelTimer;
 
-const pastFeed = new PastFeed({
+const earlier = pastFeed({
+  past: () => page.past,
   onRuns(past) {
     if (page.pastStatus !== "ready" && latestOf(past, page.sessionId)) void renewSession();
     change({ past, pastStatus: "ready" });
@@ -71,8 +71,8 @@ const writeCountdowns = countdowns(() => shell.t, { left: "studio.attempt.left",
 const views = {
   compose: composeView({ start, lastMode: remembered(shell.storage, "towow.studio.mode") }),
   model: modelView(),
-  none: noRunView(() => void runFeed?.begin()),
-  past: pastView({ retry: () => pastFeed.reconnectNow(), older: () => pastFeed.older().catch(() => undefined) }),
+  none: noRunView(() => chosen?.reconnectNow()),
+  past: pastView({ retry: () => earlier.reconnectNow(), older: loadOlder }),
   result: resultView(),
   run: runView(api.cancelRun),
   writers: writersView(render),
@@ -103,8 +103,8 @@ function render() {
   views.model.render(page.model, t);
   writeCountdowns();
   showChosen();
-  const states = [pastFeed.state, runFeed?.state].filter((state) => state !== null && state !== undefined);
-  shell.renderConnection(states, Math.max(pastFeed.seq, run?.lastSeq ?? 0));
+  const states = [earlier.state, chosen?.state].filter((state) => state !== null && state !== undefined);
+  shell.renderConnection(states, Math.max(earlier.seq, run?.lastSeq ?? 0));
 }
 
 /**
@@ -140,7 +140,7 @@ async function renewSession() {
  * @returns {string}
  */
 function newSession() {
-  return `studio-${newMessageId()}`;
+  return `studio-${randomId()}`;
 }
 
 /**
@@ -148,17 +148,17 @@ function newSession() {
  */
 function followAddress() {
   const runId = RUN_LINK.exec(location.hash)?.[1] ?? "";
-  if (runId === page.runId && runFeed) return;
-  runFeed?.close();
-  runFeed = null;
+  if (runId === page.runId && chosen) return;
+  chosen?.close();
+  chosen = null;
   change({ runId, run: null, runError: null });
   if (!runId) return;
-  runFeed = new RunFeed(runId, {
+  chosen = runFeed(runId, {
     onRun: (run) => change({ run, runError: null }),
     onFailed: (runError) => change({ runError }),
     onState: shell.heard,
   });
-  void runFeed.begin();
+  void chosen.begin();
   isNewlyChosen = true;
 }
 
@@ -173,8 +173,17 @@ function showChosen() {
 }
 
 function reconnectNow() {
-  pastFeed.reconnectNow();
-  runFeed?.reconnectNow();
+  earlier.reconnectNow();
+  chosen?.reconnectNow();
+}
+
+async function loadOlder() {
+  try {
+    const older = await api.readRuns(page.past.oldestSeq);
+    change({ past: withPage(page.past, older) });
+  } catch {
+    // The button stays; the connection notice says what is wrong.
+  }
 }
 
 /**
@@ -194,4 +203,4 @@ window.setInterval(render, CLOCK_MS);
 window.setInterval(() => page.run?.status === "running" && views.run.tick(page.run), SECOND_MS);
 await shell.start();
 followAddress();
-void pastFeed.begin();
+void earlier.begin();

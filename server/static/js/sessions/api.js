@@ -50,12 +50,3 @@ export function escalate(name, reason) {
 export function say(name, { role, content, messageId, agentId }) {
   return post("/api/manual/message", { session_name: name, role, content, message_id: messageId, ...(agentId && { agent_id: agentId }) });
 }
-
-/**
- * A new id for a message, also where the page has no `crypto.randomUUID` because it came over plain HTTP.
- *
- * @returns {string}
- */
-export function newMessageId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}

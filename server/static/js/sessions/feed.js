@@ -5,14 +5,12 @@
  *
  * @import { Message } from "./state.js"
  * @import { StreamState } from "../lib/stream-options.js"
+ * @import { EventStream } from "../lib/stream.js"
  */
 
-import { access } from "../lib/access.js";
+import { followWhole, SnapshotFeed } from "../lib/snapshot-feed.js";
 import { readSessions } from "./api.js";
 import { messageOf } from "./state.js";
-import { EventStream } from "../lib/stream.js";
-
-const BEGIN_AGAIN_MS = 2000; // after a failed snapshot, at least
 
 /**
  * @typedef {object} FeedHandlers
@@ -68,95 +66,41 @@ export class SessionFeeds {
    * @param {string} name
    */
   #open(name) {
-    this.#handlers.onBegin(name);
-    const stream = new EventStream({
-      streams: [`session:${name}`],
+    const stream = followWhole({
+      stream: `session:${name}`,
       path: `/api/sessions/${encodeURIComponent(name)}/events`,
-      allowPending: true,
-      whenNew: "beginning",
-      environment: { localStorage: null }, // a chat is shown whole, so there is no cursor to keep
+      onBegin: () => this.#handlers.onBegin(name),
       onEvent: (event) => this.#handlers.onMessage(name, messageOf(event)),
-      onReset: () => this.#handlers.onBegin(name),
       onState: this.#handlers.onState,
     });
     this.#streams.set(name, stream);
-    stream.start();
   }
 }
 
 /**
- * @typedef {object} QueueHandlers
- * @property {(waiting: Record<string, any>[], handled: Record<string, any>[], hasMore: boolean) => void} onLists
- * @property {(error: unknown) => void} onFailed it is tried again
- * @property {(message: Message) => void} onMessage
- * @property {(state: StreamState) => void} onState
+ * What waits and what is taken over, from the lists on.
+ *
+ * @param {string} agentId
+ * @param {object} handlers
+ * @param {(waiting: Record<string, any>[], handled: Record<string, any>[], hasMore: boolean) => void} handlers.onLists
+ * @param {(error: unknown) => void} handlers.onFailed
+ * @param {(message: Message) => void} handlers.onMessage
+ * @param {(state: StreamState) => void} handlers.onState
+ * @returns {SnapshotFeed<any>}
  */
-
-export class QueueFeed {
-  /** @type {EventStream | null} */
-  #stream = null;
-  /** @type {number | undefined} */
-  #timer;
-  #isClosed = false;
-  #agentId;
-  #handlers;
-
-  /**
-   * @param {string} agentId
-   * @param {QueueHandlers} handlers
-   */
-  constructor(agentId, handlers) {
-    this.#agentId = agentId;
-    this.#handlers = handlers;
-  }
-
-  /** @returns {StreamState | null} */
-  get state() {
-    return this.#stream?.state ?? null;
-  }
-
-  /** @returns {number} the last event that is shown */
-  get seq() {
-    return this.#stream?.cursor?.seq ?? 0;
-  }
-
-  /**
-   * Read the lists, then follow what comes after them; until it works.
-   */
-  async begin() {
-    window.clearTimeout(this.#timer);
-    await access.ready();
-    const start = await this.#readLists().catch((error) => void (this.#isClosed || this.#handlers.onFailed(error)));
-    if (this.#isClosed || this.#stream) return;
-    if (!start) {
-      this.#timer = window.setTimeout(() => void this.begin(), BEGIN_AGAIN_MS * (1 + Math.random()));
-      return;
-    }
-    this.#stream = new EventStream({
-      streams: [`operator:${this.#agentId}`, "operator:queue"],
-      path: `/api/operators/${encodeURIComponent(this.#agentId)}/events`,
-      start,
-      onEvent: (event) => this.#handlers.onMessage(messageOf(event)),
-      onReset: () => this.#readLists(),
-      onState: this.#handlers.onState,
-    });
-    this.#stream.start();
-  }
-
-  reconnectNow() {
-    if (this.#stream) this.#stream.reconnectNow();
-    else void this.begin();
-  }
-
-  close() {
-    this.#isClosed = true;
-    window.clearTimeout(this.#timer);
-    this.#stream?.close();
-  }
-
-  async #readLists() {
-    const [waiting, handled] = await Promise.all([readSessions("waiting_agent"), readSessions("with_operator")]);
-    if (!this.#isClosed) this.#handlers.onLists(waiting.sessions, handled.sessions, waiting.has_more);
-    return { epoch: waiting.epoch, seq: Math.min(waiting.head_seq, handled.head_seq) };
-  }
+export function queueFeed(agentId, { onLists, onFailed, onMessage, onState }) {
+  return new SnapshotFeed({
+    read: () => Promise.all([readSessions("waiting_agent"), readSessions("with_operator")]),
+    onSnapshot([waiting, handled]) {
+      onLists(waiting.sessions, handled.sessions, waiting.has_more);
+      return { epoch: waiting.epoch, seq: Math.min(waiting.head_seq, handled.head_seq) };
+    },
+    onFailed,
+    stream: {
+      streams: [`operator:${agentId}`, "operator:queue"],
+      path: `/api/operators/${encodeURIComponent(agentId)}/events`,
+      onEvent: (event) => onMessage(messageOf(event)),
+      onState,
+    },
+  });
 }

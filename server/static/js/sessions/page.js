@@ -8,14 +8,14 @@
  */
 
 import * as api from "./api.js";
-import { QueueFeed, SessionFeeds } from "./feed.js";
+import { queueFeed, SessionFeeds } from "./feed.js";
 import { EMPTY_QUEUE, foldQueue, foldSession, NAME, newSession, queueOf } from "./state.js";
 import { remembered, shellOf } from "../ui/shell.js";
 import { en, zh } from "./strings.js";
 import { conversationView } from "./views/conversation.js";
 import { panesView } from "./views/panes.js";
 import { queueView } from "./views/queue.js";
-import { failureText } from "../ui/views/refusal.js";
+import { failureText } from "../ui/failure-text.js";
 import { newSessionName, visitorView } from "./views/visitor.js";
 
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
@@ -36,8 +36,8 @@ const page = {
   /** @type {Record<string, Session>} */
   sessions: {},
 };
-/** @type {QueueFeed | null} */
-let queueFeed = null;
+/** @type {ReturnType<typeof queueFeed> | null} */
+let waiting = null;
 
 const feeds = new SessionFeeds({
   onBegin: (name) => {
@@ -52,7 +52,7 @@ const feeds = new SessionFeeds({
 });
 const showPane = panesView("panes", "(min-width: 960px)");
 const views = {
-  queue: queueView({ use: useOperator, retry: () => queueFeed?.reconnectNow() }),
+  queue: queueView({ use: useOperator, retry: () => waiting?.reconnectNow() }),
   conversation: conversationView({
     takeOver: (name) => api.takeOver(name, page.operatorId),
     release: (name, close) => api.release(name, page.operatorId, close),
@@ -82,26 +82,26 @@ function render() {
   const isRefused = feeds.stateOf(chosen)?.reason === "forbidden";
   views.conversation.render(chosen ? (page.sessions[chosen] ?? newSession(chosen)) : null, isRefused, operatorId, t);
   views.visitor.render(page.sessions[page.visitor] ?? newSession(page.visitor), t);
-  const states = [...feeds.states, ...(queueFeed?.state ? [queueFeed.state] : [])];
-  shell.renderConnection(states, queueFeed?.seq ?? 0);
+  const states = [...feeds.states, ...(waiting?.state ? [waiting.state] : [])];
+  shell.renderConnection(states, waiting?.seq ?? 0);
 }
 
 function reconnectNow() {
   feeds.reconnectNow();
-  queueFeed?.reconnectNow();
+  waiting?.reconnectNow();
 }
 
 /**
  * @param {string} operatorId
  */
 function useOperator(operatorId) {
-  if (operatorId !== page.operatorId || !queueFeed) {
+  if (operatorId !== page.operatorId || !waiting) {
     operator.set(operatorId);
     Object.assign(page, { operatorId, queue: EMPTY_QUEUE, queueStatus: "loading", error: "", hasMore: false });
-    queueFeed?.close();
-    queueFeed = new QueueFeed(operatorId, {
-      onLists: (waiting, handled, hasMore) => {
-        Object.assign(page, { queue: queueOf(waiting, handled, operatorId), queueStatus: "ready", hasMore });
+    waiting?.close();
+    waiting = queueFeed(operatorId, {
+      onLists: (asking, handled, hasMore) => {
+        Object.assign(page, { queue: queueOf(asking, handled, operatorId), queueStatus: "ready", hasMore });
         shell.plan();
       },
       onFailed: (error) => {
@@ -114,7 +114,7 @@ function useOperator(operatorId) {
       },
       onState: shell.heard,
     });
-    void queueFeed.begin();
+    void waiting.begin();
   }
   render();
 }

@@ -7,6 +7,7 @@
  */
 
 import { RequestError } from "../lib/http.js";
+import { wait } from "../lib/wait.js";
 
 const AGAIN_MS = 1000; // after a failure, at least
 
@@ -106,20 +107,4 @@ export class Emitter {
  */
 function isPassing(error) {
   return error instanceof RequestError && (error.status === 0 || error.status === 429 || error.status >= 500);
-}
-
-/**
- * @param {number} milliseconds nothing is waited for when it is not positive
- * @param {AbortSignal} signal ends it early
- * @returns {Promise<void>}
- */
-function wait(milliseconds, signal) {
-  if (milliseconds <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
 }

@@ -11,14 +11,13 @@
  */
 
 import { readStorage } from "../lib/environment.js";
+import { readUntilItWorks } from "../lib/snapshot-feed.js";
 import { EventStreamService } from "../services/EventStreamService.js";
 import { SavedPosition } from "../services/saved-position.js";
 import { readHistory } from "./api.js";
 import { Delays } from "./delays.js";
 import { TaskRecord } from "./record.js";
 import { taskEventOf } from "./state.js";
-
-const AGAIN_MS = 2000; // after a history that could not be read, at least
 
 /**
  * @typedef {object} WatchHandlers
@@ -39,7 +38,7 @@ export class TaskWatch {
   /** @type {StreamState} */
   #state = { name: "connecting", attempt: 0, nextTryAt: null, reason: null };
   #reason = "";
-  #isStopped = false;
+  #stopping = new AbortController();
   /** Whether what was before is here. */
   #isReady = false;
 
@@ -106,26 +105,19 @@ export class TaskWatch {
    */
   async start() {
     const seq = new SavedPosition(readStorage(), "", this.taskId).load()?.seq ?? 0;
-    while (seq > 0 && !this.#isStopped) {
-      try {
-        await this.#readBefore(seq);
-        break;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS * (1 + Math.random())));
-      }
-    }
+    if (seq > 0) await readUntilItWorks(() => this.#readBefore(seq), this.#stopping.signal);
     this.#isReady = true;
-    if (!this.#isStopped && !this.#isOffline) this.#service.start();
+    if (!this.#stopping.signal.aborted && !this.#isOffline) this.#service.start();
   }
 
   stop() {
-    this.#isStopped = true;
+    this.#stopping.abort();
     this.#service.stop();
   }
 
   reconnectNow() {
     if (this.#isOffline) return this.setOffline(false);
-    if (this.#isStopped || !this.#isReady) return;
+    if (this.#stopping.signal.aborted || !this.#isReady) return;
     this.#service.stop();
     this.#service.start();
   }
@@ -159,7 +151,7 @@ export class TaskWatch {
   async #readBefore(seq) {
     this.#begin("");
     for await (const events of readHistory(this.taskId, seq)) {
-      if (this.#isStopped) return;
+      if (this.#stopping.signal.aborted) return;
       for (const event of events) this.#record.add(taskEventOf(event));
       this.#handlers.onChange();
     }

@@ -15,7 +15,7 @@ import { createTask, sendBurst, sendEvent, sendNote } from "./sends.js";
 import { isOver, TASK_ID } from "./state.js";
 import { en, zh } from "./strings.js";
 import { TaskWatch } from "./feed.js";
-import { failureText } from "../ui/views/refusal.js";
+import { failureText } from "../ui/failure-text.js";
 import { byId } from "../ui/views/static-texts.js";
 import { taskConnectionView } from "./views/connection.js";
 import { renderTaskHead } from "./views/head.js";

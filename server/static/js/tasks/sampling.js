@@ -10,7 +10,7 @@
  */
 
 import { object } from "../lib/fields.js";
-import { newMessageId } from "../sessions/api.js";
+import { randomId } from "../lib/random-id.js";
 import { remembered } from "../ui/shell.js";
 import { Emitter } from "./emitter.js";
 import { sampleTask } from "./sample.js";
@@ -56,7 +56,7 @@ export class Sampling {
    * @param {Language} language of its texts
    */
   start(language) {
-    void this.#send({ taskId: `demo-${newMessageId().slice(0, 8)}`, language, beganAt: Date.now(), sent: 0 });
+    void this.#send({ taskId: `demo-${randomId(4)}`, language, beganAt: Date.now(), sent: 0 });
   }
 
   /**

@@ -5,7 +5,7 @@
  * @import { TaskWatch } from "./feed.js"
  */
 
-import { newMessageId } from "../sessions/api.js";
+import { randomId } from "../lib/random-id.js";
 import { emit, emitAll } from "./api.js";
 import { burst } from "./sample.js";
 
@@ -32,7 +32,7 @@ export function sendEvent(watched, taskId, event) {
  * @returns {Promise<any>} rejects with `RequestError`
  */
 export function createTask(taskId) {
-  return sendEvent(null, taskId, { event_type: "task_created", payload: {}, event_id: newMessageId() });
+  return sendEvent(null, taskId, { event_type: "task_created", payload: {}, event_id: randomId() });
 }
 
 /**
@@ -40,7 +40,7 @@ export function createTask(taskId) {
  * @param {Translator} t
  */
 export async function sendNote(watched, t) {
-  await sendEvent(watched, watched.taskId, { event_type: "note", payload: { text: t.text("try.note") }, event_id: newMessageId() });
+  await sendEvent(watched, watched.taskId, { event_type: "note", payload: { text: t.text("try.note") }, event_id: randomId() });
 }
 
 /**
@@ -52,7 +52,7 @@ export async function sendNote(watched, t) {
  */
 export async function sendBurst(watched, t, onShown) {
   const began = performance.now();
-  const event_id = newMessageId();
+  const event_id = randomId();
   const events = burst(BURST_EVENTS, watched.task.events + 1).map((event) => ({ ...event, source: SOURCE }));
   const shown = watched.heard(event_id).then(() => performance.now() - began);
   await emitAll(watched.taskId, [...events.slice(0, -1), { ...events[events.length - 1], event_id }]);

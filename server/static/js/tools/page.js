@@ -4,14 +4,15 @@
  * The address says which session is watched (`#session`), and the last one is remembered. What is on the screen is a
  * function of `room` and the language.
  *
+ * @import { EventStream } from "../lib/stream.js"
  * @import { Room } from "./state.js"
  */
 
 import { serverNow } from "../lib/server-clock.js";
 import { remembered, shellOf } from "../ui/shell.js";
-import { EventStream } from "../lib/stream.js";
-import { EMPTY_ROOM, foldRoom, SESSION_ID, toolEventOf, withDeadlines } from "./state.js";
-import { answerPermission, eventsPath, readHealth } from "./api.js";
+import { EMPTY_ROOM, foldRoom, SESSION_ID, withDeadlines } from "./state.js";
+import { answerPermission, readHealth } from "./api.js";
+import { followRoom } from "./feed.js";
 import { en, zh } from "./strings.js";
 import { countdowns } from "../ui/views/countdown.js";
 import { promptsView } from "./views/prompts.js";
@@ -60,28 +61,20 @@ function complain(text) {
 function watch(id) {
   stream?.close();
   sessionId = id;
-  room = EMPTY_ROOM;
   byId("session-id").value = id;
   lastSession.set(id);
-  stream = new EventStream({
-    streams: [`mcp:${id}`],
-    path: eventsPath(id),
-    allowPending: true,
-    whenNew: "beginning",
-    environment: { localStorage: null }, // a session is shown whole, so there is no cursor to keep
-    onEvent: (event) => {
-      const read = toolEventOf(event);
-      room = foldRoom(room, read);
-      if (read.type === "permission_request") planDeadlines();
+  stream = followRoom(id, {
+    onBegin() {
+      room = EMPTY_ROOM;
       shell.plan();
     },
-    onReset: () => {
-      room = EMPTY_ROOM;
+    onEvent(event) {
+      room = foldRoom(room, event);
+      if (event.type === "permission_request") planDeadlines();
       shell.plan();
     },
     onState: shell.heard,
   });
-  stream.start();
   render();
 }
 

@@ -1,16 +1,16 @@
 /**
  * Which language the page speaks, its texts, and how it writes times and numbers.
  *
- * The texts are in `strings.js` and, for each page, in its own file. A key that is missing shows itself, so that it is seen; a test keeps both lists equal.
+ * The texts are in `strings.js` and in one file a page. A key that is missing shows itself, so that it is seen; a test keeps both
+ * lists equal.
  *
  * @typedef {"en" | "zh"} Language
  */
 
-import * as shell from "./shell-strings.js";
 import { en, zh } from "./strings.js";
 
-/** The texts by language that every page has; a page may bring its own besides. */
-export const STRINGS = { en: { ...en, ...shell.en }, zh: { ...zh, ...shell.zh } };
+/** The texts by language that every page has; a page brings its own besides. */
+export const STRINGS = { en, zh };
 const LOCALES = { en: "en-GB", zh: "zh-CN" };
 const STORAGE_KEY = "towow.language";
 const LONGEST_CURRENCY = 12; // characters
@@ -115,16 +115,6 @@ export class Translator {
    */
   count(key, count) {
     return this.text(`${key}.${count === 1 ? "one" : "other"}`, { count });
-  }
-
-  /**
-   * The name that people use for an event type; the type itself when there is none.
-   *
-   * @param {string} eventType
-   * @returns {string}
-   */
-  eventName(eventType) {
-    return this.#strings[`event.${eventType}`] ?? eventType;
   }
 
   /**

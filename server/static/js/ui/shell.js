@@ -7,7 +7,7 @@
 
 import { access } from "../lib/access.js";
 import { readStorage } from "../lib/environment.js";
-import { element, fill, icon } from "./html.js";
+import { element, fill, icon } from "../lib/html.js";
 import { chooseLanguage, rememberedLanguage, rememberLanguage, Translator } from "./i18n.js";
 import { needsLogin } from "../lib/login-needed.js";
 import { currentTheme, toggleTheme } from "./theme.js";

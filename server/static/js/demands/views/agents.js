@@ -6,8 +6,8 @@
  */
 
 import { readAgents } from "../api.js";
-import { element, fill, reconcile } from "../../ui/html.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { element, fill, reconcile } from "../../lib/html.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**

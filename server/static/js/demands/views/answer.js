@@ -7,8 +7,8 @@
  */
 
 import { answerProposal, RequestError } from "../api.js";
-import { element } from "../../ui/html.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { element } from "../../lib/html.js";
+import { failureText } from "../../ui/failure-text.js";
 
 const LIMIT = 1000; // characters of a comment, as the server has it
 

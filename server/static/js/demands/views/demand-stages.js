@@ -6,8 +6,9 @@
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { bar, element } from "../../ui/html.js";
-import { avatar, clock, inWords, longText, marker, textOf, who } from "../../ui/views/pieces.js";
+import { bar, element } from "../../lib/html.js";
+import { clock, textOf } from "../../ui/views/pieces.js";
+import { avatar, inWords, longText, marker, who } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
 const SHOWN_CANDIDATES = 50;

@@ -14,8 +14,9 @@
  * @property {number} now ms since 1970
  */
 
+import { historyPath } from "../api.js";
 import { isDemandId } from "../../lib/fields.js";
-import { element, icon, refill } from "../../ui/html.js";
+import { element, icon, refill } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { sources } from "../../ui/views/sources.js";
 import { statusBadge } from "./list.js";
@@ -48,6 +49,7 @@ export function detailView(cancel) {
       shownId = id;
       document.title = demand ? `${demand.surface_demand} — ToWow` : t.text("page.title");
       const isFocused = head.contains(document.activeElement) && document.activeElement?.id === "cancel-open";
+      const query = `SELECT seq, timestamp, what FROM negotiation_timeline WHERE demand_id = '${id}' ORDER BY seq`; // ids need no quoting
       refill(head, version, () => {
         if (!id) return welcome(t);
         if (isMissing) return [back(t), missing(id, t)];
@@ -56,7 +58,12 @@ export function detailView(cancel) {
           back(t),
           parents.length > 0 && breadcrumb(parents, id, t),
           demand ? summary(demand, t, now) : placeholder(id),
-          element("div", { class: "sources" }, sources(id, isSqlOpen, t), onCancel && element("button", { type: "button", class: "link bad", id: "cancel-open", onclick: onCancel }, t.text("cancel.open"))),
+          element(
+            "div",
+            { class: "sources" },
+            sources({ path: historyPath(id), query, isOpen: isSqlOpen }, t),
+            onCancel && element("button", { type: "button", class: "link bad", id: "cancel-open", onclick: onCancel }, t.text("cancel.open")),
+          ),
         ];
       });
       if (isFocused) document.getElementById("cancel-open")?.focus({ preventScroll: true });

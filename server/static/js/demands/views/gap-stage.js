@@ -8,11 +8,12 @@
  */
 
 import { isDemandId } from "../../lib/fields.js";
-import { element, refill } from "../../ui/html.js";
+import { element, refill } from "../../lib/html.js";
 import { outcomeText } from "../sentence.js";
 import { nowText } from "./now.js";
 import { outcomeCard } from "./outcome.js";
-import { capabilityText, clock, longText, textOf, until } from "../../ui/views/pieces.js";
+import { clock, textOf } from "../../ui/views/pieces.js";
+import { capabilityText, longText, until } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
 const SHOWN = 40;

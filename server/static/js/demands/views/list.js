@@ -6,7 +6,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, reconcile, refill } from "../../ui/html.js";
+import { element, reconcile, refill } from "../../lib/html.js";
 import { hasNews, newSinceLastVisit } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
 

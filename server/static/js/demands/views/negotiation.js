@@ -10,14 +10,14 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../ui/html.js";
+import { element, refill } from "../../lib/html.js";
 import { serverNow } from "../../lib/server-clock.js";
 import { answerForm } from "./answer.js";
 import { renderNow } from "./now.js";
 import { outcomeCard } from "./outcome.js";
 import { renderStages } from "./stages.js";
 import { byId } from "../../ui/views/static-texts.js";
-import { bringIntoView, following, placeOf } from "../../ui/views/scrolling.js";
+import { bringIntoView, following, placeOf } from "./scrolling.js";
 
 const JUST_ASKED_MS = 8000;
 

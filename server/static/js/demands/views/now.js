@@ -5,8 +5,9 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../ui/html.js";
-import { capabilityText, textOf, until } from "../../ui/views/pieces.js";
+import { element, refill } from "../../lib/html.js";
+import { textOf } from "../../ui/views/pieces.js";
+import { capabilityText, until } from "./pieces.js";
 
 const STEPS = ["demand", "agents", "offers", "proposal", "result"];
 const NAMED = 4; // names in the sentence, at most

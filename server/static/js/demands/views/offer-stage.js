@@ -6,9 +6,10 @@
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { element, reconcile, refill } from "../../ui/html.js";
+import { element, reconcile, refill } from "../../lib/html.js";
 import { number, text } from "../../lib/fields.js";
-import { avatar, chips, clock, inWords, longText, marker, termList, textOf, until, who } from "../../ui/views/pieces.js";
+import { clock, textOf } from "../../ui/views/pieces.js";
+import { avatar, chips, inWords, longText, marker, termList, until, who } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
 const SHOWN = 200;

@@ -5,9 +5,10 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, icon } from "../../ui/html.js";
+import { element, icon } from "../../lib/html.js";
 import { reasonText } from "../sentence.js";
-import { capabilityText, chips, clock, longText, marker, textOf } from "../../ui/views/pieces.js";
+import { clock, textOf } from "../../ui/views/pieces.js";
+import { capabilityText, chips, longText, marker } from "./pieces.js";
 import { planTable, totalLine } from "./plan.js";
 
 /**

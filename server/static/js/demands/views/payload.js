@@ -5,13 +5,14 @@
  *
  * @import { StoredEvent } from "../../lib/types.js"
  * @import { Translator } from "../../ui/i18n.js"
- * @import { Child } from "../../ui/html.js"
+ * @import { Child } from "../../lib/html.js"
  */
 
 import { object, text } from "../../lib/fields.js";
-import { bar, element } from "../../ui/html.js";
+import { bar, element } from "../../lib/html.js";
 import { reasonText, sentenceOf } from "../sentence.js";
-import { avatar, inWords, longText, textOf } from "../../ui/views/pieces.js";
+import { textOf } from "../../ui/views/pieces.js";
+import { avatar, inWords, longText } from "./pieces.js";
 
 const SHOWN_FIELDS = 8;
 const SHOWN_CANDIDATES = 12;

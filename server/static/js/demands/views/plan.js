@@ -2,13 +2,14 @@
  * A plan as a table: who does what, at which price, under which conditions; and what it costs against the budget.
  *
  * @import { Assignment, Round, Wanted } from "../negotiation-types.js"
- * @import { Child } from "../../ui/html.js"
+ * @import { Child } from "../../lib/html.js"
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { bar, element } from "../../ui/html.js";
+import { bar, element } from "../../lib/html.js";
 import { isDemandId, text } from "../../lib/fields.js";
-import { avatar, capabilityText, longText, termList, textOf, who } from "../../ui/views/pieces.js";
+import { textOf } from "../../ui/views/pieces.js";
+import { avatar, capabilityText, longText, termList, who } from "./pieces.js";
 
 const SHOWN = 100;
 

@@ -18,7 +18,7 @@
  * @property {Translator} t
  */
 
-import { icon, fill } from "../../ui/html.js";
+import { icon, fill } from "../../lib/html.js";
 import { sentenceOf } from "../sentence.js";
 import { drawTrack } from "./replay-track.js";
 import { byId } from "../../ui/views/static-texts.js";

@@ -4,14 +4,15 @@
  * The newest is open; those before it are folded to one line that says how they went.
  *
  * @import { Answer, Negotiation, Round, Wanted } from "../negotiation-types.js"
- * @import { Child } from "../../ui/html.js"
+ * @import { Child } from "../../lib/html.js"
  * @import { Translator } from "../../ui/i18n.js"
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { element } from "../../ui/html.js";
+import { element } from "../../lib/html.js";
 import { planTable, totalLine } from "./plan.js";
-import { capabilityText, chips, clock, longText, marker, textOf, until } from "../../ui/views/pieces.js";
+import { clock, textOf } from "../../ui/views/pieces.js";
+import { capabilityText, chips, longText, marker, until } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
 const SHOWN = 100;

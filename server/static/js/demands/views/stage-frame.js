@@ -1,10 +1,10 @@
 /**
  * The frame that every stage has: a place on the line, a heading with a count, a time, and its body.
  *
- * @import { Child } from "../../ui/html.js"
+ * @import { Child } from "../../lib/html.js"
  */
 
-import { element } from "../../ui/html.js";
+import { element } from "../../lib/html.js";
 
 /**
  * @param {object} frame

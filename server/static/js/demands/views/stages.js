@@ -23,7 +23,7 @@
  * @property {(row: HTMLElement) => void} [update] whatever inside a stage changes by itself
  */
 
-import { reconcile } from "../../ui/html.js";
+import { reconcile } from "../../lib/html.js";
 import { candidatesStage, demandStage } from "./demand-stages.js";
 import { gapsStage } from "./gap-stage.js";
 import { offersStage } from "./offer-stage.js";

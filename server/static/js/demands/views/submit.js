@@ -4,8 +4,8 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { EXAMPLES } from "../../ui/strings.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { EXAMPLES } from "../strings.js";
+import { failureText } from "../../ui/failure-text.js";
 import { requestForm } from "../../ui/views/request-form.js";
 import { byId } from "../../ui/views/static-texts.js";
 

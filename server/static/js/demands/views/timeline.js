@@ -11,11 +11,12 @@
  * @typedef {{kind: "event", event: StoredEvent, previous: StoredEvent | undefined} | {kind: "divider"}} Row
  */
 
-import { element, reconcile, refill } from "../../ui/html.js";
+import { element, reconcile, refill } from "../../lib/html.js";
 import { isNew } from "../state.js";
 import { indexAt } from "../story.js";
+import { eventName } from "../sentence.js";
 import { renderPayload } from "./payload.js";
-import { scroller } from "../../ui/views/scrolling.js";
+import { scroller } from "./scrolling.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 const WINDOW_EVENTS = 1000; // rows in the document at first; more on request
@@ -143,7 +144,7 @@ function eventRow({ event, previous }, isLive, t) {
     element(
       "div",
       { class: "top" },
-      element("h3", { class: hasName ? "" : "plain" }, t.eventName(event_type)),
+      element("h3", { class: hasName ? "" : "plain" }, eventName(event_type, t)),
       element(
         "span",
         { class: "when" },

@@ -6,7 +6,7 @@
 
 import { RequestError } from "../../lib/http.js";
 import { PROMPTS } from "../strings.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { failureText } from "../../ui/failure-text.js";
 import { requestForm } from "../../ui/views/request-form.js";
 import { byId } from "../../ui/views/static-texts.js";
 

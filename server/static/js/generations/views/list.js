@@ -6,7 +6,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, reconcile, refill } from "../../ui/html.js";
+import { element, reconcile, refill } from "../../lib/html.js";
 import { newestFirst } from "../list-state.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { runBadge } from "./run.js";

@@ -4,7 +4,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../ui/html.js";
+import { element, refill } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";
 

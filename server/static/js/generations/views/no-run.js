@@ -5,8 +5,8 @@
  */
 
 import { RequestError } from "../../lib/http.js";
-import { element, refill } from "../../ui/html.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { element, refill } from "../../lib/html.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**

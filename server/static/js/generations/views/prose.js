@@ -5,11 +5,11 @@
  * included, is shown as it came.
  *
  * @import { GrowingText } from "../growing-text.js"
- * @import { Child } from "../../ui/html.js"
+ * @import { Child } from "../../lib/html.js"
  */
 
 import { NO_TEXT } from "../growing-text.js";
-import { element, fill } from "../../ui/html.js";
+import { element, fill } from "../../lib/html.js";
 
 const HEADING = /^#{1,6} +(\S.*)$/;
 const POINT = /^ *[-*•] +(\S.*)$/;

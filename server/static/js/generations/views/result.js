@@ -6,7 +6,7 @@
  */
 
 import { GrowingText } from "../growing-text.js";
-import { element, refill } from "../../ui/html.js";
+import { element, refill } from "../../lib/html.js";
 import { proseIn } from "./prose.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { agentName } from "./writer.js";

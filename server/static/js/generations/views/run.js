@@ -8,10 +8,10 @@
  */
 
 import { RequestError } from "../../lib/http.js";
-import { element, fill, refill } from "../../ui/html.js";
+import { element, fill, refill } from "../../lib/html.js";
 import { serverNow } from "../../lib/server-clock.js";
 import { timeLeft } from "../../ui/views/countdown.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { agentName } from "./writer.js";
 

@@ -7,7 +7,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, icon, refill } from "../../ui/html.js";
+import { element, icon, refill } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { proseIn } from "./prose.js";
 

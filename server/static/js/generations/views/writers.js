@@ -6,7 +6,7 @@
  * @import { Writer } from "./writer.js"
  */
 
-import { reconcile } from "../../ui/html.js";
+import { reconcile } from "../../lib/html.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { writerCard } from "./writer.js";
 

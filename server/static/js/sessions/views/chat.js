@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, fill, reconcile } from "../../ui/html.js";
+import { element, fill, reconcile } from "../../lib/html.js";
 import { clock } from "../../ui/views/pieces.js";
 
 const SHOWN = 200; // entries at once

@@ -4,7 +4,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { newMessageId } from "../api.js";
+import { randomId } from "../../lib/random-id.js";
 
 /**
  * @typedef {object} Parts
@@ -40,7 +40,7 @@ export function composer({ form, field, button, message }, send, explain) {
     const content = field.value.trim();
     if (isSending || !isEnabled || !content) return;
     // The same text again after a lost answer is the same message.
-    if (attempt.content !== content) attempt = { content, id: newMessageId() };
+    if (attempt.content !== content) attempt = { content, id: randomId() };
     isSending = true;
     complain("");
     show();

@@ -5,12 +5,12 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { fill, refill } from "../../ui/html.js";
+import { fill, refill } from "../../lib/html.js";
 import { permitted } from "../state.js";
 import { chatLog, sessionBadge } from "./chat.js";
 import { closingView } from "./closing.js";
 import { composer } from "./composer.js";
-import { explainRefusal } from "../../ui/views/refusal.js";
+import { explainRefusal } from "./refusal.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**

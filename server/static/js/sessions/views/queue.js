@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, reconcile, refill } from "../../ui/html.js";
+import { element, reconcile, refill } from "../../lib/html.js";
 import { longestFirst, NAME } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
 

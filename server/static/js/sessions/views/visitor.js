@@ -5,11 +5,12 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { refill } from "../../ui/html.js";
+import { refill } from "../../lib/html.js";
+import { randomId } from "../../lib/random-id.js";
 import { NAME, permitted } from "../state.js";
 import { chatLog, sessionBadge } from "./chat.js";
 import { composer } from "./composer.js";
-import { explainRefusal } from "../../ui/views/refusal.js";
+import { explainRefusal } from "./refusal.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**
@@ -88,5 +89,5 @@ export function visitorView({ use, write, ask }) {
  * @returns {string}
  */
 export function newSessionName() {
-  return `visitor-${[...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `visitor-${randomId(4)}`;
 }

@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../ui/html.js";
+import { element, refill } from "../../lib/html.js";
 import { isOver } from "../state.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";

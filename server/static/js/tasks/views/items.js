@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, fill, reconcile } from "../../ui/html.js";
+import { element, fill, reconcile } from "../../lib/html.js";
 import { isOver, orderedItems } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
 

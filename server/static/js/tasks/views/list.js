@@ -6,7 +6,7 @@
  */
 
 import { count, number, text } from "../../lib/fields.js";
-import { bar, element, fill, reconcile } from "../../ui/html.js";
+import { bar, element, fill, reconcile } from "../../lib/html.js";
 import { TASK_ID } from "../state.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";

@@ -10,7 +10,7 @@
  */
 
 import { number, text } from "../../lib/fields.js";
-import { element, reconcile } from "../../ui/html.js";
+import { element, reconcile } from "../../lib/html.js";
 import { clock, textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";
 

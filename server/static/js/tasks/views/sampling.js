@@ -5,7 +5,7 @@
  * @import { Sampling } from "../sampling.js"
  */
 
-import { failureText } from "../../ui/views/refusal.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**

@@ -4,7 +4,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { failureText } from "../../ui/views/refusal.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 
 /**

@@ -9,8 +9,8 @@
  */
 
 import { RequestError } from "../../lib/http.js";
-import { element, fill, reconcile } from "../../ui/html.js";
-import { failureText } from "../../ui/views/refusal.js";
+import { element, fill, reconcile } from "../../lib/html.js";
+import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { fieldList } from "./values.js";
 

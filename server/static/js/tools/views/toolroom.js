@@ -6,7 +6,7 @@
  */
 
 import { text } from "../../lib/fields.js";
-import { element, fill, reconcile } from "../../ui/html.js";
+import { element, fill, reconcile } from "../../lib/html.js";
 import { clock, textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { fieldList, shown } from "./values.js";

@@ -2,7 +2,7 @@
  * Parameters and results of tools, which may be any JSON: short ones as a line, the others as text that can be opened.
  */
 
-import { element } from "../../ui/html.js";
+import { element } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 
 const SHORT = 120; // characters

@@ -6,7 +6,7 @@
  */
 
 import { LoginFailed } from "../../lib/access.js";
-import { element, fill } from "../html.js";
+import { element, fill } from "../../lib/html.js";
 
 /**
  * @param {Access} access

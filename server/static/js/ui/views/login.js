@@ -9,7 +9,7 @@
  */
 
 import { LoginFailed } from "../../lib/access.js";
-import { element, fill } from "../html.js";
+import { element, fill } from "../../lib/html.js";
 import { accountView } from "./account.js";
 
 /**

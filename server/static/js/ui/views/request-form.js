@@ -6,7 +6,7 @@
  * @import { Translator } from "../i18n.js"
  */
 
-import { element, fill } from "../html.js";
+import { element, fill } from "../../lib/html.js";
 import { byId } from "./static-texts.js";
 
 const COUNT_FROM = 8000; // characters, from where the count is shown
@@ -43,7 +43,7 @@ export function requestForm({ ids, keys, examples, send, explain }) {
     button.disabled = isSending;
     button.textContent = t.text(isSending ? keys.sending : keys.button);
     const { length } = field.value;
-    fill(hint, length >= COUNT_FROM ? t.text("submit.count", { count: length }) : element("kbd", {}, t.text("submit.shortcut")));
+    fill(hint, length >= COUNT_FROM ? t.text("form.count", { count: length }) : element("kbd", {}, t.text("form.shortcut")));
     hint.classList.toggle("full", length >= LIMIT);
   };
   /** @param {string} text */

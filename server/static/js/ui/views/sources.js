@@ -1,39 +1,28 @@
 /**
  * The two ways to read the same history without this page: the raw events, and SQL.
  *
- * @import { Child } from "../html.js"
+ * @import { Child } from "../../lib/html.js"
  * @import { Translator } from "../i18n.js"
  */
 
-import { historyPath } from "../../demands/api.js";
-import { element, icon } from "../html.js";
+import { element, icon } from "../../lib/html.js";
 
 const COPIED_MS = 1600;
 
 /**
- * @param {string} id of a demand; the address only lets ids through that need no quoting
- * @returns {string}
- */
-export function timelineQuery(id) {
-  return `SELECT seq, timestamp, what FROM negotiation_timeline WHERE demand_id = '${id}' ORDER BY seq`;
-}
-
-/**
- * @param {string} id
- * @param {boolean} isOpen whether the SQL is shown
+ * @param {{path: string, query: string, isOpen?: boolean}} source where the raw events are, the SQL, and whether it is shown
  * @param {Translator} t
  * @returns {Child[]}
  */
-export function sources(id, isOpen, t) {
-  const query = timelineQuery(id);
+export function sources({ path, query, isOpen = false }, t) {
   return [
-    element("a", { href: historyPath(id), target: "_blank", rel: "noopener" }, t.text("detail.raw"), icon("open")),
+    element("a", { href: path, target: "_blank", rel: "noopener" }, t.text("sources.raw"), icon("open")),
     element(
       "details",
       { class: "sql", open: isOpen },
-      element("summary", {}, t.text("detail.sql")),
-      snippet(t.text("detail.sql.detail"), query, t),
-      snippet(t.text("detail.sql.command"), `python run.py sql "${query}"`, t),
+      element("summary", {}, t.text("sources.sql")),
+      snippet(t.text("sources.sql.detail"), query, t),
+      snippet(t.text("sources.sql.command"), `python run.py sql "${query}"`, t),
     ),
   ];
 }
@@ -46,15 +35,15 @@ export function sources(id, isOpen, t) {
  * @param {Translator} t
  * @returns {HTMLElement}
  */
-export function snippet(label, code, t) {
+function snippet(label, code, t) {
   const status = element("span", { class: "visually-hidden", role: "status" });
-  const copy = element("button", { type: "button", class: "small", "aria-label": `${t.text("detail.copy")}: ${label}` }, t.text("detail.copy"));
+  const copy = element("button", { type: "button", class: "small", "aria-label": `${t.text("sources.copy")}: ${label}` }, t.text("sources.copy"));
   copy.addEventListener("click", async () => {
     const isDone = await copyText(code);
-    copy.textContent = t.text(isDone ? "detail.copied" : "detail.copy.failed");
+    copy.textContent = t.text(isDone ? "sources.copied" : "sources.copy.failed");
     status.textContent = copy.textContent;
     window.setTimeout(() => {
-      copy.textContent = t.text("detail.copy");
+      copy.textContent = t.text("sources.copy");
       status.textContent = "";
     }, COPIED_MS);
   });

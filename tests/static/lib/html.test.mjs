@@ -7,10 +7,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { element, fill, icon, isSafeLink, reconcile, refill } from "../../../server/static/js/ui/html.js";
+import { element, fill, icon, isSafeLink, reconcile, refill } from "../../../server/static/js/lib/html.js";
 import { renderPayload } from "../../../server/static/js/demands/views/payload.js";
 import { textOf } from "../../../server/static/js/ui/views/pieces.js";
 import { CHANGES } from "../../../server/static/js/demands/negotiation-events.js";
+import * as demands from "../../../server/static/js/demands/strings.js";
 import { Translator } from "../../../server/static/js/ui/i18n.js";
 import { event } from "../support/support.mjs";
 
@@ -195,7 +196,7 @@ describe("reconcile", () => {
 
 describe("payloads", () => {
   const evil = "<img src=x onerror=alert(1)>";
-  const t = new Translator("en");
+  const t = new Translator("en", demands);
   const render = (type, payload) => element("div", {}, renderPayload(event(1, "demand:d-1", type, payload), t));
 
   test("an understanding shows its chips, its confidence and the text as it was written", () => {

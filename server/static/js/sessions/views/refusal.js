@@ -1,10 +1,11 @@
 /**
- * Why the server did not do something in a session, in the reader's language; a conflict says who has it.
+ * Why the server refused a command of a session, in the reader's language; a conflict names the operator that has it.
  *
- * @import { Translator } from "../i18n.js"
+ * @import { Translator } from "../../ui/i18n.js"
  */
 
 import { RequestError } from "../../lib/http.js";
+import { failureText } from "../../ui/failure-text.js";
 
 /**
  * @param {unknown} error
@@ -19,17 +20,4 @@ export function explainRefusal(error, t) {
   if (status === 404) return t.text("refused.missing");
   if (status === 403) return t.text("refused.forbidden", { message });
   return t.text("refused.unknown", { message: failureText(error, t) });
-}
-
-/**
- * What went wrong: the server's own words, or what can be said without them.
- *
- * @param {unknown} error
- * @param {Translator} t
- * @returns {string}
- */
-export function failureText(error, t) {
-  if (!(error instanceof RequestError)) return String(error);
-  if (error.message) return error.message;
-  return error.status ? t.text("error.status", { status: String(error.status) }) : t.text("error.network");
 }

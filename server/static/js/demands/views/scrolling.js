@@ -2,7 +2,7 @@
  * Finding the place of an event on the page, bringing it before the reader's eyes, and knowing whether that is welcome.
  */
 
-import { byId } from "./static-texts.js";
+import { byId } from "../../ui/views/static-texts.js";
 
 const SETTLED_MS = 250; // without a scroll, after which the page has come to rest
 
