@@ -25,6 +25,13 @@ _TYPES = {
     ".tsx": "text/plain",
 }
 _TEXT = ("text/", "image/svg")
+# Names that a source document fixes or that an earlier version had: each answers with the page itself.
+_ALIASES = {
+    "index.html": "demands.html",
+    "workbench.html": "sessions.html",
+    "demo_sse_streaming.html": "tasks.html",
+    "studio.html": "generations.html",
+}
 
 
 class PageRoutes:
@@ -46,7 +53,7 @@ class PageRoutes:
         """GET /
 
         The first page: submit a demand and watch it."""
-        return self._answer(request, "index.html")
+        return self._answer(request, "demands.html")
 
     async def favicon(self, request: web.Request) -> web.Response:
         """GET /favicon.ico
@@ -57,7 +64,7 @@ class PageRoutes:
     async def page(self, request: web.Request) -> web.Response:
         """GET /{page}.html
 
-        A page by its name. Errors: not_found."""
+        A page by its name or one of its older names. Errors: not_found."""
         return self._answer(request, f"{request.match_info['page']}.html")
 
     async def file(self, request: web.Request) -> web.Response:
@@ -67,7 +74,7 @@ class PageRoutes:
         return self._answer(request, request.match_info["name"])
 
     def _answer(self, request: web.Request, name: str) -> web.Response:
-        found = self._files.get(name)
+        found = self._files.get(_ALIASES.get(name, name))
         if found is None:
             raise NotFound("there is no such page")
         body, content_type, tag = found

@@ -64,7 +64,7 @@ def _show_places(out: Console, client: Client, task_id: str) -> None:
     """Where the task can be watched."""
     for label, text in (
         ("task", task_id),
-        ("watch", f"{client.base_url}/demo_sse_streaming.html#{task_id}"),
+        ("watch", f"{client.base_url}/tasks.html#{task_id}"),
         ("or", f"curl -N '{client.base_url}/sse/tasks/{task_id}/events?allow_pending=1'"),
     ):
         out.print(Text.assemble((f"{label:<8}", "bold"), safe_text(text)), soft_wrap=True)

@@ -34,12 +34,27 @@ async def test_every_file_is_served_as_it_is_with_its_type(client, name):
 
 async def test_the_pages_have_short_names(client):
     """`/` is the first page, `/NAME.html` each page, `/favicon.ico` the icon under its old name."""
-    index = (STATIC / "index.html").read_bytes()
-    assert await (await client.get("/")).read() == index
-    assert await (await client.get("/index.html")).read() == index
+    for path, name in [("/", "demands.html"), *((f"/{page.name}", page.name) for page in STATIC.glob("*.html"))]:
+        assert await (await client.get(path)).read() == (STATIC / name).read_bytes()
     icon = await client.get("/favicon.ico")
     assert icon.headers["Content-Type"].startswith("image/svg+xml")
     assert await icon.read() == (STATIC / "favicon.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("alias", "page"),
+    [
+        ("index", "demands"),
+        ("workbench", "sessions"),
+        ("demo_sse_streaming", "tasks"),
+        ("studio", "generations"),
+    ],
+)
+async def test_an_older_name_answers_with_the_page_itself(client, alias, page):
+    """200 with the same bytes and no redirect, so links that others have go on working."""
+    answer = await client.get(f"/{alias}.html", allow_redirects=False)
+    assert (answer.status, await answer.read()) == (200, (STATIC / f"{page}.html").read_bytes())
+    assert "Content-Security-Policy" in answer.headers
 
 
 async def test_files_come_from_memory(aiohttp_client, quiet_config, monkeypatch):
@@ -67,20 +82,20 @@ async def test_files_come_from_memory(aiohttp_client, quiet_config, monkeypatch)
         pytest.param("/static/%252e%252e/setup.cfg", id="encoded twice"),
         pytest.param("/static//etc/passwd", id="absolute"),
         pytest.param("/static/%2fetc%2fpasswd", id="absolute, encoded"),
-        pytest.param("/static/./index.html", id="a dot"),
+        pytest.param("/static/./demands.html", id="a dot"),
         pytest.param("/static/js/", id="a folder"),
         pytest.param("/static/js", id="a folder without its slash"),
         pytest.param("/static/", id="no name"),
         pytest.param("/static", id="no slash"),
-        pytest.param("/static/index.html%00.js", id="NUL"),
+        pytest.param("/static/demands.html%00.js", id="NUL"),
         pytest.param("/static/%0a", id="newline"),
-        pytest.param("/static/index.html/", id="a slash behind"),
-        pytest.param("/static/INDEX.HTML", id="other case"),
+        pytest.param("/static/demands.html/", id="a slash behind"),
+        pytest.param("/static/DEMANDS.HTML", id="other case"),
         pytest.param("/static/" + "x" * 300, id="a name longer than file systems allow"),
         pytest.param("/static/" + "x/" * 2_000, id="a deep path"),
         pytest.param("/nothing.html", id="no such page"),
         pytest.param("/..%2fsetup.html", id="a page above"),
-        pytest.param("/%69ndex.htm", id="nearly a page"),
+        pytest.param("/%64emands.htm", id="nearly a page"),
     ],
 )
 async def test_no_name_reaches_another_file(client, path):
@@ -120,7 +135,7 @@ async def test_head_of_a_page_is_its_head(client):
     """The length without the bytes."""
     async with raw_connection(client, request_bytes("HEAD", "/") + request_bytes("GET", "/health")) as (reader, _):
         status, headers = await read_head(reader)
-        assert (status, int(headers["content-length"])) == (200, (STATIC / "index.html").stat().st_size)
+        assert (status, int(headers["content-length"])) == (200, (STATIC / "demands.html").stat().st_size)
         assert (await read_head(reader))[0] == 200
 
 

@@ -15,7 +15,7 @@ from tests.support.tokens import secret_of
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("", "workbench.html", "tools.html#s-1", "studio.html")
+PAGES = ("", "sessions.html", "tools.html#s-1", "generations.html")
 SCOPES = {"alice": ["read:*", "append:*"], "bob": ["read:session:bob*", "append:session:bob*"]}
 BASE = "/agent_backend/api/sse"
 on_every_page = pytest.mark.parametrize("path", [pytest.param(path, id=path.partition(".")[0] or "first") for path in PAGES])
@@ -101,7 +101,7 @@ def test_a_login_that_ends_leads_back_to_the_login_and_the_page_stays(
     page.evaluate("window.isSamePage = true")
     log_in(page)
     is_live(page)
-    field = {"": "#raw-input", "workbench.html": "#visitor-text", "studio.html": "#prompt"}.get(path, "#session-id")
+    field = {"": "#raw-input", "sessions.html": "#visitor-text", "generations.html": "#prompt"}.get(path, "#session-id")
     page.fill(field, "a-draft")
     for _ in range(2):
         expect(page.locator("#login")).to_be_visible(timeout=10_000)
@@ -136,7 +136,7 @@ def test_a_tab_goes_on_after_another_tab_has_logged_in_anew(
 ) -> None:
     """The cookie is then another one's, and so is the CSRF token: the page asks for it and repeats what was refused."""
     complaints.expected_statuses = {403}
-    page = open_page(context, server, complaints, "workbench.html")
+    page = open_page(context, server, complaints, "sessions.html")
     log_in(page)
     is_live(page)
     other = context.new_page()
@@ -178,7 +178,7 @@ def test_an_operator_and_a_tool_are_served_behind_the_login(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Hand-over and permission with mode token; the answer is recorded with the name of who gave it."""
-    page = open_page(context, server, complaints, "workbench.html")
+    page = open_page(context, server, complaints, "sessions.html")
     log_in(page)
     page.fill("#operator-id", "alice")
     page.click("#operator-form button")
@@ -205,7 +205,7 @@ def test_who_may_not_watch_is_told_so(context: BrowserContext, server: DemandSer
     expect(page.locator("#watch-message")).to_contain_text("does not allow you to watch")
     page.goto(f"{server.url}/")
     expect(page.locator("#demands-state")).to_contain_text("bob may not read demand:*")
-    page.goto(f"{server.url}/workbench.html")
+    page.goto(f"{server.url}/sessions.html")
     page.fill("#visitor-session", "bob-1")
     page.click("#visitor-open-form button[type=submit]")
     page.fill("#visitor-text", "hello")
@@ -250,7 +250,7 @@ def test_the_client_class_takes_a_ticket_for_each_connection(
 def test_axe_finds_nothing_serious_in_the_login(context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
     """The dialog, an error in it, and who one is."""
     complaints.expected_statuses = {401}
-    page = open_page(context, server, complaints, "workbench.html")
+    page = open_page(context, server, complaints, "sessions.html")
     assert serious(page) == []
     page.fill("#login-token", "not-the-token-of-anybody")
     page.click("#login-button")

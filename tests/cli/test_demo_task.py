@@ -25,7 +25,7 @@ async def test_demo_task_emits_a_whole_task_and_says_where_to_watch_it(served: S
     task_id = f"t-{uuid7()}"
     result = served.run("demo", "task", "--task-id", task_id, "--seconds", "0.2", "--items", "5")
     assert (result.code, result.err) == (0, "")
-    assert f"{served.url}/demo_sse_streaming.html#{task_id}\n" in result.out
+    assert f"{served.url}/tasks.html#{task_id}\n" in result.out
     assert f"curl -N '{served.url}/sse/tasks/{task_id}/events?allow_pending=1'\n" in result.out
     told = ask(f"{served.url}/api/tasks/{task_id}")
     assert (told["status"], told["phase"], told["progress"], told["work_items_completed"]) == ("completed", "verifying", 100, 5)

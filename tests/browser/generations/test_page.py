@@ -1,5 +1,5 @@
-"""The studio in a real browser against a real server process, with a real model's server behind it that writes as the test
-says."""
+"""The page of the generations in a real browser against a real server process, with a real model's server behind it that writes
+as the test says."""
 
 import json
 import re
@@ -50,11 +50,11 @@ WITH_TOKENS = {
 without_model = pytest.mark.parametrize("server", [{"TOWOW__LLM__BASE_URL": "", "TOWOW__LLM__LOCAL": "false"}], indirect=True)
 
 
-def open_studio(context: BrowserContext, server: DemandServer, complaints: Complaints, run_id: str = "") -> Page:
-    """The studio, connected, with a run shown where one is named."""
+def open_page(context: BrowserContext, server: DemandServer, complaints: Complaints, run_id: str = "") -> Page:
+    """The page, connected, with a run shown where one is named."""
     page = context.new_page()
     complaints.watch(page)
-    page.goto(f"{server.url}/studio.html{f'#{run_id}' if run_id else ''}")
+    page.goto(f"{server.url}/generations.html{f'#{run_id}' if run_id else ''}")
     page.wait_for_selector('#connection[data-state="connected"]')
     return page
 
@@ -102,7 +102,7 @@ def test_four_agents_write_side_by_side_and_their_texts_become_one(
     gates = {agent: model.gate() for agent in NOVA}
     for agent in NOVA:
         model.agent(agent, writes_through(f"{agent} begins", gates[agent], " and ends."))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     expect(page.locator("#model")).to_contain_text("small, from a server with the OpenAI-compatible API.")
     run_id = start(page)
     for agent in NOVA:
@@ -118,7 +118,7 @@ def test_four_agents_write_side_by_side_and_their_texts_become_one(
     expect(text_of(page, "content_agent")).to_have_text("content_agent begins and ends.")
     expect(page.locator("#run-progress")).to_have_attribute("value", "25")
     expect(page.locator("#run-status")).to_have_text("Writing: Insight, Profile and Optimisation. 1 of 4 have finished.")
-    expect(page).to_have_title("(25 %) Studio — ToWow")
+    expect(page).to_have_title("(25 %) Generations — ToWow")
     for gate in gates.values():
         gate.open()
     expect(page.locator("#run-status")).to_have_text("All agents have finished. The result is ready.")
@@ -126,7 +126,7 @@ def test_four_agents_write_side_by_side_and_their_texts_become_one(
     expect(page.locator("#result-text")).to_contain_text("content_agent begins and ends.")
     expect(page.locator("#result-notes")).to_be_empty()
     expect(page.locator("#cancel-run")).to_be_hidden()
-    expect(page).to_have_title("Studio — ToWow")
+    expect(page).to_have_title("Generations — ToWow")
     expect(page.locator(f'[data-run="{run_id}"]')).to_contain_text("Finished")
     page.click("#copy")
     expect(page.locator("#copied")).to_have_text("Copied")
@@ -141,7 +141,7 @@ def test_the_stages_of_loomi_write_one_after_another_and_the_last_text_is_the_re
     for agent in LOOMI:
         model.agent(agent, writes(f"Text of {agent}."))
     model.agent(LOOMI[1], writes_through("The plan", gate, " is made."))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page, mode="loomi")
     expect(badge(page, LOOMI[0])).to_have_text("Finished")
     expect(text_of(page, LOOMI[1])).to_have_text("The plan")
@@ -159,7 +159,7 @@ def test_a_refresh_in_mid_generation_loses_and_doubles_nothing(
     once."""
     for agent in NOVA:
         model.agent(agent, writes_through(words(300, agent), rate=80))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     run_id = start(page)
     for number in (20, 80, 150):
         for agent in NOVA:
@@ -181,7 +181,7 @@ def test_the_connection_may_break_in_mid_generation(
     gate = model.gate()
     for agent in NOVA:
         model.agent(agent, writes_through(words(10, agent), gate, f" {words(90, agent)}"))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     run_id = start(page)
     for agent in NOVA:
         expect(text_of(page, agent)).to_contain_text(f"{agent[:2]}9")
@@ -200,11 +200,11 @@ def test_cancel_stops_the_agents_and_what_they_had_written_stays(
 ) -> None:
     """Also in another tab, and the model is told to stop."""
     model.upstream.otherwise(writes_for_ever(" on"))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     run_id = start(page)
     for agent in NOVA:
         expect(text_of(page, agent)).to_contain_text("on on on")
-    other = open_studio(context, server, complaints, run_id)
+    other = open_page(context, server, complaints, run_id)
     expect(badge(other, NOVA[0])).to_have_text("Writing")
     page.click("#cancel-run")
     for each in (page, other):
@@ -229,7 +229,7 @@ def test_an_agent_whose_model_fails_shows_it_and_the_result_is_a_partial_one(
     model.agent(
         "profile_agent", breaks_off("lost words"), answers_after(gates[0], refuses(503)), answers_after(gates[1], refuses(503))
     )
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page)
     expect(badge(page, "profile_agent")).to_have_text("Trying again")
     trouble = card(page, "profile_agent").locator(".trouble")
@@ -260,7 +260,7 @@ def test_a_run_in_which_everybody_fails_says_so(
 ) -> None:
     """No result, a reason, and each agent's own."""
     model.upstream.otherwise(refuses(401))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page)
     expect(page.locator("#run-status")).to_have_text("The run has failed.")
     expect(page.locator("#run-end")).to_have_text("None of the agents could write its part.")
@@ -275,7 +275,7 @@ def test_a_killed_server_leaves_an_interrupted_run_and_the_page_hears_of_it(
     complaints.expects_network_errors = True
     gate = model.gate()
     model.upstream.otherwise(writes_through("It begins", gate))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page)
     for agent in NOVA:
         expect(text_of(page, agent)).to_have_text("It begins")
@@ -294,7 +294,7 @@ def test_without_a_model_a_template_answers_and_the_page_says_how_to_get_one(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Beside the form, at each agent, and at the result; in both languages."""
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     expect(page.locator("#model")).to_contain_text("None: a template answers.")
     expect(page.locator("#model")).to_contain_text("pip install '.[local-llm]'")
     expect(page.locator("#model")).to_contain_text("[llm] base_url")
@@ -321,7 +321,7 @@ def test_a_model_that_is_being_fetched_is_asked_after_until_it_is_ready(
     context.route("**/api/runs?limit=20", with_model)
     answers = [{**local, "hint": "90 %."}, {**local, "status": "ready", "hint": ""}]
     context.route("**/api/model", lambda route: route.fulfill(json=answers.pop(0)))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     expect(page.locator("#model")).to_contain_text("a-small-model is being fetched. Until then a template answers.")
     expect(page.locator("#model")).to_contain_text("40 %.")
     expect(page.locator("#model")).to_contain_text("90 %.", timeout=10_000)
@@ -336,7 +336,7 @@ def test_earlier_runs_are_listed_page_by_page_and_others_appear_by_themselves(
     """Newest first, each once; a link shows its run, whole."""
     for number in range(23):
         begin(server, f"prompt {number}", "loomi" if number % 2 else "nova")
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     rows = page.locator("#past-list li")
     expect(rows).to_have_count(20)
     expect(rows.first).to_contain_text("prompt 22")
@@ -362,7 +362,7 @@ def test_a_run_goes_on_from_the_last_result_of_this_browser_unless_told_not_to(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Also after a refresh; another session begins where the tick is taken away."""
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     expect(page.locator("#continue-line")).to_be_hidden()
     first = start(page)
     expect(page.locator("#result")).to_be_visible()
@@ -388,7 +388,7 @@ def test_nothing_is_promised_to_go_on_that_the_server_has_forgotten(
 ) -> None:
     """After the session's state has expired the next run stands alone, in a session of its own."""
     complaints.expected_statuses = {410}
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     first = start(page)
     expect(page.locator("#result")).to_be_visible()
     session_id = server.get(f"/api/runs/{first}")["session_id"]
@@ -408,7 +408,7 @@ def test_the_form_says_what_is_wrong_and_keeps_the_text(
 ) -> None:
     """Nothing is sent without a text; a refusal is told beside it; an example fills the field, and the mode is remembered."""
     complaints.expected_statuses = {429}
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     page.click("#start")
     expect(page.locator("#compose-message")).to_have_text("Write what you need first.")
     expect(page.locator("#prompt")).to_be_focused()
@@ -426,14 +426,14 @@ def test_the_form_says_what_is_wrong_and_keeps_the_text(
 
 
 @pytest.mark.parametrize("server", [WITH_TOKENS], indirect=True)
-def test_the_studio_works_as_far_as_a_login_reaches(
+def test_the_page_of_the_generations_works_as_far_as_a_login_reaches(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Who may read no session starts runs that stand alone; who may neither list nor start is told so."""
     complaints.expected_statuses = {403}
     page = context.new_page()
     complaints.watch(page)
-    page.goto(f"{server.url}/studio.html")
+    page.goto(f"{server.url}/generations.html")
     for name, asked in (("ann", True), ("ben", False)):
         page.fill("#login-token", secret_of(name))
         page.press("#login-token", "Enter")
@@ -456,7 +456,7 @@ def test_a_run_that_is_none_is_said_to_be_missing(
 ) -> None:
     """And the page goes on with the next one that is chosen."""
     complaints.expects_missing = True
-    page = open_studio(context, server, complaints, "r-0123456789abcdef")
+    page = open_page(context, server, complaints, "r-0123456789abcdef")
     expect(page.locator("#run-none")).to_contain_text("There is no run r-0123456789abcdef")
     start(page)
     expect(page.locator("#result")).to_be_visible()
@@ -467,7 +467,7 @@ def test_what_agents_write_is_shown_as_text(
 ) -> None:
     """Markup stays what it is; headings, points and bold words look like what they are."""
     model.upstream.otherwise(writes([f"# Title {HOSTILE}\n\n- a **bold", "** point\n1. ", f"{HOSTILE} ** not bold\n"]))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page, HOSTILE)
     expect(page.locator("#result")).to_be_visible()
     expect(page.locator("#run-title")).to_have_text(HOSTILE)
@@ -486,7 +486,7 @@ def test_streaming_text_is_outside_of_all_live_regions(
     gate = model.gate()
     for agent in NOVA:
         model.agent(agent, writes_through(words(60, agent), gate, " end", rate=200))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     start(page)
     expect(page.locator("#run-status")).to_contain_text("Optimisation")
     page.evaluate(
@@ -516,7 +516,7 @@ def test_on_a_phone_the_agents_are_stacked_and_one_is_open(
     """The one that writes is open by itself; the reader's choice counts from then on; nothing is wider than the screen."""
     gate = model.gate()
     model.upstream.otherwise(writes_through("正文开始 " + "很长的一段文字，" * 40, gate, "正文结束"))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     expect(page.locator("h1")).to_have_text("要写什么？")
     start(page, "写一封邀请信。" * 50)
     page.locator("#run-more").tap()
@@ -542,7 +542,7 @@ def test_on_a_phone_the_agents_are_stacked_and_one_is_open(
 
 
 @in_every_theme
-def test_axe_finds_nothing_serious_in_the_studio(
+def test_axe_finds_nothing_serious_on_the_page_of_the_generations(
     context: BrowserContext, server: DemandServer, complaints: Complaints, model: WritingServer
 ) -> None:
     """Empty, while agents write and one tries again, with a partial result, and after a failure."""
@@ -550,7 +550,7 @@ def test_axe_finds_nothing_serious_in_the_studio(
     for agent in NOVA:
         model.agent(agent, writes_through("# Title\n\n- a point\n", gate, "and more"))
     model.agent("content_agent", refuses(503), answers_after(gate, refuses(400)))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     assert serious(page) == []
     start(page)
     expect(badge(page, "content_agent")).to_have_text(re.compile("Trying again|重试中"))
@@ -565,14 +565,14 @@ def test_axe_finds_nothing_serious_in_the_studio(
     assert serious(page) == []
 
 
-def test_the_studio_can_be_used_with_the_keyboard_alone(
+def test_the_page_of_the_generations_can_be_used_with_the_keyboard_alone(
     context: BrowserContext, server: DemandServer, complaints: Complaints, model: WritingServer
 ) -> None:
     """From the skip link over the form, the result and the agents' texts to the list, with a visible mark on what has the
     focus."""
     for agent in NOVA:
         model.agent(agent, writes("A text."))
-    page = open_studio(context, server, complaints)
+    page = open_page(context, server, complaints)
     page.focus("#prompt")
     page.keyboard.type(PROMPT)
     page.keyboard.press("Control+Enter")
@@ -592,7 +592,7 @@ def test_the_studio_can_be_used_with_the_keyboard_alone(
         assert mark[1] or mark[0] == "BODY", mark
         seen.add(mark[0])
     wanted = {
-        "/demo_sse_streaming.html",
+        "/tasks.html",
         "language",
         "theme",
         "prompt",

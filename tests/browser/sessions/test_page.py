@@ -1,4 +1,4 @@
-"""The workbench in a real browser against a real server process: the hand-over from both sides, and two operators at once."""
+"""The page of the sessions in a real browser against a real server process: the hand-over from both sides, and two operators at once."""
 
 from collections.abc import Iterator
 
@@ -25,13 +25,13 @@ def ask_for_human(server: DemandServer, name: str, reason: str = "") -> None:
     server.post("/api/manual/escalate", {"session_name": name, "reason": reason})
 
 
-def open_workbench(
+def open_page(
     context: BrowserContext, server: DemandServer, complaints: Complaints, operator: str, name: str = ""
 ) -> Page:
-    """The workbench of an operator, with a session chosen where one is named."""
+    """The page of an operator, with a session chosen where one is named."""
     page = context.new_page()
     complaints.watch(page)
-    page.goto(f"{server.url}/workbench.html{f'#{name}' if name else ''}")
+    page.goto(f"{server.url}/sessions.html{f'#{name}' if name else ''}")
     page.fill("#operator-id", operator)
     page.click("#operator-form button")
     page.wait_for_selector('#connection[data-state="connected"]')
@@ -63,11 +63,11 @@ def test_a_session_goes_to_a_human_and_back_and_is_closed(
     context: BrowserContext, other: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """A visitor in one browser and an operator in another: what one does the other sees, with no reload."""
-    operator = open_workbench(context, server, complaints, "alice")
+    operator = open_page(context, server, complaints, "alice")
     expect(operator.locator("#queue-state")).to_contain_text("Nobody waits")
     visitor = other.new_page()
     complaints.watch(visitor)
-    visitor.goto(f"{server.url}/workbench.html")
+    visitor.goto(f"{server.url}/sessions.html")
     visitor.fill("#visitor-session", "lin")
     visitor.click("#visitor-open-form button[type=submit]")
     visitor.fill("#visitor-text", "Where is my order?")
@@ -113,8 +113,8 @@ def test_of_two_operators_one_gets_the_session_and_the_other_is_told(
     complaints.expects_conflicts = True
     ask_for_human(server, "lin")
     pages = {
-        "alice": open_workbench(context, server, complaints, "alice", "lin"),
-        "bob": open_workbench(other, server, complaints, "bob", "lin"),
+        "alice": open_page(context, server, complaints, "alice", "lin"),
+        "bob": open_page(other, server, complaints, "bob", "lin"),
     }
     held: list[Route] = []
     for page in pages.values():
@@ -145,7 +145,7 @@ def test_a_message_whose_answer_was_lost_is_kept_and_stored_once(
     """The text stays in the field with the error below; sent again it is the same message."""
     complaints.expects_network_errors = True
     ask_for_human(server, "lin")
-    page = open_workbench(context, server, complaints, "alice", "lin")
+    page = open_page(context, server, complaints, "alice", "lin")
     page.click("#takeover")
 
     def lose(route: Route) -> None:
@@ -170,7 +170,7 @@ def test_queue_and_talk_go_on_over_a_kill_of_the_server(
     """What happened before, during and after it is there once; what was being written is still in the field."""
     complaints.expects_network_errors = True
     ask_for_human(server, "lin")
-    page = open_workbench(context, server, complaints, "alice", "lin")
+    page = open_page(context, server, complaints, "alice", "lin")
     page.click("#takeover")
     page.fill("#reply", "a draft")
     server.kill()
@@ -190,10 +190,10 @@ def test_what_waited_before_is_listed_longest_first_and_follows_an_operator_over
     """The snapshot and the stream are one list; the operator's id is remembered, and can be changed."""
     for name in ("first", "second"):
         ask_for_human(server, name)
-    page = open_workbench(context, server, complaints, "alice")
+    page = open_page(context, server, complaints, "alice")
     ask_for_human(server, "third")
     expect(page.locator("#waiting .what.strong")).to_have_text(["first", "second", "third"])
-    expect(page).to_have_title("(3) Workbench — ToWow")
+    expect(page).to_have_title("(3) Sessions — ToWow")
     server.post("/api/sessions/second/takeover", {"agent_id": "bob"})
     expect(page.locator("#waiting .what.strong")).to_have_text(["first", "third"])
     page.reload()
@@ -212,7 +212,7 @@ def test_texts_of_visitors_are_shown_as_texts(context: BrowserContext, server: D
     """Markup in messages and reasons stays what it is."""
     say(server, "lin", HOSTILE)
     server.post("/api/manual/escalate", {"session_name": "lin", "reason": HOSTILE})
-    page = open_workbench(context, server, complaints, "alice", "lin")
+    page = open_page(context, server, complaints, "alice", "lin")
     expect(messages(page)).to_have_text([HOSTILE])
     expect(page.locator("#waiting li")).to_contain_text(HOSTILE)
     assert page.locator("main img").count() == 0
@@ -221,7 +221,7 @@ def test_texts_of_visitors_are_shown_as_texts(context: BrowserContext, server: D
 @pytest.mark.parametrize("context", [NARROW], indirect=True)
 def test_one_person_tries_both_sides_on_a_phone(context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
     """At 390 px the parts are tabs, walked with arrows, and nothing is wider than the screen."""
-    page = open_workbench(context, server, complaints, "alice")
+    page = open_page(context, server, complaints, "alice")
     queue, talk, visitor = (page.get_by_role("tab", name=name) for name in ("Queue", "Conversation", "Visitor"))
     queue.focus()
     page.keyboard.press("ArrowLeft")
@@ -246,7 +246,7 @@ def test_one_person_tries_both_sides_on_a_phone(context: BrowserContext, server:
 
 
 @in_every_theme
-def test_axe_finds_nothing_serious_on_the_workbench(
+def test_axe_finds_nothing_serious_on_the_page_of_the_sessions(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Before an operator is chosen, with a queue, in a talk, and in the question before a session is closed."""
@@ -254,11 +254,11 @@ def test_axe_finds_nothing_serious_on_the_workbench(
     ask_for_human(server, "mo")
     page = context.new_page()
     complaints.watch(page)
-    page.goto(f"{server.url}/workbench.html")
+    page.goto(f"{server.url}/sessions.html")
     page.wait_for_selector('#connection[data-state="connected"]')
     assert serious(page) == []
     page.close()
-    page = open_workbench(context, server, complaints, "alice")
+    page = open_page(context, server, complaints, "alice")
     expect(page.locator("#waiting li")).to_have_count(2)
     assert serious(page) == []
     choose(page, "lin")
@@ -269,12 +269,12 @@ def test_axe_finds_nothing_serious_on_the_workbench(
     assert serious(page) == []
 
 
-def test_the_workbench_can_be_used_with_the_keyboard_alone(
+def test_the_page_of_the_sessions_can_be_used_with_the_keyboard_alone(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """From the skip link to a reply without a mouse, with a visible mark on whatever has the focus."""
     ask_for_human(server, "lin")
-    page = open_workbench(context, server, complaints, "alice")
+    page = open_page(context, server, complaints, "alice")
     page.focus("#skip")
     seen = set()
     for _ in range(24):

@@ -68,7 +68,7 @@ def open_page(context: BrowserContext, url: str, complaints: Complaints, fragmen
     """The page; with a fragment it watches that task."""
     page = context.new_page()
     complaints.watch(page)
-    page.goto(f"{url}/demo_sse_streaming.html{fragment}")
+    page.goto(f"{url}/tasks.html{fragment}")
     return page
 
 
@@ -398,7 +398,7 @@ def test_a_reload_goes_on_from_the_stored_cursor(context: BrowserContext, server
     server.emit("work_item_start", "other-task", span_id="a")
     page.goto("about:blank")
     server.emit("work_item_start", span_id="w-1")
-    page.goto(f"{server.url}/demo_sse_streaming.html")
+    page.goto(f"{server.url}/tasks.html")
     wait_for_events(page, 6)
     assert "since_seq=0" in streams[0]
     assert f"since_seq={last}" in streams[-1]
@@ -473,7 +473,7 @@ def test_a_task_that_is_not_there_can_be_made(context: BrowserContext, server: T
     page.click("#try-one")
     wait_for_events(page, 2)
     expect(page.locator("#delays")).to_contain_text("From this page and back")
-    page.goto(f"{server.url}/demo_sse_streaming.html#nothing-here")
+    page.goto(f"{server.url}/tasks.html#nothing-here")
     expect(page.locator("#choose-message")).to_have_text("There is no task nothing-here yet.")
     expect(page.locator("#task-some")).to_be_hidden()
 
@@ -601,7 +601,7 @@ def test_axe_finds_nothing_serious_on_the_page_of_the_tasks(
     server.emit("progress_update", progress=40)
     server.emit("task_failed", "failed-task", reason="no")
     server.emit("task_cancelled", "cancelled-task")
-    page.goto(f"{server.url}/demo_sse_streaming.html#{TASK}")
+    page.goto(f"{server.url}/tasks.html#{TASK}")
     page.reload()
     wait_for_state(page, "connected")
     wait_for_events(page, 5)

@@ -11,10 +11,10 @@ import { chooseLanguage, rememberedLanguage, rememberLanguage, STRINGS, Translat
 import * as demands from "../../../server/static/js/demands/strings.js";
 import { eventName } from "../../../server/static/js/demands/sentence.js";
 import * as tasks from "../../../server/static/js/tasks/strings.js";
-import * as studio from "../../../server/static/js/generations/strings.js";
+import * as generations from "../../../server/static/js/generations/strings.js";
 import * as tools from "../../../server/static/js/tools/strings.js";
 import { timeLeft } from "../../../server/static/js/ui/views/countdown.js";
-import * as workbench from "../../../server/static/js/sessions/strings.js";
+import * as sessions from "../../../server/static/js/sessions/strings.js";
 import { FakeStorage } from "../support/support.mjs";
 
 const STATIC = fileURLToPath(new URL("../../../server/static/", import.meta.url));
@@ -35,13 +35,13 @@ const EVENT_TYPES = [
 ];
 // Each page with the texts that it has: those of all pages, and its own.
 const PAGES = [
-  ["index.html", { en: demands.en, zh: demands.zh }],
-  ["workbench.html", { en: workbench.en, zh: workbench.zh }],
-  ["tools.html", { en: tools.en, zh: tools.zh }],
-  ["studio.html", { en: studio.en, zh: studio.zh }],
-  ["demo_sse_streaming.html", { en: tasks.en, zh: tasks.zh }],
+  ["demands.html", demands],
+  ["sessions.html", sessions],
+  ["tools.html", tools],
+  ["generations.html", generations],
+  ["tasks.html", tasks],
 ];
-const OWN = [demands, workbench, tools, tasks, studio];
+const OWN = PAGES.map(([, own]) => own);
 const ALL = {
   en: Object.assign({}, STRINGS.en, ...OWN.map(({ en }) => en)),
   zh: Object.assign({}, STRINGS.zh, ...OWN.map(({ zh }) => zh)),
@@ -87,7 +87,7 @@ describe("the texts", () => {
     assert.ok(used.length > 40);
     for (const key of used) assert.ok(Object.hasOwn(ALL.en, key), key);
     const computed =
-      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|change|chat\.locked|happened|refused|risk|role|session|logged|task\.status|item\.status|remark|studio\.(agent|error|mode|model|now|reason|status|writer)|tool\.status|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
+      /^(answer|decision|event|fate|gap|outcome|phase|reason|round|status|step|terms|connection|writer|payload\.confidence|outcome\.by|change|chat\.locked|happened|refused|risk|role|session|logged|task\.status|item\.status|remark|generations\.(agent|error|mode|model|now|reason|status|writer)|tool\.status|sentence\.(answer|proposed|finalized)|welcome\.step|theme)\./;
     for (const key of Object.keys(ALL.en)) {
       const base = key.replace(/\.(one|other)$/, "");
       assert.ok(computed.test(key) || text.includes(`"${base}"`), `${key} is not used`);
@@ -104,7 +104,7 @@ describe("the texts", () => {
   }
 
   test("a page's own texts are there in its language, beside those of all pages", () => {
-    const t = new Translator("zh", { en: workbench.en, zh: workbench.zh });
+    const t = new Translator("zh", sessions);
     assert.equal(t.text("chat.takeover"), "接管");
     assert.equal(t.text("nav.tools"), "工具");
     assert.equal(new Translator("zh").has("chat.takeover"), false);

@@ -7,7 +7,7 @@
 /** @type {Record<string, string>} */
 export const en = {
   "page.title": "ToWow — negotiations as they happen",
-  "skip": "Skip to the negotiation",
+  "demands.skip": "Skip to the negotiation",
   "brand.tagline": "Negotiations as they happen",
 
   "submit.title": "What do you need?",
@@ -299,7 +299,7 @@ export const en = {
 /** @type {Record<string, string>} */
 export const zh = {
   "page.title": "ToWow — 协商实况",
-  "skip": "跳到协商过程",
+  "demands.skip": "跳到协商过程",
   "brand.tagline": "协商实况",
 
   "submit.title": "您需要什么？",

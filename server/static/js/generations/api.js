@@ -1,5 +1,5 @@
 /**
- * What the studio asks of the server.
+ * What the page of the generations asks of the server.
  */
 
 import { get, post } from "../lib/http.js";

@@ -1,5 +1,5 @@
 /**
- * The studio: a prompt goes to several agents, and what each of them writes is seen as it is written.
+ * The page of the generations: a prompt goes to several agents, and what each of them writes is seen as it is written.
  *
  * The address says which run is shown (`#r-…`), so a refresh goes on where it was; the session is this browser's, so a run goes on
  * from the last result. What is on the screen is a function of `page` and the language.
@@ -33,7 +33,7 @@ const SECOND_MS = 1000;
 const MODEL_MS = 2500; // how often a model that is not ready is asked after
 
 const shell = shellOf({ strings: { en, zh }, main: "run", reconnectNow, render, translate: (t) => views.compose.translate(t) });
-const session = remembered(shell.storage, "towow.studio.session");
+const session = remembered(shell.storage, "towow.generations.session");
 const page = {
   runId: "",
   /** @type {Run | null} */
@@ -67,9 +67,9 @@ const earlier = pastFeed({
   onModel: showModel,
   onState: shell.heard,
 });
-const writeCountdowns = countdowns(() => shell.t, { left: "studio.attempt.left", over: "studio.attempt.over" });
+const writeCountdowns = countdowns(() => shell.t, { left: "generations.attempt.left", over: "generations.attempt.over" });
 const views = {
-  compose: composeView({ start, lastMode: remembered(shell.storage, "towow.studio.mode") }),
+  compose: composeView({ start, lastMode: remembered(shell.storage, "towow.generations.mode") }),
   model: modelView(),
   none: noRunView(() => chosen?.reconnectNow()),
   past: pastView({ retry: () => earlier.reconnectNow(), older: loadOlder }),
@@ -90,7 +90,7 @@ function render() {
   const { t } = shell;
   const { run, runId, runError, past, pastStatus, pastError } = page;
   const percent = run?.status === "running" ? `(${t.number(run.progress.percent)} %) ` : "";
-  document.title = `${percent}${t.text("studio.title")}`;
+  document.title = `${percent}${t.text("generations.title")}`;
   byId("run-some").hidden = !run;
   views.none.render({ runId, error: runError, isShown: !run }, t);
   if (run) {
@@ -140,7 +140,7 @@ async function renewSession() {
  * @returns {string}
  */
 function newSession() {
-  return `studio-${randomId()}`;
+  return `generations-${randomId()}`;
 }
 
 /**

@@ -32,7 +32,7 @@ export function element(tag, attributes = {}, ...children) {
 /**
  * An icon from the page's own sprite; decoration only, hidden from assistive technology.
  *
- * @param {string} name id of a symbol in index.html without `icon-`
+ * @param {string} name id of a symbol in the page without `icon-`
  * @returns {SVGElement}
  */
 export function icon(name) {

@@ -115,16 +115,17 @@ export class SnapshotFeed {
  * @param {() => void} options.onBegin forget what is shown: it comes from the beginning
  * @param {(event: StoredEvent) => void} options.onEvent
  * @param {(state: StreamState) => void} options.onState
+ * @param {StreamOptions["environment"]} [options.environment]
  * @returns {EventStream}
  */
-export function followWhole({ stream, path, onBegin, onEvent, onState }) {
+export function followWhole({ stream, path, onBegin, onEvent, onState, environment }) {
   onBegin();
   const whole = new EventStream({
     streams: [stream],
     path,
     allowPending: true,
     whenNew: "beginning",
-    environment: { localStorage: null },
+    environment: { ...environment, localStorage: null },
     onEvent,
     onReset: onBegin,
     onState,

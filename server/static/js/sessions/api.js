@@ -1,5 +1,5 @@
 /**
- * What the workbench asks of the server, as operator and as visitor.
+ * What the page of the sessions asks of the server, as operator and as visitor.
  */
 
 import { get, post } from "../lib/http.js";

@@ -1,5 +1,5 @@
 /**
- * The streams of a workbench: one for the operator's queue, and one for each session that is looked at, by whichever side.
+ * The streams of the page: one for the operator's queue, and one for each session that is looked at, by whichever side.
  *
  * A browser opens six connections to a server over all of its tabs, so a session that both sides look at is read once.
  *

@@ -1,5 +1,5 @@
 /**
- * The workbench: an operator's queue and conversation, and a visitor beside them, on the streams that both really have.
+ * The page of the sessions: an operator's queue and conversation, and a visitor beside them, on the streams that both really have.
  *
  * The address says which session is chosen (`#name`); operator and visitor are remembered. What is on the screen is a
  * function of `page` and the language.
@@ -77,7 +77,7 @@ function render() {
   const { t } = shell;
   const { operatorId, queue, queueStatus: status, error, hasMore, chosen } = page;
   const count = Object.keys(queue.waiting).length;
-  document.title = `${count ? `(${t.number(count)}) ` : ""}${t.text("workbench.title")}`;
+  document.title = `${count ? `(${t.number(count)}) ` : ""}${t.text("sessions.title")}`;
   views.queue.render({ operatorId, queue, status, error, hasMore, chosen }, t, Date.now());
   const isRefused = feeds.stateOf(chosen)?.reason === "forbidden";
   views.conversation.render(chosen ? (page.sessions[chosen] ?? newSession(chosen)) : null, isRefused, operatorId, t);

@@ -1,12 +1,12 @@
 /**
- * The texts of the workbench in both languages, under the same keys.
+ * The texts of the page of the sessions in both languages, under the same keys.
  */
 
 /** @type {Record<string, string>} */
 export const en = {
-  "workbench.title": "Workbench — ToWow",
-  "workbench.tagline": "Hand a chat over to a human",
-  "workbench.skip": "Skip to the conversation",
+  "sessions.title": "Sessions — ToWow",
+  "sessions.tagline": "Hand a chat over to a human",
+  "sessions.skip": "Skip to the conversation",
 
   "operator.title": "Operator",
   "operator.id": "Your operator id",
@@ -29,7 +29,7 @@ export const en = {
   "queue.noreason": "No reason given",
   "queue.more": "Only the newest 200 are listed; more will come as these are answered.",
 
-  "panes.label": "Parts of the workbench",
+  "panes.label": "Parts of the page",
   "panes.queue": "Queue",
   "panes.chat": "Conversation",
   "panes.visitor": "Visitor",
@@ -96,9 +96,9 @@ export const en = {
 
 /** @type {Record<string, string>} */
 export const zh = {
-  "workbench.title": "坐席工作台 — ToWow",
-  "workbench.tagline": "把对话转交给人工",
-  "workbench.skip": "跳到对话",
+  "sessions.title": "会话 — ToWow",
+  "sessions.tagline": "把对话转交给人工",
+  "sessions.skip": "跳到对话",
 
   "operator.title": "坐席",
   "operator.id": "您的坐席编号",
@@ -121,7 +121,7 @@ export const zh = {
   "queue.noreason": "未说明原因",
   "queue.more": "仅列出最新的 200 个，处理后会显示更多。",
 
-  "panes.label": "工作台的各部分",
+  "panes.label": "页面的各部分",
   "panes.queue": "队列",
   "panes.chat": "对话",
   "panes.visitor": "访客",

@@ -45,11 +45,11 @@ export const en = {
   "time.now": "just now",
 
   "nav.label": "Pages",
-  "nav.demands": "Negotiations",
-  "nav.workbench": "Workbench",
+  "nav.demands": "Demands",
+  "nav.sessions": "Sessions",
   "nav.tools": "Tools",
   "nav.tasks": "Tasks",
-  "nav.studio": "Studio",
+  "nav.generations": "Generations",
 
   "login.title": "Log in",
   "login.detail": "This server asks who you are. Its administrator has a token for you.",
@@ -119,11 +119,11 @@ export const zh = {
   "time.now": "刚刚",
 
   "nav.label": "页面",
-  "nav.demands": "协商",
-  "nav.workbench": "坐席工作台",
+  "nav.demands": "需求",
+  "nav.sessions": "会话",
   "nav.tools": "工具",
   "nav.tasks": "任务",
-  "nav.studio": "创作",
+  "nav.generations": "生成",
 
   "login.title": "登录",
   "login.detail": "此服务器需要确认您的身份。请向管理员索取令牌。",

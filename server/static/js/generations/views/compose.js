@@ -19,7 +19,7 @@ import { byId } from "../../ui/views/static-texts.js";
 export function composeView({ start, lastMode }) {
   const { form, translate } = requestForm({
     ids: { form: "compose", field: "prompt", message: "compose-message", hint: "compose-hint", button: "start" },
-    keys: { button: "studio.start", sending: "studio.starting", blank: "studio.blank" },
+    keys: { button: "generations.start", sending: "generations.starting", blank: "generations.blank" },
     examples: PROMPTS,
     async send(prompt) {
       await start(chosenMode(form), prompt, byId("continue").checked);
@@ -54,7 +54,7 @@ function chosenMode(form) {
  */
 function explain(error, t) {
   const status = error instanceof RequestError ? error.status : -1;
-  if (status === 429) return t.text("studio.busy");
-  if (status === 403) return t.text("studio.forbidden");
-  return t.text("studio.failed", { message: failureText(error, t) });
+  if (status === 429) return t.text("generations.busy");
+  if (status === 403) return t.text("generations.forbidden");
+  return t.text("generations.failed", { message: failureText(error, t) });
 }

@@ -52,18 +52,18 @@ export function pastView({ retry, older }) {
       });
       more.hidden = !past.hasMore;
       refill(byId("past-state"), JSON.stringify([t.language, status, error, runs.length === 0]), () => {
-        if (status === "forbidden") return element("p", { class: "muted small-text" }, t.text("studio.history.forbidden"));
+        if (status === "forbidden") return element("p", { class: "muted small-text" }, t.text("generations.history.forbidden"));
         if (status === "failed" && !runs.length) {
           return element(
             "div",
             { class: "problem", role: "alert" },
-            element("p", {}, t.text("studio.history.failed", { message: error })),
-            element("button", { type: "button", class: "small", onclick: retry }, t.text("studio.retry")),
+            element("p", {}, t.text("generations.history.failed", { message: error })),
+            element("button", { type: "button", class: "small", onclick: retry }, t.text("generations.retry")),
           );
         }
         if (runs.length) return null;
-        if (status !== "ready") return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("studio.history.loading"));
-        return element("div", { class: "empty" }, element("p", { class: "strong" }, t.text("studio.history.empty")), element("p", {}, t.text("studio.history.empty.detail")));
+        if (status !== "ready") return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("generations.history.loading"));
+        return element("div", { class: "empty" }, element("p", { class: "strong" }, t.text("generations.history.empty")), element("p", {}, t.text("generations.history.empty.detail")));
       });
     },
   };
@@ -83,7 +83,7 @@ function row(run, isChosen, t, now) {
       "a",
       { class: "demand", href: `#${run.id}`, "aria-current": isChosen ? "true" : false },
       element("span", { class: "what", dir: "auto" }, textOf(run.prompt, 300)),
-      element("span", { class: "facts" }, runBadge(run, t), element("span", {}, t.text(`studio.mode.${run.mode}`)), element("time", { datetime: run.createdAt, title: t.date(run.createdAt) }, t.ago(run.createdAt, now))),
+      element("span", { class: "facts" }, runBadge(run, t), element("span", {}, t.text(`generations.mode.${run.mode}`)), element("time", { datetime: run.createdAt, title: t.date(run.createdAt) }, t.ago(run.createdAt, now))),
     ),
   );
 }

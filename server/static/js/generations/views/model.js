@@ -24,9 +24,9 @@ export function modelView() {
       refill(byId("model"), JSON.stringify([t.language, model]), () => {
         if (!model) return null;
         const { kind, hint } = model;
-        const [before, behind] = t.text("studio.model.get").split("{command}");
+        const [before, behind] = t.text("generations.model.get").split("{command}");
         return [
-          element("p", {}, element("span", { class: "dot", dataset: { look: LOOKS[model.status] ?? "plain" }, "aria-hidden": "true" }), element("b", {}, t.text("studio.model")), " ", element("span", { dir: "auto" }, sentence(model, t))),
+          element("p", {}, element("span", { class: "dot", dataset: { look: LOOKS[model.status] ?? "plain" }, "aria-hidden": "true" }), element("b", {}, t.text("generations.model")), " ", element("span", { dir: "auto" }, sentence(model, t))),
           kind === "local" && hint && element("p", { class: "muted", lang: "en" }, textOf(hint)),
           kind === "none" && element("p", { class: "muted" }, before, element("code", {}, COMMAND), behind),
         ];
@@ -41,8 +41,8 @@ export function modelView() {
  * @returns {string}
  */
 function sentence({ kind, name, status }, t) {
-  const shown = textOf(name, 80) || t.text("studio.model.unnamed");
-  if (kind === "none" || status === "absent") return t.text("studio.model.none");
-  if (status === "starting" || status === "fetching") return t.text(`studio.model.${status}`, { name: shown });
-  return t.text(kind === "remote" ? "studio.model.remote" : "studio.model.local", { name: shown });
+  const shown = textOf(name, 80) || t.text("generations.model.unnamed");
+  if (kind === "none" || status === "absent") return t.text("generations.model.none");
+  if (status === "starting" || status === "fetching") return t.text(`generations.model.${status}`, { name: shown });
+  return t.text(kind === "remote" ? "generations.model.remote" : "generations.model.local", { name: shown });
 }

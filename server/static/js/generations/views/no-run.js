@@ -20,15 +20,15 @@ export function noRunView(retry) {
       const why = error ? failureText(error, t) : "";
       refill(byId("run-none"), JSON.stringify([t.language, isShown, runId, status, why]), () => {
         if (!isShown) return null;
-        if (!runId) return empty(t.text("studio.none"), t.text("studio.none.detail"));
-        if (status === null) return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("studio.loading"));
-        if (status === 404 || status === 410 || status === 400) return empty(t.text("studio.missing", { id: runId }), t.text("studio.missing.detail"));
-        if (status === 403) return element("p", { class: "problem", role: "alert" }, t.text("studio.refused"));
+        if (!runId) return empty(t.text("generations.none"), t.text("generations.none.detail"));
+        if (status === null) return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("generations.loading"));
+        if (status === 404 || status === 410 || status === 400) return empty(t.text("generations.missing", { id: runId }), t.text("generations.missing.detail"));
+        if (status === 403) return element("p", { class: "problem", role: "alert" }, t.text("generations.refused"));
         return element(
           "div",
           { class: "problem", role: "alert" },
-          element("p", {}, t.text("studio.unread", { message: why })),
-          element("button", { type: "button", class: "small", onclick: retry }, t.text("studio.retry")),
+          element("p", {}, t.text("generations.unread", { message: why })),
+          element("button", { type: "button", class: "small", onclick: retry }, t.text("generations.retry")),
         );
       });
     },

@@ -32,10 +32,10 @@ export function resultView() {
     said.textContent = label.textContent = t.text(key);
     timer = window.setTimeout(() => {
       said.textContent = "";
-      label.textContent = t.text("studio.copy");
+      label.textContent = t.text("generations.copy");
     }, SAID_MS);
   };
-  byId("copy").addEventListener("click", async () => say((await copy(text.toString(), place)) ? "studio.copied" : "studio.uncopied"));
+  byId("copy").addEventListener("click", async () => say((await copy(text.toString(), place)) ? "generations.copied" : "generations.uncopied"));
 
   return {
     render(run, translator) {
@@ -46,11 +46,11 @@ export function resultView() {
       write(text, true);
       const failed = run.agents.filter(({ status }) => status === "failed").map(({ name }) => agentName(name, t));
       const version = JSON.stringify([t.language, run.id, failed, run.degraded, run.partial, text.characters]);
-      refill(byId("result-facts"), version, () => text.characters > 0 && element("span", { class: "count" }, t.count("studio.characters", text.characters)));
+      refill(byId("result-facts"), version, () => text.characters > 0 && element("span", { class: "count" }, t.count("generations.characters", text.characters)));
       refill(byId("result-notes"), version, () => [
-        run.partial && element("p", { class: "note-line warned" }, t.text(failed.length > 1 ? "studio.partial.many" : "studio.partial", { names: t.list(failed) })),
-        run.degraded && element("p", { class: "note-line" }, t.text("studio.degraded")),
-        text.isEmpty && element("p", { class: "note-line" }, t.text("studio.empty")),
+        run.partial && element("p", { class: "note-line warned" }, t.text(failed.length > 1 ? "generations.partial.many" : "generations.partial", { names: t.list(failed) })),
+        run.degraded && element("p", { class: "note-line" }, t.text("generations.degraded")),
+        text.isEmpty && element("p", { class: "note-line" }, t.text("generations.empty")),
       ]);
       byId("copy").hidden = text.isEmpty;
     },

@@ -44,7 +44,7 @@ export function runView(cancel) {
     } catch (error) {
       // It has ended already, which the page sees by itself.
       const isOver = error instanceof RequestError && error.status === 409;
-      if (!isOver && shown.id === id) fill(message, t.text("studio.cancel.failed", { message: failureText(error, t) }));
+      if (!isOver && shown.id === id) fill(message, t.text("generations.cancel.failed", { message: failureText(error, t) }));
       cancelling = "";
       showButton();
     }
@@ -53,7 +53,7 @@ export function runView(cancel) {
     const wasFocused = document.activeElement === button;
     button.hidden = shown.status !== "running";
     button.disabled = cancelling === shown.id;
-    button.textContent = t.text(button.disabled ? "studio.cancelling" : "studio.cancel");
+    button.textContent = t.text(button.disabled ? "generations.cancelling" : "generations.cancel");
     if (button.hidden && wasFocused) byId("run").focus({ preventScroll: true });
   };
   const showPrompt = () => {
@@ -92,7 +92,7 @@ export function runView(cancel) {
       byId("run-progress").hidden = run.status !== "running";
       refill(byId("run-end"), JSON.stringify([t.language, run.status, run.reason]), () => {
         if (run.status !== "failed" && run.status !== "cancelled") return null;
-        return element("p", { class: "run-end", dataset: { status: run.status } }, t.text(`studio.reason.${run.reason || "internal"}`));
+        return element("p", { class: "run-end", dataset: { status: run.status } }, t.text(`generations.reason.${run.reason || "internal"}`));
       });
       tick(run);
     },
@@ -106,7 +106,7 @@ export function runView(cancel) {
  */
 export function runBadge({ status, partial }, t) {
   const isPartial = status === "completed" && partial;
-  return element("span", { class: "badge", dataset: { look: isPartial ? "waits" : LOOKS[status] } }, t.text(`studio.status.${isPartial ? "partial" : status}`));
+  return element("span", { class: "badge", dataset: { look: isPartial ? "waits" : LOOKS[status] } }, t.text(`generations.status.${isPartial ? "partial" : status}`));
 }
 
 /**
@@ -116,10 +116,10 @@ export function runBadge({ status, partial }, t) {
 function facts(run, t) {
   return [
     runBadge(run, t),
-    element("span", { class: "badge", dataset: { look: "plain" } }, t.text(`studio.mode.${run.mode}`)),
+    element("span", { class: "badge", dataset: { look: "plain" } }, t.text(`generations.mode.${run.mode}`)),
     element("time", { class: "muted small-text", datetime: run.createdAt }, t.date(run.createdAt)),
-    run.continues && element("a", { class: "small-text", href: `#${run.continues}` }, t.text("studio.continues")),
-    run.resumes > 0 && element("span", { class: "muted small-text" }, t.count("studio.resumed", run.resumes)),
+    run.continues && element("a", { class: "small-text", href: `#${run.continues}` }, t.text("generations.continues")),
+    run.resumes > 0 && element("span", { class: "muted small-text" }, t.count("generations.resumed", run.resumes)),
   ];
 }
 
@@ -132,15 +132,15 @@ function facts(run, t) {
  */
 export function standing({ status, partial, agents }, t) {
   const named = (/** @type {string} */ wanted) => agents.filter((agent) => agent.status === wanted).map(({ name }) => agentName(name, t));
-  if (status === "completed") return partial ? t.text("studio.now.partial", { names: t.list(named("failed")) }) : t.text("studio.now.completed");
-  if (status !== "running") return t.text(`studio.now.${status}`);
+  if (status === "completed") return partial ? t.text("generations.now.partial", { names: t.list(named("failed")) }) : t.text("generations.now.completed");
+  if (status !== "running") return t.text(`generations.now.${status}`);
   const [writing, retrying, failed, done] = [named("running"), named("retrying"), named("failed"), named("completed")];
-  const count = done.length && t.text("studio.now.count", { done: done.length, total: agents.length });
+  const count = done.length && t.text("generations.now.count", { done: done.length, total: agents.length });
   return [
-    writing.length && t.text("studio.now.writing", { names: t.list(writing) }),
-    retrying.length && t.text("studio.now.retrying", { names: t.list(retrying) }),
-    failed.length && t.text("studio.now.without", { names: t.list(failed) }),
-    count || (writing.length + retrying.length + failed.length === 0 && t.text("studio.now.begins")),
+    writing.length && t.text("generations.now.writing", { names: t.list(writing) }),
+    retrying.length && t.text("generations.now.retrying", { names: t.list(retrying) }),
+    failed.length && t.text("generations.now.without", { names: t.list(failed) }),
+    count || (writing.length + retrying.length + failed.length === 0 && t.text("generations.now.begins")),
   ]
     .filter(Boolean)
     .join(t.language === "zh" ? "" : " ");

@@ -34,7 +34,7 @@ const END_PX = 24; // so near to its end a text is followed
  * @returns {string} the name itself when there is no other
  */
 export function agentName(name, t) {
-  return t.has(`studio.agent.${name}`) ? t.text(`studio.agent.${name}`) : textOf(name, 80);
+  return t.has(`generations.agent.${name}`) ? t.text(`generations.agent.${name}`) : textOf(name, 80);
 }
 
 /**
@@ -47,9 +47,9 @@ export function agentName(name, t) {
  */
 export function agentError(errorType, error, t) {
   const status = /^status_(\d{3})$/.exec(errorType)?.[1];
-  if (status) return t.text("studio.error.status", { status });
-  if (t.has(`studio.error.${errorType}`)) return t.text(`studio.error.${errorType}`);
-  return textOf(error, 300) || t.text("studio.error.unknown");
+  if (status) return t.text("generations.error.status", { status });
+  if (t.has(`generations.error.${errorType}`)) return t.text(`generations.error.${errorType}`);
+  return textOf(error, 300) || t.text("generations.error.unknown");
 }
 
 /**
@@ -63,7 +63,7 @@ export function writerCard({ name, task, stage }, { id, isStaged, toggle }, tran
   const button = toggle && element("button", { type: "button", class: "writer-toggle", "aria-controls": `${id}-body`, onclick: toggle }, element("span", { dir: "auto" }, shownName), icon("down"));
   const badge = element("span", { class: "badge" });
   const trouble = element("div", { class: "trouble" });
-  const prose = element("div", { class: "prose writer-text", role: "group", dir: "auto", tabindex: 0, "aria-label": translator.text("studio.writer.text", { name: shownName }) });
+  const prose = element("div", { class: "prose writer-text", role: "group", dir: "auto", tabindex: 0, "aria-label": translator.text("generations.writer.text", { name: shownName }) });
   const silence = element("p", { class: "muted small-text silence" });
   const foot = element("p", { class: "facts writer-foot" });
   const body = element("div", { class: "writer-body", id: `${id}-body` }, task && element("p", { class: "muted small-text task", dir: "auto" }, textOf(task, 300)), trouble, silence, prose, foot);
@@ -82,7 +82,7 @@ export function writerCard({ name, task, stage }, { id, isStaged, toggle }, tran
       const state = hasEnded || !isOver ? agent.status : agent.status === "waiting" ? "skipped" : "stopped";
       card.dataset.status = state;
       badge.dataset.look = LOOKS[state];
-      setText(badge, t.text(`studio.writer.${state}`));
+      setText(badge, t.text(`generations.writer.${state}`));
       button?.setAttribute("aria-expanded", String(isOpen));
       body.hidden = !isOpen;
       if (!isOpen) return;
@@ -90,7 +90,7 @@ export function writerCard({ name, task, stage }, { id, isStaged, toggle }, tran
       prose.hidden = agent.text.isEmpty;
       if (write(agent.text, isOver || hasEnded) && isAtEnd) prose.scrollTop = prose.scrollHeight;
       silence.hidden = !agent.text.isEmpty || (state !== "waiting" && state !== "running");
-      setText(silence, t.text(state === "waiting" ? "studio.waits" : "studio.begins"));
+      setText(silence, t.text(state === "waiting" ? "generations.waits" : "generations.begins"));
       showTrouble(trouble, agent, state, t);
       showFoot(foot, agent, t);
     },
@@ -110,7 +110,7 @@ function showTrouble(place, { errorType, error, retries, nextTryAt }, state, t) 
   refill(place, JSON.stringify([t.language, isTrouble, state, errorType, error, retries, nextTryAt]), () => [
     isTrouble && element("p", {}, agentError(errorType, error, t)),
     state === "retrying" &&
-      element("p", { class: "small-text" }, t.text("studio.attempt", { attempt: retries + 1 }), " ", nextTryAt !== null && element("span", { class: "until", role: "timer", dataset: { deadline: nextTryAt } })),
+      element("p", { class: "small-text" }, t.text("generations.attempt", { attempt: retries + 1 }), " ", nextTryAt !== null && element("span", { class: "until", role: "timer", dataset: { deadline: nextTryAt } })),
   ]);
 }
 
@@ -122,10 +122,10 @@ function showTrouble(place, { errorType, error, retries, nextTryAt }, state, t) 
 function showFoot(place, { writtenBy, degraded, retries, text, status }, t) {
   const { characters } = text;
   refill(place, JSON.stringify([t.language, writtenBy, degraded, retries, characters, status]), () => [
-    degraded && element("span", { class: "marker", title: t.text("studio.by.template.detail") }, t.text("studio.by.template")),
-    !degraded && writtenBy && element("span", { dir: "auto" }, t.text("studio.by", { name: textOf(writtenBy, 60) })),
-    characters > 0 && element("span", { class: "count" }, t.count("studio.characters", characters)),
-    retries > 0 && status !== "retrying" && element("span", {}, t.count("studio.retried", retries)),
+    degraded && element("span", { class: "marker", title: t.text("generations.by.template.detail") }, t.text("generations.by.template")),
+    !degraded && writtenBy && element("span", { dir: "auto" }, t.text("generations.by", { name: textOf(writtenBy, 60) })),
+    characters > 0 && element("span", { class: "count" }, t.count("generations.characters", characters)),
+    retries > 0 && status !== "retrying" && element("span", {}, t.count("generations.retried", retries)),
   ]);
 }
 

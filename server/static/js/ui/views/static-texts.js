@@ -1,5 +1,5 @@
 /**
- * The texts that stand in index.html: filled in again whenever the language changes.
+ * The texts that stand in the page itself: filled in again whenever the language changes.
  *
  * @import { Translator } from "../i18n.js"
  */
@@ -23,13 +23,13 @@ export function renderStaticTexts(t) {
 }
 
 /**
- * An element of index.html, which must be there.
+ * An element of the page, which must be there.
  *
  * @param {string} id
  * @returns {any} typed by its use
  */
 export function byId(id) {
   const node = document.getElementById(id);
-  if (!node) throw new Error(`index.html has no #${id}`);
+  if (!node) throw new Error(`the page has no #${id}`);
   return node;
 }
