@@ -123,10 +123,10 @@ class EventRoutes:
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events
 
-        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `limit=` 1 to 1,000 (default 100), `until_seq=`
-        (inclusive), `wait=` seconds to wait for a first event. 200 `{events, has_more, next_since_seq, head_seq, epoch,
-        ended?}`, true at `head_seq`; without a cursor the newest `limit`, oldest first. Errors: invalid_request, forbidden,
-        not_found, gone (with the fields of a reset frame)."""
+        `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `allow_pending=1`, `limit=` 1 to 1,000 (default
+        100), `until_seq=` (inclusive), `wait=` seconds to wait for a first event. 200 `{events, has_more, next_since_seq,
+        head_seq, epoch, ended?}`, true at `head_seq`; without a cursor the newest `limit`, oldest first. Errors:
+        invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
         selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
         wait_seconds = self._config.stream.max_wait_seconds
         page = await read_events(request, self._log, selection, max_wait_seconds=wait_seconds, starts_newest=True)

@@ -84,9 +84,9 @@ class TaskEventRoutes:
         """GET /api/tasks/{task_id}/events
 
         From the beginning or after a cursor in any form, up to `until_seq=` (inclusive); `limit=` 1 to 1,000 (default 100),
-        `wait=` seconds to wait for a first event. 200 `{events, has_more, next_since_seq, head_seq, epoch, ended}`, each event
-        as in the stream; `ended` when nothing more will come after it. Errors: invalid_request, forbidden, not_found, gone
-        (with the fields of a reset frame)."""
+        `wait=` seconds to wait for a first event, `allow_pending=1` for a task that does not exist yet. 200 `{events,
+        has_more, next_since_seq, head_seq, epoch, ended}`, each event as in the stream; `ended` when nothing more will come
+        after it. Errors: invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
         stream = stream_of(inputs.path_task_id(request.match_info["task_id"]))
         page = await read_events(request, self._log, select((stream,)), max_wait_seconds=self._config.stream.max_wait_seconds)
         return JsonResponse(page.json(rendering.encode_task_event, (*PLACE, "ended")))

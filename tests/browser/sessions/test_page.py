@@ -1,4 +1,4 @@
-"""The page of the sessions in a real browser against a real server process: the hand-over from both sides, and two operators at once."""
+"""The page of the sessions in a real browser against a real server process: a hand-over from both sides, two operators."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,4 @@
-/**
- * The promises of js/stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind.
- */
+/** The promises of js/stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind. */
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -514,6 +512,12 @@ describe("polling", () => {
     stream.reconnectNow();
     FakeEventSource.last.drop();
     assert.equal(stream.state.attempt, 5);
+  });
+
+  test("a poll waits for a stream that does not exist yet as the stream does", async () => {
+    open({ allowPending: true });
+    await failConnections(4);
+    assert.equal(browser.polled.at(-1).searchParams.get("allow_pending"), "1");
   });
 
   test("without a cursor a poll takes only the head, so that old events are not taken for news", async () => {

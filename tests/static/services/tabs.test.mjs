@@ -1,6 +1,4 @@
-/**
- * Several tabs on one task: one connection, handed over when its tab goes, and each tab gets each event once and in order.
- */
+/** Several tabs on one task: one connection, handed over when its tab goes, and each tab gets each event once and in order. */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -1,6 +1,4 @@
-/**
- * Histories of negotiations for the tests: a stream that numbers its events, and one that goes through everything.
- */
+/** Histories of negotiations for the tests: a stream that numbers its events, and one that goes through everything. */
 
 /** The events of one demand; `add` appends one and returns the stream, so that calls chain. */
 export class Stream {

@@ -94,9 +94,7 @@ export class SSEClient {
     void this.#open();
   }
 
-  /**
-   * End the connection: no timer and no listener is left, and nothing is called back any more.
-   */
+  /** End the connection: no timer and no listener is left, and nothing is called back any more. */
   disconnect() {
     this.#isWanted = false;
     this.#env.removeEventListener("online", this.#online);
@@ -127,9 +125,7 @@ export class SSEClient {
     return false;
   }
 
-  /**
-   * @returns {Promise<any>} `{status, connected, pending: […], …}`; null on failure
-   */
+  /** @returns {Promise<any>} `{status, connected, pending: […], …}`; null on failure */
   async checkHealth() {
     try {
       const response = await this.#fetch(`${BASE}/health/${this.#path}`, { headers: await this.#authorization() });
@@ -240,9 +236,7 @@ export class SSEClient {
     else this.#interrupted();
   }
 
-  /**
-   * @param {{epoch: string, keepalive_seconds?: number}} frame
-   */
+  /** @param {{epoch: string, keepalive_seconds?: number}} frame */
   #ready({ epoch, keepalive_seconds }) {
     this.#epoch = epoch;
     this.#isConnected = true;
@@ -251,9 +245,7 @@ export class SSEClient {
     this.onConnectionOpen?.();
   }
 
-  /**
-   * @param {any} event
-   */
+  /** @param {any} event */
   #event(event) {
     if (Number.isSafeInteger(event?.seq)) {
       if (event.seq <= this.#lastSeq) return;

@@ -86,9 +86,7 @@ export class SSEClient {
     return this.#isConnected;
   }
 
-  /**
-   * Start the generation, or go on listening to it after the last event; one client starts one generation.
-   */
+  /** Start the generation, or go on listening to it after the last event; one client starts one generation. */
   connect() {
     this.disconnect();
     if (this.#isOver) return;
@@ -212,20 +210,14 @@ export class SSEClient {
     });
   }
 
-  /**
-   * @param {Refusal} refusal
-   */
+  /** @param {Refusal} refusal */
   #refused({ code, message, retryAfterMs }) {
     this.#connection = null;
     if (retryAfterMs > 0) this.#reconnector.plan(retryAfterMs);
     else this.#trouble(code, message);
   }
 
-  /**
-   * The answer to the POST has ended before the generation.
-   *
-   * @param {string} reason
-   */
+  /** The answer to the POST has ended before the generation. @param {string} reason */
   #broken(reason) {
     this.#connection = null;
     this.#isConnected = false;
@@ -265,9 +257,7 @@ export class SSEClient {
     stream.start();
   }
 
-  /**
-   * @param {StreamState} state
-   */
+  /** @param {StreamState} state */
   #streamChanged({ name, attempt, nextTryAt, reason }) {
     if (name === "connected") {
       this.#epoch = /** @type {EventStream} */ (this.#connection).cursor?.epoch ?? this.#epoch;
@@ -303,9 +293,7 @@ export class SSEClient {
     else if (name === "end" || name === "rotate") this.#ended(frame.reason);
   }
 
-  /**
-   * @param {string | undefined} reason
-   */
+  /** @param {string | undefined} reason */
   #ended(reason) {
     this.disconnect();
     if (reason === "token_expired") this.#trouble(reason, "the login has expired");
@@ -313,9 +301,7 @@ export class SSEClient {
     else this.#isOver = true;
   }
 
-  /**
-   * @param {any} event
-   */
+  /** @param {any} event */
   #event(event) {
     if (Number.isSafeInteger(event?.seq)) {
       if (event.seq <= this.#lastSeq) return;

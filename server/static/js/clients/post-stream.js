@@ -44,9 +44,7 @@ export class PostStream {
     void this.#run(url, request);
   }
 
-  /**
-   * End it; no handler is called any more.
-   */
+  /** End it; no handler is called any more. */
   close() {
     this.#environment.clearTimeout(this.#timer);
     this.#aborter.abort();
@@ -57,9 +55,7 @@ export class PostStream {
     this.#timer = this.#environment.setTimeout(() => this.#lost("silence"), this.#silenceMs);
   }
 
-  /**
-   * @param {"network" | "silence"} reason
-   */
+  /** @param {"network" | "silence"} reason */
   #lost(reason) {
     if (this.#aborter.signal.aborted) return;
     this.close();
@@ -87,9 +83,7 @@ export class PostStream {
     this.#lost("network");
   }
 
-  /**
-   * @param {ReadableStream<Uint8Array>} body
-   */
+  /** @param {ReadableStream<Uint8Array>} body */
   async #read(body) {
     const { signal } = this.#aborter;
     const reader = body.getReader();
@@ -106,9 +100,7 @@ export class PostStream {
     reader.cancel().catch(() => {});
   }
 
-  /**
-   * @param {Response} response
-   */
+  /** @param {Response} response */
   async #refused(response) {
     const body = await response.json().catch(() => null);
     if (this.#aborter.signal.aborted) return;

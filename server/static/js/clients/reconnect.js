@@ -65,17 +65,13 @@ export class Reconnector {
     }, delay);
   }
 
-  /**
-   * Forget the planned attempt.
-   */
+  /** Forget the planned attempt. */
   cancel() {
     this.#environment.clearTimeout(this.#timer);
     this.#timer = null;
   }
 
-  /**
-   * All is well: the next interruption begins with the first delay again.
-   */
+  /** All is well: the next interruption begins with the first delay again. */
   succeeded() {
     this.cancel();
     this.attempts = 0;

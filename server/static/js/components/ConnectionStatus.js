@@ -70,9 +70,7 @@ export class ConnectionStatus {
   #nextTryAt = 0;
   #attempt = 0;
 
-  /**
-   * @param {StatusOptions} options
-   */
+  /** @param {StatusOptions} options */
   constructor({ container, showStats = true, showReconnectTimer = true, lang = document.documentElement.lang }) {
     if (!container) throw new TypeError("ConnectionStatus needs a container");
     const language = lang.toLowerCase().startsWith("zh") ? "zh" : "en";
@@ -107,18 +105,12 @@ export class ConnectionStatus {
     return undefined;
   }
 
-  /**
-   * Show what `getStats()` says.
-   *
-   * @param {Partial<Stats>} stats
-   */
+  /** Show what `getStats()` says. @param {Partial<Stats>} stats */
   setStats(stats) {
     for (const [name, node] of this.#counts) write(node, String(stats[name] ?? 0));
   }
 
-  /**
-   * Take it off the page; no timer is left.
-   */
+  /** Take it off the page; no timer is left. */
   destroy() {
     this.#showsTimer = false;
     this.#stop();

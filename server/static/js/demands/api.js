@@ -83,9 +83,7 @@ export function historyPath(id) {
   return `/api/events?stream=${encodeURIComponent(`demand:${id}`)}`;
 }
 
-/**
- * @returns {Promise<{agents: Agent[], head_seq: number}>}
- */
+/** @returns {Promise<{agents: Agent[], head_seq: number}>} */
 export function readAgents() {
   return get("/api/agents");
 }

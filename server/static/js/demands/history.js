@@ -17,11 +17,7 @@ const MOST_PARENTS = 8;
  * @param {(error: unknown) => string} host.describe
  */
 export function historyReader({ state, dispatch, describe }) {
-  /**
-   * Read a whole history page by page, as long as it is shown.
-   *
-   * @param {string} id
-   */
+  /** Read a whole history page by page, as long as it is shown. @param {string} id */
   const read = async (id) => {
     const isShown = () => state().timeline?.id === id || Object.hasOwn(state().branches, id);
     let sinceSeq = 0;
@@ -49,11 +45,7 @@ export function historyReader({ state, dispatch, describe }) {
   };
 
   return {
-    /**
-     * The chosen demand with its summary, and the summaries of those it was started by.
-     *
-     * @param {string} id
-     */
+    /** The chosen demand with its summary, and the summaries of those it was started by. @param {string} id */
     async readChosen(id) {
       try {
         if (!state().demands[id]) dispatch({ type: "demand", demand: await readDemand(id) });
@@ -66,14 +58,10 @@ export function historyReader({ state, dispatch, describe }) {
       await read(id);
     },
 
-    /**
-     * @param {string} id of a sub-negotiation
-     */
+    /** @param {string} id of a sub-negotiation */
     readBranch: read,
 
-    /**
-     * @param {string} id
-     */
+    /** @param {string} id */
     async readParents(id) {
       let parent = state().demands[id]?.parent_demand_id;
       try {

@@ -71,9 +71,7 @@ const views = {
 };
 const chooseTab = tabsView(shell.storage, render);
 
-/**
- * @param {Action} action
- */
+/** @param {Action} action */
 function dispatch(action) {
   state = reduce(state, action);
   shell.plan();
@@ -101,20 +99,14 @@ function render() {
   if (story) readBranches(story);
 }
 
-/**
- * @param {Translator} t
- */
+/** @param {Translator} t */
 function translate(t) {
   views.submit.translate(t);
   views.agents.render(t);
   cancelDialog.render(t);
 }
 
-/**
- * Read the histories of sub-negotiations that have come into sight.
- *
- * @param {Story} story
- */
+/** Read the histories of sub-negotiations that have come into sight. @param {Story} story */
 function readBranches(story) {
   for (const id of unreadBranches(state, story)) {
     dispatch({ type: "branch", id });
@@ -130,9 +122,7 @@ async function loadOlder() {
   }
 }
 
-/**
- * Read the chosen demand's history, again if need be; its sub-negotiations follow when they come into sight.
- */
+/** Read the chosen demand's history, again if need be; its sub-negotiations follow when they come into sight. */
 async function loadHistory() {
   await access.ready();
   if (!state.timeline) return;
@@ -149,9 +139,7 @@ async function submit(rawInput, mustConfirm) {
   location.hash = demand_id;
 }
 
-/**
- * The address says which demand is chosen: `#d-1a2b3c4d`, or none.
- */
+/** The address says which demand is chosen: `#d-1a2b3c4d`, or none. */
 function followAddress() {
   const id = DEMAND_LINK.exec(location.hash)?.[1] ?? null;
   if (id === (state.timeline?.id ?? null)) return;

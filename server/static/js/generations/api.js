@@ -1,6 +1,4 @@
-/**
- * What the page of the generations asks of the server.
- */
+/** What the page of the generations asks of the server. */
 
 import { get, post } from "../lib/http.js";
 
@@ -50,9 +48,7 @@ export function readSessionState(sessionId) {
   return get(`/api/sessions/${encodeURIComponent(sessionId)}/state`);
 }
 
-/**
- * @returns {Promise<{kind: string, name: string | null, status: string, hint: string}>}
- */
+/** @returns {Promise<{kind: string, name: string | null, status: string, hint: string}>} */
 export function readModel() {
   return get("/api/model");
 }

@@ -9,9 +9,7 @@ export class GrowingText {
   #pieces;
   #count;
 
-  /**
-   * @param {string} [text] to begin with
-   */
+  /** @param {string} [text] to begin with */
   constructor(text = "") {
     /** @type {string[]} */
     this.#pieces = text ? [text] : [];

@@ -78,9 +78,7 @@ const views = {
   writers: writersView(render),
 };
 
-/**
- * @param {Partial<typeof page>} changes
- */
+/** @param {Partial<typeof page>} changes */
 function change(changes) {
   Object.assign(page, changes);
   shell.plan();
@@ -123,9 +121,7 @@ async function start(mode, prompt, goesOn) {
   location.hash = run_id;
 }
 
-/**
- * Begin a session anew that the server has forgotten, so that nothing is promised that does not come.
- */
+/** Begin a session anew that the server has forgotten, so that nothing is promised that does not come. */
 async function renewSession() {
   const asked = page.sessionId;
   try {
@@ -136,16 +132,12 @@ async function renewSession() {
   }
 }
 
-/**
- * @returns {string}
- */
+/** @returns {string} */
 function newSession() {
   return `generations-${randomId()}`;
 }
 
-/**
- * The address says which run is shown.
- */
+/** The address says which run is shown. */
 function followAddress() {
   const runId = RUN_LINK.exec(location.hash)?.[1] ?? "";
   if (runId === page.runId && chosen) return;
@@ -162,9 +154,7 @@ function followAddress() {
   isNewlyChosen = true;
 }
 
-/**
- * Bring a run that was just chosen before the reader's eyes, as soon as there is something to be seen of it.
- */
+/** Bring a run that was just chosen before the reader's eyes, as soon as there is something to be seen of it. */
 function showChosen() {
   if (!isNewlyChosen || !page.run) return;
   isNewlyChosen = false;
@@ -186,11 +176,7 @@ async function loadOlder() {
   }
 }
 
-/**
- * Show what is known of the model, and ask again until it is ready.
- *
- * @param {any} model
- */
+/** Show what is known of the model, and ask again until it is ready. @param {any} model */
 function showModel(model) {
   change({ model });
   window.clearTimeout(modelTimer);

@@ -1,6 +1,4 @@
-/**
- * The texts of the page of the generations in both languages, under the same keys.
- */
+/** The texts of the page of the generations in both languages, under the same keys. */
 
 export const PROMPTS = [
   { lang: "zh", text: "为一款面向上班族的智能保温杯写一段上市文案" },

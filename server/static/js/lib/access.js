@@ -16,9 +16,7 @@
 
 const NOBODY = { name: null, read: [], append: [], csrf: "", expires_at: null };
 
-/**
- * A login that failed: `status` 0 when the server did not answer.
- */
+/** A login that failed: `status` 0 when the server did not answer. */
 export class LoginFailed extends Error {
   /**
    * @param {number} status
@@ -40,9 +38,7 @@ export class Access {
   /** The question that is under way. @type {Promise<void> | null} */
   #asking = null;
 
-  /**
-   * @param {(url: string, init?: RequestInit) => Promise<Response>} [fetch]
-   */
+  /** @param {(url: string, init?: RequestInit) => Promise<Response>} [fetch] */
   constructor(fetch = (url, init) => globalThis.fetch(url, init)) {
     this.#fetch = fetch;
   }
@@ -64,18 +60,12 @@ export class Access {
     return this.#session?.csrf ? { "X-CSRF-Token": this.#session.csrf } : {};
   }
 
-  /**
-   * @param {() => void} listener called after every change
-   */
+  /** @param {() => void} listener called after every change */
   onChange(listener) {
     this.#listeners.add(listener);
   }
 
-  /**
-   * Ask the server; what was known stays when it does not answer.
-   *
-   * @returns {Promise<void>}
-   */
+  /** Ask the server; what was known stays when it does not answer. @returns {Promise<void>} */
   load() {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = null;
@@ -92,11 +82,7 @@ export class Access {
     }
   }
 
-  /**
-   * Resolves as soon as requests may succeed: at once, unless a login is needed first.
-   *
-   * @returns {Promise<void>}
-   */
+  /** Resolves as soon as requests may succeed: at once, unless a login is needed first. @returns {Promise<void>} */
   async ready() {
     if (this.state === "unknown") await this.load();
     if (this.state !== "out") return;
@@ -112,9 +98,7 @@ export class Access {
     );
   }
 
-  /**
-   * The server did not know us any more: a 401, or a stream that ended because its token expired.
-   */
+  /** The server did not know us any more: a 401, or a stream that ended because its token expired. */
   refused() {
     if (this.state === "open") return;
     this.#set({ auth: "token", ...this.#session, ...NOBODY });
@@ -137,11 +121,7 @@ export class Access {
     this.#set(body);
   }
 
-  /**
-   * Forget the cookie.
-   *
-   * @returns {Promise<void>} rejects with `LoginFailed` when the server did not do so
-   */
+  /** Forget the cookie. @returns {Promise<void>} rejects with `LoginFailed` when the server did not do so */
   async logOut() {
     const headers = { "Content-Type": "application/json", ...this.headers };
     const response = await this.#fetch("/api/logout", { method: "POST", headers, body: "{}" }).catch(() => null);
@@ -149,9 +129,7 @@ export class Access {
     this.refused();
   }
 
-  /**
-   * @param {Session} session
-   */
+  /** @param {Session} session */
   #set(session) {
     this.#session = session;
     for (const listener of [...this.#listeners]) listener();

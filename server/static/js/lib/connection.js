@@ -64,17 +64,13 @@ export class Connection {
     return this.#environment.now() - this.heardAt >= this.#silenceMs;
   }
 
-  /**
-   * @param {number} silenceMs that the server's own keepalive asks for
-   */
+  /** @param {number} silenceMs that the server's own keepalive asks for */
   allowSilence(silenceMs) {
     this.#silenceMs = silenceMs;
     this.#watch();
   }
 
-  /**
-   * End it; no handler is called any more.
-   */
+  /** End it; no handler is called any more. */
   close() {
     this.#environment.clearTimeout(this.#timer);
     this.#source.onmessage = null;
@@ -87,9 +83,7 @@ export class Connection {
     this.heardAt = this.#environment.now();
   }
 
-  /**
-   * One timer per connection, not one per frame: it looks at the time of the last frame when it fires.
-   */
+  /** One timer per connection, not one per frame: it looks at the time of the last frame when it fires. */
   #watch() {
     this.#environment.clearTimeout(this.#timer);
     const remaining = this.heardAt + this.#silenceMs - this.#environment.now();

@@ -70,11 +70,7 @@ export class StoredCursor {
     return this.#value !== null && seq <= this.#value.seq;
   }
 
-  /**
-   * Move forward; a seq that is covered changes nothing.
-   *
-   * @param {number} seq
-   */
+  /** Move forward; a seq that is covered changes nothing. @param {number} seq */
   advance(seq) {
     if (!this.covers(seq)) this.replace({ epoch: this.#value?.epoch ?? null, seq });
   }

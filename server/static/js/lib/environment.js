@@ -17,11 +17,7 @@
  * @property {(new (name: string) => BroadcastChannel) | null} [BroadcastChannel]
  */
 
-/**
- * The real browser.
- *
- * @returns {Environment}
- */
+/** The real browser. @returns {Environment} */
 export function browserEnvironment() {
   return {
     EventSource: window.EventSource,
@@ -40,11 +36,7 @@ export function browserEnvironment() {
   };
 }
 
-/**
- * The page's storage, or null where reading the property already throws (blocked cookies).
- *
- * @returns {Storage | null}
- */
+/** The page's storage, or null where reading the property already throws (blocked cookies). @returns {Storage | null} */
 export function readStorage() {
   try {
     return window.localStorage;

@@ -1,6 +1,4 @@
-/**
- * Reading values that anybody may have written: each function takes any JSON value and always gives its type back.
- */
+/** Reading values that anybody may have written: each function takes any JSON value and always gives its type back. */
 
 const DEFAULT_SECONDS = 30; // for an invitation or proposal that names no time
 const LONGEST_SECONDS = 86_400;
@@ -135,9 +133,7 @@ function isName(value, length) {
   return typeof value === "string" && value.length <= length && /^[A-Za-z0-9._:-]+$/.test(value);
 }
 
-/**
- * @param {string} value
- */
+/** @param {string} value */
 function isShort(value) {
   return value.length <= LONGEST_TEXT || [...value].length <= LONGEST_TEXT;
 }

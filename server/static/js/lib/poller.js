@@ -28,23 +28,17 @@ export class Poller {
   /** @type {any} */
   #timer = null;
 
-  /**
-   * @param {PollerOptions} options
-   */
+  /** @param {PollerOptions} options */
   constructor(options) {
     this.#options = options;
   }
 
-  /**
-   * Read the first page now, and go on until `stop()` or a verdict.
-   */
+  /** Read the first page now, and go on until `stop()` or a verdict. */
   start() {
     void this.#read();
   }
 
-  /**
-   * Ask no more; an answer under way is ignored.
-   */
+  /** Ask no more; an answer under way is ignored. */
   stop() {
     this.#isStopped = true;
     this.#options.environment.clearTimeout(this.#timer);
@@ -74,9 +68,7 @@ export class Poller {
     }
   }
 
-  /**
-   * @param {number} delayMs
-   */
+  /** @param {number} delayMs */
   #plan(delayMs) {
     this.#timer = this.#options.environment.setTimeout(() => void this.#read(), delayMs);
   }

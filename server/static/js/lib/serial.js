@@ -21,26 +21,18 @@ export class SerialQueue {
   #isRunning = false;
   #onError;
 
-  /**
-   * @param {(error: unknown) => void} onError called after the waiting tasks were dropped
-   */
+  /** @param {(error: unknown) => void} onError called after the waiting tasks were dropped */
   constructor(onError) {
     this.#onError = onError;
   }
 
-  /**
-   * Run the task after all that were pushed before; at once when there are none.
-   *
-   * @param {Task} task
-   */
+  /** Run the task after all that were pushed before; at once when there are none. @param {Task} task */
   push(task) {
     this.#tasks.push(task);
     if (!this.#isRunning) void this.#run();
   }
 
-  /**
-   * Drop what has not started.
-   */
+  /** Drop what has not started. */
   clear() {
     this.#tasks.length = 0;
   }

@@ -1,6 +1,4 @@
-/**
- * The server's clock as far as its answers tell it, so that a countdown is right on a machine whose own clock is not.
- */
+/** The server's clock as far as its answers tell it, so that a countdown is right on a machine whose own clock is not. */
 
 const BELIEVED_MS = 2500; // the header has whole seconds and answers take time: less of a difference is none
 
@@ -17,9 +15,7 @@ export function heardServerTime(date, now) {
   if (!Number.isNaN(difference)) offsetMs = Math.abs(difference) < BELIEVED_MS ? 0 : difference;
 }
 
-/**
- * @returns {number} ms since 1970 by the server
- */
+/** @returns {number} ms since 1970 by the server */
 export function serverNow() {
   return Date.now() + offsetMs;
 }

@@ -66,9 +66,7 @@ export class EventStream {
     pageshow: () => this.#wake(),
   };
 
-  /**
-   * @param {StreamOptions} options
-   */
+  /** @param {StreamOptions} options */
   constructor(options) {
     this.#options = { ...DEFAULTS, ...options };
     const browser = typeof window === "undefined" ? {} : browserEnvironment();
@@ -107,17 +105,13 @@ export class EventStream {
     this.#connect();
   }
 
-  /**
-   * End it for good: no connection, no timer and no listener is left, and no handler is called any more.
-   */
+  /** End it for good: no connection, no timer and no listener is left, and no handler is called any more. */
   close() {
     this.#isClosed = true;
     this.#finish("closed");
   }
 
-  /**
-   * @param {boolean} isActive
-   */
+  /** @param {boolean} isActive */
   #activate(isActive) {
     if (isActive === this.#isActive) return;
     this.#isActive = isActive;
@@ -182,18 +176,14 @@ export class EventStream {
     return this.#env.random() * backoffCeiling(attempt, baseMs, capMs, factor);
   }
 
-  /**
-   * @param {unknown} error
-   */
+  /** @param {unknown} error */
   #handlerFailed(error) {
     (this.#options.onHandlerError ?? console.error)(error);
     this.#stopPolling();
     if (this.#isActive) this.#fail("handler");
   }
 
-  /**
-   * @param {string} reason
-   */
+  /** @param {string} reason */
   #finish(reason) {
     this.#disconnect();
     this.#stopPolling();
@@ -214,9 +204,7 @@ export class EventStream {
     if (this.#state.name !== "connected") this.#connect();
   }
 
-  /**
-   * A tab that slept had no timers: look at the clock.
-   */
+  /** A tab that slept had no timers: look at the clock. */
   #wake() {
     if (!this.#env.isVisible() || this.#state.name === "offline") return;
     const isOverdue = this.#state.nextTryAt !== null && this.#env.now() >= this.#state.nextTryAt;
@@ -295,18 +283,14 @@ export class EventStream {
     return isPromise(pending) ? pending.then(proceed) : proceed(pending);
   }
 
-  /**
-   * @param {number} nextSinceSeq
-   */
+  /** @param {number} nextSinceSeq */
   #rotate(nextSinceSeq) {
     const isProgress = nextSinceSeq > this.#firstSeq;
     this.#cursor.advance(nextSinceSeq);
     return isProgress ? this.#connect() : this.#fail("rotate");
   }
 
-  /**
-   * Learn why the browser gave up.
-   */
+  /** Learn why the browser gave up. */
   async #probe() {
     this.#disconnect();
     const probing = new AbortController();
@@ -319,9 +303,7 @@ export class EventStream {
     else this.#verdict(outcome);
   }
 
-  /**
-   * @param {Extract<PollOutcome, {kind: "ended" | "gone" | "refused"}>} outcome
-   */
+  /** @param {Extract<PollOutcome, {kind: "ended" | "gone" | "refused"}>} outcome */
   #verdict(outcome) {
     if (outcome.kind === "gone") this.#queue.push(() => this.#reset(outcome.details, true));
     else this.#finish(outcome.kind === "refused" ? outcome.code : "ended");
@@ -388,15 +370,12 @@ export class EventStream {
   #streamUrl() {
     const query = this.#query();
     if (!this.#cursor.value) query.set("start", this.#options.whenNew);
-    if (this.#options.allowPending) query.set("allow_pending", "1");
     query.set("keepalive", "event");
     for (const [name, value] of Object.entries(this.#options.parameters)) query.set(name, value);
     return `${this.#options.baseUrl}${this.#options.path}?${query}`;
   }
 
-  /**
-   * @param {number} limit events
-   */
+  /** @param {number} limit events */
   #pollUrl(limit) {
     const query = this.#query();
     if (!this.#cursor.value && this.#options.whenNew === "beginning") query.set("since_seq", "0");
@@ -411,13 +390,12 @@ export class EventStream {
     const cursor = this.#cursor.value;
     if (cursor) query.set("since_seq", String(cursor.seq));
     if (cursor?.epoch) query.set("epoch", cursor.epoch);
+    if (this.#options.allowPending) query.set("allow_pending", "1");
     return query;
   }
 }
 
-/**
- * @param {EventPage} page
- */
+/** @param {EventPage} page */
 function isAtEnd(page) {
   return Boolean(page.ended) && !page.has_more;
 }

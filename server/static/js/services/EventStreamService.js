@@ -86,9 +86,7 @@ export class EventStreamService {
     return { ...this.#intake.position };
   }
 
-  /**
-   * Connect, or hear what another tab's connection brings; goes on after the last event that was handled.
-   */
+  /** Connect, or hear what another tab's connection brings; goes on after the last event that was handled. */
   start() {
     if (this.#isStarted) return;
     this.#isStarted = true;
@@ -190,9 +188,7 @@ export class EventStreamService {
     if (stream === this.#stream) stream.start();
   }
 
-  /**
-   * @param {TaskEvent} event
-   */
+  /** @param {TaskEvent} event */
   #received(event) {
     if (this.options.filter?.(event) === false) {
       this.#log("dropped by the filter", event.seq);
@@ -204,9 +200,7 @@ export class EventStreamService {
     this.#intake.push(event);
   }
 
-  /**
-   * @param {StreamState} state
-   */
+  /** @param {StreamState} state */
   #streamChanged(state) {
     const cursor = this.#stream?.cursor;
     if (state.name === "connected" && cursor?.epoch) {
@@ -223,19 +217,13 @@ export class EventStreamService {
     else this.#show(state);
   }
 
-  /**
-   * Tell the other tabs how the connection is and how far it has come.
-   *
-   * @param {StreamState} [state]
-   */
+  /** Tell the other tabs how the connection is and how far it has come. @param {StreamState} [state] */
   #tell(state = this.#stream?.state ?? this.#streamState) {
     const seq = Math.max(this.#intake.furthestSeq, state.reason === "ended" ? (this.#stream?.cursor?.seq ?? 0) : 0);
     this.#tabs.post({ kind: "state", state, epoch: this.#intake.position.epoch, seq });
   }
 
-  /**
-   * @param {any} message from the tab that leads
-   */
+  /** @param {any} message from the tab that leads */
   #heard({ kind, event, details, state, epoch, seq }) {
     const own = this.#intake.position.epoch;
     if (kind === "event") {
@@ -273,11 +261,7 @@ export class EventStreamService {
     stream?.close();
   }
 
-  /**
-   * The task is over: that is said after its last event was handled.
-   *
-   * @param {number} lastSeq
-   */
+  /** The task is over: that is said after its last event was handled. @param {number} lastSeq */
   #end(lastSeq) {
     this.#isEnding = true;
     if (this.options.gapDetection) this.#intake.reach(lastSeq);
@@ -292,9 +276,7 @@ export class EventStreamService {
     if (!this.#isStarted) this.#become("closed");
   }
 
-  /**
-   * @param {StreamState} state of this tab's connection or of the leader's
-   */
+  /** @param {StreamState} state of this tab's connection or of the leader's */
   #show(state) {
     const isNews = state.attempt !== this.#streamState.attempt || state.name === "closed";
     this.#streamState = state;
@@ -318,9 +300,7 @@ export class EventStreamService {
     else this.#become(delay === null ? "connecting" : "reconnecting");
   }
 
-  /**
-   * @param {ServiceState} state
-   */
+  /** @param {ServiceState} state */
   #finish(state) {
     this.#leave();
     this.#become(state);
@@ -333,9 +313,7 @@ export class EventStreamService {
     this.#tabs.leave();
   }
 
-  /**
-   * @param {ServiceState} state
-   */
+  /** @param {ServiceState} state */
   #become(state) {
     if (state === this.#state) return;
     this.#log(this.#state, "→", state);
@@ -355,11 +333,7 @@ export class EventStreamService {
     this.#call(() => this.options.onError?.(error));
   }
 
-  /**
-   * A callback that fails must not keep the others from running.
-   *
-   * @param {() => void} callback
-   */
+  /** A callback that fails must not keep the others from running. @param {() => void} callback */
   #call(callback) {
     try {
       callback();
@@ -368,9 +342,7 @@ export class EventStreamService {
     }
   }
 
-  /**
-   * @param {...unknown} words
-   */
+  /** @param {...unknown} words */
   #log(...words) {
     if (this.options.debug) console.info("[EventStreamService]", ...words);
   }

@@ -73,16 +73,12 @@ export class Backfill {
     return (await this.#pages(since, null, onEvents, this.#life.signal)) === null;
   }
 
-  /**
-   * Do at once what waits for its turn.
-   */
+  /** Do at once what waits for its turn. */
   hurry() {
     if (this.#timer !== null) this.#again();
   }
 
-  /**
-   * Forget what is being read.
-   */
+  /** Forget what is being read. */
   stop() {
     this.#life.abort();
     this.#life = new AbortController();

@@ -84,17 +84,13 @@ export class Intake {
     return !this.#isDelivering && !this.#ordering.waiting && !this.#ordering.missing();
   }
 
-  /**
-   * Begin to hand out, or go on after `stop()`.
-   */
+  /** Begin to hand out, or go on after `stop()`. */
   start() {
     this.#isRunning = true;
     void this.#deliver();
   }
 
-  /**
-   * Hand out nothing more and ask nothing more; what waits stays.
-   */
+  /** Hand out nothing more and ask nothing more; what waits stays. */
   stop() {
     this.#isRunning = false;
     this.#environment.clearTimeout(this.#retry);
@@ -102,38 +98,24 @@ export class Intake {
     this.#backfill.stop();
   }
 
-  /**
-   * Take in what the stream or another tab brought.
-   *
-   * @param {TaskEvent} event
-   */
+  /** Take in what the stream or another tab brought. @param {TaskEvent} event */
   push(event) {
     if (!this.#ordering.accept(event)) this.#handlers.onCount({ duplicates: 1 });
     else void this.#deliver();
   }
 
-  /**
-   * Somebody is at this place: what is missing up to there is read.
-   *
-   * @param {number} seq
-   */
+  /** Somebody is at this place: what is missing up to there is read. @param {number} seq */
   reach(seq) {
     this.#ordering.reachedSeq = Math.max(this.#ordering.reachedSeq, seq);
     void this.#deliver();
   }
 
-  /**
-   * The server has said which log this is.
-   *
-   * @param {string} epoch
-   */
+  /** The server has said which log this is. @param {string} epoch */
   meet(epoch) {
     if (this.position.epoch === null) this.#ordering.position = { ...this.position, epoch };
   }
 
-  /**
-   * Try again at once what failed and waits.
-   */
+  /** Try again at once what failed and waits. */
   hurry() {
     this.#backfill.hurry();
   }
@@ -179,20 +161,14 @@ export class Intake {
     return found;
   }
 
-  /**
-   * @param {TaskEvent[]} events
-   */
+  /** @param {TaskEvent[]} events */
   #take(events) {
     if (events.length) this.#ordering.follow(events[0]);
     for (const event of events) this.#ordering.accept(event, true);
     return this.#deliver();
   }
 
-  /**
-   * Hand out what is next, until nothing is.
-   *
-   * @returns {Promise<void>} when that is so, or a handler failed
-   */
+  /** Hand out what is next, until nothing is. @returns {Promise<void>} when that is so, or a handler failed */
   #deliver() {
     if (this.#retry !== null || !this.#isRunning) return Promise.resolve();
     if (!this.#isDelivering) this.#delivering = this.#run();
@@ -228,9 +204,7 @@ export class Intake {
     if (this.#isRunning && this.#retry === null) this.#seek();
   }
 
-  /**
-   * After the handler that was running: nothing of the old log is handled after a reset was told.
-   */
+  /** After the handler that was running: nothing of the old log is handled after a reset was told. */
   #tellReset() {
     const details = this.#untold;
     this.#untold = null;
@@ -253,27 +227,21 @@ export class Intake {
     }
   }
 
-  /**
-   * @param {Missing} missing
-   */
+  /** @param {Missing} missing */
   #count({ kind, lastRevision }) {
     if (kind !== "gap" || !this.isSettled || lastRevision === null || this.#openGap) return;
     this.#openGap = lastRevision;
     this.#handlers.onCount({ gapsDetected: 1 });
   }
 
-  /**
-   * Count a gap as recovered when what was missing has been handled, whoever brought it.
-   */
+  /** Count a gap as recovered when what was missing has been handled, whoever brought it. */
   #closeGap() {
     if (!this.#openGap || (this.position.revision ?? 0) < this.#openGap) return;
     this.#openGap = 0;
     this.#handlers.onCount({ gapsRecovered: 1 });
   }
 
-  /**
-   * @param {Missing} missing
-   */
+  /** @param {Missing} missing */
   #filled({ kind, until, lastRevision }) {
     if (kind === "behind") {
       if (this.#ordering.reachedSeq <= until) this.#ordering.reachedSeq = 0;

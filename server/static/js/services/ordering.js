@@ -45,11 +45,7 @@ export class Ordering {
     this.#detectsGaps = detectsGaps;
   }
 
-  /**
-   * Begin somewhere else, with nothing waiting.
-   *
-   * @param {Position} position
-   */
+  /** Begin somewhere else, with nothing waiting. @param {Position} position */
   restart(position) {
     this.position = knownStart(position);
     this.reachedSeq = 0;
@@ -90,11 +86,7 @@ export class Ordering {
     return expected ?? (this.#detectsGaps ? undefined : this.#first());
   }
 
-  /**
-   * The event was handled: go on after it.
-   *
-   * @param {TaskEvent} event from `next()`
-   */
+  /** The event was handled: go on after it. @param {TaskEvent} event from `next()` */
   handled(event) {
     const { seq, revision } = event;
     if (this.#late.delete(revision)) {
@@ -119,11 +111,7 @@ export class Ordering {
     return { kind: this.position.revision === null ? "unsure" : "gap", since, until, lastRevision: first.revision - 1 };
   }
 
-  /**
-   * The event is the next one for sure: it was asked for.
-   *
-   * @param {TaskEvent} event
-   */
+  /** The event is the next one for sure: it was asked for. @param {TaskEvent} event */
   follow({ revision }) {
     if (this.position.revision === null) this.position = { ...this.position, revision: revision - 1 };
   }

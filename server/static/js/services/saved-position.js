@@ -38,9 +38,7 @@ export class SavedPosition {
     }
   }
 
-  /**
-   * @param {Position} position not kept while its epoch is unknown: it would be good in any log, so in none
-   */
+  /** @param {Position} position not kept while its epoch is unknown: it would be good in any log, so in none */
   save({ epoch, seq, revision }) {
     if (epoch === null) return;
     try {
@@ -61,9 +59,7 @@ export class SavedPosition {
   }
 }
 
-/**
- * @param {unknown} value
- */
+/** @param {unknown} value */
 function isCount(value) {
   return Number.isSafeInteger(value) && Number(value) >= 0;
 }

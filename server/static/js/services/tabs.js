@@ -45,9 +45,7 @@ export class Tabs {
     this.#handlers = handlers;
   }
 
-  /**
-   * Lead as soon as nobody else does; until then, hear the leader.
-   */
+  /** Lead as soon as nobody else does; until then, hear the leader. */
   join() {
     const { locks, BroadcastChannel } = this.#environment;
     try {
@@ -65,9 +63,7 @@ export class Tabs {
     this.#ask();
   }
 
-  /**
-   * Leave the lock and the channel to the others.
-   */
+  /** Leave the lock and the channel to the others. */
   leave() {
     this.isLeader = false;
     this.#environment.clearTimeout(this.#timer);
@@ -81,18 +77,12 @@ export class Tabs {
     this.#release = null;
   }
 
-  /**
-   * Say something to the followers; without a channel nobody hears.
-   *
-   * @param {any} message
-   */
+  /** Say something to the followers; without a channel nobody hears. @param {any} message */
   post(message) {
     this.#channel?.postMessage(message);
   }
 
-  /**
-   * @param {boolean} isTaken from a leader that does not answer
-   */
+  /** @param {boolean} isTaken from a leader that does not answer */
   #request(isTaken) {
     const waiting = new AbortController();
     this.#waiting = waiting;
@@ -112,9 +102,7 @@ export class Tabs {
     return /** @type {Pick<LockManager, "request">} */ (this.#environment.locks);
   }
 
-  /**
-   * @param {() => void} release
-   */
+  /** @param {() => void} release */
   #lead(release) {
     this.#environment.clearTimeout(this.#timer);
     this.#release = release;
@@ -122,9 +110,7 @@ export class Tabs {
     this.#handlers.onLead();
   }
 
-  /**
-   * Another tab took the lock, maybe before this one knew that it had it.
-   */
+  /** Another tab took the lock, maybe before this one knew that it had it. */
   #deposed() {
     this.#release = null;
     if (this.isLeader) {
@@ -135,9 +121,7 @@ export class Tabs {
     this.#ask();
   }
 
-  /**
-   * @param {any} message
-   */
+  /** @param {any} message */
   #heard(message) {
     if (message?.kind === "ask") {
       if (this.isLeader) this.#handlers.onAsked();
@@ -147,9 +131,7 @@ export class Tabs {
     }
   }
 
-  /**
-   * Ask where the leader is; when it does not answer, take its place.
-   */
+  /** Ask where the leader is; when it does not answer, take its place. */
   #ask() {
     if (this.isLeader) return;
     this.post({ kind: "ask" });

@@ -1,6 +1,4 @@
-/**
- * What the page of the sessions asks of the server, as operator and as visitor.
- */
+/** What the page of the sessions asks of the server, as operator and as visitor. */
 
 import { get, post } from "../lib/http.js";
 

@@ -24,9 +24,7 @@ export class SessionFeeds {
   #streams = new Map();
   #handlers;
 
-  /**
-   * @param {FeedHandlers} handlers
-   */
+  /** @param {FeedHandlers} handlers */
   constructor(handlers) {
     this.#handlers = handlers;
   }
@@ -44,11 +42,7 @@ export class SessionFeeds {
     return this.#streams.get(name)?.state ?? null;
   }
 
-  /**
-   * Follow these sessions and no others.
-   *
-   * @param {string[]} names
-   */
+  /** Follow these sessions and no others. @param {string[]} names */
   follow(names) {
     for (const [name, stream] of [...this.#streams]) {
       if (names.includes(name)) continue;
@@ -62,9 +56,7 @@ export class SessionFeeds {
     for (const stream of this.#streams.values()) if (stream.state.reason !== "ended") stream.reconnectNow();
   }
 
-  /**
-   * @param {string} name
-   */
+  /** @param {string} name */
   #open(name) {
     const stream = followWhole({
       stream: `session:${name}`,

@@ -91,9 +91,7 @@ function reconnectNow() {
   waiting?.reconnectNow();
 }
 
-/**
- * @param {string} operatorId
- */
+/** @param {string} operatorId */
 function useOperator(operatorId) {
   if (operatorId !== page.operatorId || !waiting) {
     operator.set(operatorId);
@@ -119,9 +117,7 @@ function useOperator(operatorId) {
   render();
 }
 
-/**
- * @param {string} name
- */
+/** @param {string} name */
 function useVisitor(name) {
   visitor.set(name);
   page.visitor = name;

@@ -1,6 +1,4 @@
-/**
- * The texts of the page of the sessions in both languages, under the same keys.
- */
+/** The texts of the page of the sessions in both languages, under the same keys. */
 
 /** @type {Record<string, string>} */
 export const en = {

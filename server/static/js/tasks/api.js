@@ -1,6 +1,4 @@
-/**
- * What the page of the tasks asks of the server.
- */
+/** What the page of the tasks asks of the server. */
 
 import { get, post } from "../lib/http.js";
 
@@ -15,11 +13,7 @@ function base(taskId) {
   return `/api/tasks/${encodeURIComponent(taskId)}`;
 }
 
-/**
- * The newest tasks.
- *
- * @returns {Promise<{tasks: Record<string, any>[], has_more: boolean}>}
- */
+/** The newest tasks. @returns {Promise<{tasks: Record<string, any>[], has_more: boolean}>} */
 export function readTasks() {
   return get("/api/tasks?limit=50");
 }

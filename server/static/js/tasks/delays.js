@@ -33,16 +33,12 @@ export class Delays {
     if (this.#delays.length > MOST_DELAYS) this.#delays.shift();
   }
 
-  /**
-   * What is on its way does not count.
-   */
+  /** What is on its way does not count. */
   interrupted() {
     this.#sent.clear();
   }
 
-  /**
-   * @returns {{count: number, median: number, slowest: number} | null} ms; null before the first
-   */
+  /** @returns {{count: number, median: number, slowest: number} | null} ms; null before the first */
   get summary() {
     if (!this.#delays.length) return null;
     const sorted = [...this.#delays].sort((one, two) => one - two);

@@ -66,9 +66,7 @@ export class Emitter {
     }
   }
 
-  /**
-   * Send nothing more.
-   */
+  /** Send nothing more. */
   stop() {
     this.#run?.abort();
     if (this.#state.isRunning) this.#set({ ...this.#state, isRunning: false, isStuck: false });
@@ -92,9 +90,7 @@ export class Emitter {
     }
   }
 
-  /**
-   * @param {EmitterState} state
-   */
+  /** @param {EmitterState} state */
   #set(state) {
     this.#state = state;
     this.#onChange();

@@ -100,9 +100,7 @@ export class TaskWatch {
     return this.#service.getStats();
   }
 
-  /**
-   * Read what was before, then follow.
-   */
+  /** Read what was before, then follow. */
   async start() {
     const seq = new SavedPosition(readStorage(), "", this.taskId).load()?.seq ?? 0;
     if (seq > 0) await readUntilItWorks(() => this.#readBefore(seq), this.#stopping.signal);
@@ -145,9 +143,7 @@ export class TaskWatch {
     this.#changed(this.#service.state);
   }
 
-  /**
-   * @param {number} seq inclusive
-   */
+  /** @param {number} seq inclusive */
   async #readBefore(seq) {
     this.#begin("");
     for await (const events of readHistory(this.taskId, seq)) {
@@ -158,11 +154,7 @@ export class TaskWatch {
     this.log.say("remark.resumed", { revision: String(this.task.events) });
   }
 
-  /**
-   * Forget what is shown.
-   *
-   * @param {string} remark empty for none
-   */
+  /** Forget what is shown. @param {string} remark empty for none */
   #begin(remark) {
     this.#record.clear();
     if (remark) this.log.say(remark);
@@ -181,9 +173,7 @@ export class TaskWatch {
     return false;
   }
 
-  /**
-   * @param {TaskEvent} event
-   */
+  /** @param {TaskEvent} event */
   #take(event) {
     const { gapsDetected } = this.stats;
     if (gapsDetected > this.#gaps) this.log.say("remark.gap");
@@ -193,9 +183,7 @@ export class TaskWatch {
     this.#handlers.onChange();
   }
 
-  /**
-   * @param {ServiceState} state
-   */
+  /** @param {ServiceState} state */
   #changed(state) {
     if (state === "connected") this.#reason = "";
     else this.delays.interrupted();

@@ -42,9 +42,7 @@ export class TaskLog {
     return this.#events;
   }
 
-  /**
-   * @param {TaskEvent} event
-   */
+  /** @param {TaskEvent} event */
   add(event) {
     this.#events += 1;
     this.#push({ id: this.#nextId++, event, remark: "", values: {} });
@@ -58,9 +56,7 @@ export class TaskLog {
     this.#push({ id: this.#nextId++, event: null, remark, values });
   }
 
-  /**
-   * @param {LogEntry} entry
-   */
+  /** @param {LogEntry} entry */
   #push(entry) {
     this.#entries.push(entry);
     if (this.#entries.length > this.#most + this.#slack) this.#entries = this.#entries.slice(-this.#most);

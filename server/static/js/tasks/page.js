@@ -73,9 +73,7 @@ function render() {
   wasOver = isOver(task);
 }
 
-/**
- * Whether there is nothing to be connected to any more.
- */
+/** Whether there is nothing to be connected to any more. */
 function hasEnded() {
   return watched?.state.reason === "ended";
 }
@@ -125,9 +123,7 @@ function stopWatching() {
   watched = null;
 }
 
-/**
- * @param {string} id
- */
+/** @param {string} id */
 function watch(id) {
   stopWatching();
   lastTask.set(id);
@@ -140,11 +136,7 @@ function watch(id) {
   render();
 }
 
-/**
- * Go to a task that has just got its first event.
- *
- * @param {string} id
- */
+/** Go to a task that has just got its first event. @param {string} id */
 function goTo(id) {
   if (location.hash === `#${id}`) void open(id);
   else location.hash = id;
@@ -155,9 +147,7 @@ function toggleDrop() {
   shell.plan();
 }
 
-/**
- * @returns {Storage | null} null where the browser refuses it
- */
+/** @returns {Storage | null} null where the browser refuses it */
 function readSessionStorage() {
   try {
     return window.sessionStorage;
@@ -171,9 +161,7 @@ async function followAddress() {
   if (TASK_ID.test(id) && id !== watched?.taskId) await open(id);
 }
 
-/**
- * On a narrow screen the task is below the list: bring it before the eyes of who has just chosen it.
- */
+/** On a narrow screen the task is below the list: bring it before the eyes of who has just chosen it. */
 function showTask() {
   const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (watched && matchMedia("(max-width: 959.98px)").matches) byId("task").scrollIntoView({ behavior: isCalm ? "auto" : "smooth" });

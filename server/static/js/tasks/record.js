@@ -26,9 +26,7 @@ export class TaskRecord {
     return this.#task;
   }
 
-  /**
-   * @param {TaskEvent} event
-   */
+  /** @param {TaskEvent} event */
   add(event) {
     this.#pending.push(event);
     this.log.add(event);
@@ -36,9 +34,7 @@ export class TaskRecord {
     this.#awaited.delete(event.eventId);
   }
 
-  /**
-   * Forget everything but who waits.
-   */
+  /** Forget everything but who waits. */
   clear() {
     this.log = new TaskLog();
     this.#task = NEW_TASK;

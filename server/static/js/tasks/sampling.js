@@ -52,32 +52,24 @@ export class Sampling {
     return this.#emitter.state;
   }
 
-  /**
-   * @param {Language} language of its texts
-   */
+  /** @param {Language} language of its texts */
   start(language) {
     void this.#send({ taskId: `demo-${randomId(4)}`, language, beganAt: Date.now(), sent: 0 });
   }
 
-  /**
-   * Send the rest of one that a reload has interrupted, if there is one.
-   */
+  /** Send the rest of one that a reload has interrupted, if there is one. */
   goOn() {
     const run = keptRun(this.#kept.get());
     if (run) void this.#send(run);
   }
 
-  /**
-   * Send nothing more of it.
-   */
+  /** Send nothing more of it. */
   stop() {
     this.#kept.set("");
     this.#emitter.stop();
   }
 
-  /**
-   * @param {SampleRun} run
-   */
+  /** @param {SampleRun} run */
   async #send(run) {
     this.#run = run;
     this.error = null;

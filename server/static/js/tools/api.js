@@ -1,6 +1,4 @@
-/**
- * What the page of the tools asks of the server.
- */
+/** What the page of the tools asks of the server. */
 
 import { get, post } from "../lib/http.js";
 

@@ -47,17 +47,13 @@ function render() {
   shell.renderConnection(stream ? [stream.state] : [], stream?.cursor?.seq ?? 0);
 }
 
-/**
- * @param {string} text
- */
+/** @param {string} text */
 function complain(text) {
   const message = byId("watch-message");
   if (message.textContent !== text) message.textContent = text;
 }
 
-/**
- * @param {string} id
- */
+/** @param {string} id */
 function watch(id) {
   stream?.close();
   sessionId = id;
@@ -83,9 +79,7 @@ function planDeadlines() {
   deadlineTimer = window.setTimeout(readDeadlines, SETTLE_MS);
 }
 
-/**
- * Ask the server how long each request has left; without an answer the times in the requests count.
- */
+/** Ask the server how long each request has left; without an answer the times in the requests count. */
 async function readDeadlines() {
   if (!room.prompts.length) return;
   const asked = sessionId;

@@ -1,25 +1,15 @@
-/**
- * Light and dark: the system's choice until the reader makes one, which is then remembered.
- */
+/** Light and dark: the system's choice until the reader makes one, which is then remembered. */
 
 const STORAGE_KEY = "towow.theme";
 
-/**
- * What is shown now.
- *
- * @returns {"light" | "dark"}
- */
+/** What is shown now. @returns {"light" | "dark"} */
 export function currentTheme() {
   const chosen = document.documentElement.dataset.theme;
   if (chosen === "light" || chosen === "dark") return chosen;
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
-/**
- * Show the other one and remember it.
- *
- * @param {Pick<Storage, "setItem"> | null} storage
- */
+/** Show the other one and remember it. @param {Pick<Storage, "setItem"> | null} storage */
 export function toggleTheme(storage) {
   const theme = currentTheme() === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;

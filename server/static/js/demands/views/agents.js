@@ -25,9 +25,7 @@ export function search(agents, query) {
   });
 }
 
-/**
- * @returns {{render: (t: Translator) => void}}
- */
+/** @returns {{render: (t: Translator) => void}} */
 export function agentsView() {
   const dialog = byId("agents");
   const field = byId("agents-search");

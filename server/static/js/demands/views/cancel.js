@@ -8,9 +8,7 @@ import { cancelDemand } from "../api.js";
 import { describeRefusal } from "./answer.js";
 import { byId } from "../../ui/views/static-texts.js";
 
-/**
- * @returns {{open: (id: string, userId: string) => void, render: (t: Translator) => void}}
- */
+/** @returns {{open: (id: string, userId: string) => void, render: (t: Translator) => void}} */
 export function cancelView() {
   const dialog = byId("cancel");
   const reason = byId("cancel-reason");

@@ -103,9 +103,7 @@ function breadcrumb(parents, id, t) {
   );
 }
 
-/**
- * @param {Translator} t
- */
+/** @param {Translator} t */
 function back(t) {
   return element("a", { class: "back", href: "#" }, icon("back"), t.text("demands.back"));
 }
@@ -133,9 +131,7 @@ function summary(demand, t, now) {
   );
 }
 
-/**
- * @param {string} id
- */
+/** @param {string} id */
 function placeholder(id) {
   return element(
     "header",
@@ -158,9 +154,7 @@ function missing(id, t) {
   );
 }
 
-/**
- * @param {Translator} t
- */
+/** @param {Translator} t */
 function welcome(t) {
   return element(
     "div",

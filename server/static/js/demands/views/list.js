@@ -128,11 +128,7 @@ function row(state, demand, isChosen, t, now) {
   return element("li", { dataset: { demand: demand.demand_id } }, link);
 }
 
-/**
- * Arrow keys walk through the list, as in any list of choices.
- *
- * @param {KeyboardEvent} event
- */
+/** Arrow keys walk through the list, as in any list of choices. @param {KeyboardEvent} event */
 function moveFocus(event) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   const list = /** @type {HTMLElement} */ (event.currentTarget);

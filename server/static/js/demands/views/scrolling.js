@@ -1,16 +1,10 @@
-/**
- * Finding the place of an event on the page, bringing it before the reader's eyes, and knowing whether that is welcome.
- */
+/** Finding the place of an event on the page, bringing it before the reader's eyes, and knowing whether that is welcome. */
 
 import { byId } from "../../ui/views/static-texts.js";
 
 const SETTLED_MS = 250; // without a scroll, after which the page has come to rest
 
-/**
- * What scrolls: the detail pane on wide screens, the page on narrow ones.
- *
- * @returns {Element}
- */
+/** What scrolls: the detail pane on wide screens, the page on narrow ones. @returns {Element} */
 export function scroller() {
   const detail = byId("detail");
   return getComputedStyle(detail).overflowY === "auto" ? detail : (document.scrollingElement ?? document.body);
@@ -48,9 +42,7 @@ export function isInView(place) {
   return top >= 0 && top <= byId("player").getBoundingClientRect().top;
 }
 
-/**
- * @param {HTMLElement | null} place
- */
+/** @param {HTMLElement | null} place */
 export function bringIntoView(place) {
   const isTall = (place?.offsetHeight ?? 0) > window.innerHeight / 2;
   const target = isTall ? (place?.querySelector(".top, summary") ?? place) : place;

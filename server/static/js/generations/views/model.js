@@ -15,9 +15,7 @@ const LOOKS = /** @type {Record<string, string>} */ ({ ready: "good", starting: 
  * @typedef {{kind: string, name: string | null, status: string, hint: string}} Model as `GET /api/model` tells it
  */
 
-/**
- * @returns {{render: (model: Model | null, t: Translator) => void}}
- */
+/** @returns {{render: (model: Model | null, t: Translator) => void}} */
 export function modelView() {
   return {
     render(model, t) {

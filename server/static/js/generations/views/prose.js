@@ -50,9 +50,7 @@ export function proseIn(container) {
   };
 }
 
-/**
- * @param {HTMLElement} line its whole text, as it came
- */
+/** @param {HTMLElement} line its whole text, as it came */
 function dress(line) {
   line.normalize();
   const raw = line.textContent ?? "";

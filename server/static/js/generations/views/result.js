@@ -13,9 +13,7 @@ import { agentName } from "./writer.js";
 
 const SAID_MS = 4000;
 
-/**
- * @returns {{render: (run: Run, t: Translator) => void}}
- */
+/** @returns {{render: (run: Run, t: Translator) => void}} */
 export function resultView() {
   const place = byId("result-text");
   const said = byId("copied");

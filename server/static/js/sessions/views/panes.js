@@ -1,6 +1,4 @@
-/**
- * Parts of a page that stand side by side where there is room, and are tabs where there is none.
- */
+/** Parts of a page that stand side by side where there is room, and are tabs where there is none. */
 
 import { byId } from "../../ui/views/static-texts.js";
 

@@ -83,11 +83,7 @@ export function visitorView({ use, write, ask }) {
   };
 }
 
-/**
- * A name that nobody else is likely to have.
- *
- * @returns {string}
- */
+/** A name that nobody else is likely to have. @returns {string} */
 export function newSessionName() {
   return `visitor-${randomId(4)}`;
 }

@@ -9,9 +9,7 @@ import { ConnectionStatus } from "../../components/ConnectionStatus.js";
 import { isOver } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
 
-/**
- * @returns {{render: (watch: TaskWatch, t: Translator) => void}}
- */
+/** @returns {{render: (watch: TaskWatch, t: Translator) => void}} */
 export function taskConnectionView() {
   /** @type {ConnectionStatus | null} */
   let component = null;

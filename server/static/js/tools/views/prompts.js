@@ -54,9 +54,7 @@ export function promptsView(answer) {
   };
 }
 
-/**
- * @param {Prompt} prompt
- */
+/** @param {Prompt} prompt */
 function fieldId({ seq }) {
   return `reason-${seq}`;
 }

@@ -14,9 +14,7 @@ import { fieldList, shown } from "./values.js";
 /** How the usual words for a status look; every other one is shown plainly. @type {Record<string, string>} */
 const LOOKS = { executing: "busy", running: "busy", completed: "good", success: "good", failed: "bad", error: "bad", denied: "bad", pending: "waits", waiting: "waits" };
 
-/**
- * @returns {{render: (room: Room, t: Translator) => void}}
- */
+/** @returns {{render: (room: Room, t: Translator) => void}} */
 export function toolroomView() {
   return {
     render({ tools, results, history, count }, t) {

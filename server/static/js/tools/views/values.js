@@ -1,6 +1,4 @@
-/**
- * Parameters and results of tools, which may be any JSON: short ones as a line, the others as text that can be opened.
- */
+/** Parameters and results of tools, which may be any JSON: short ones as a line, the others as text that can be opened. */
 
 import { element } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
