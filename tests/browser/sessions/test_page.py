@@ -25,9 +25,7 @@ def ask_for_human(server: DemandServer, name: str, reason: str = "") -> None:
     server.post("/api/manual/escalate", {"session_name": name, "reason": reason})
 
 
-def open_page(
-    context: BrowserContext, server: DemandServer, complaints: Complaints, operator: str, name: str = ""
-) -> Page:
+def open_page(context: BrowserContext, server: DemandServer, complaints: Complaints, operator: str, name: str = "") -> Page:
     """The page of an operator, with a session chosen where one is named."""
     page = context.new_page()
     complaints.watch(page)
