@@ -1,4 +1,4 @@
-"""The history as people read it with SQL: every column of the views, whatever was appended, and the README's queries."""
+"""The history as people read it with SQL: every column of the views, whatever was appended, and the documented queries."""
 
 import contextlib
 import json
@@ -14,7 +14,8 @@ from server.app import is_terminal, make_app
 from server.eventlog.database import migrate, migrations, sqlite3
 from server.surfaces.demands import state as words
 from server.surfaces.demands.projections import project_demand
-from tests.support import ROOT, open_log
+from tests.docs.reading import blocks, read
+from tests.support import open_log
 from tests.support.negotiations import cancel as cancel_over_http
 from tests.support.negotiations import demand, get, negotiating, register, submit, until_ended, until_phase
 from tests.support.negotiations import history as stored_events
@@ -614,24 +615,22 @@ def test_a_database_of_the_release_before_keeps_its_demands(tmp_path, monkeypatc
         assert db.execute("SELECT count(*) FROM negotiation_timeline").fetchone() == (3,)
 
 
-# The README
+# The document
 
 
-def readme_queries():
-    """The queries of "Read the history", in order, each as its shell hands it over."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Read the history\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    found = [re.fullmatch(r'(?:python run\.py sql|sqlite3 data/towow\.db) "([^"]+)"\n', block) for block in blocks]
-    assert all(found), blocks
+def documented_queries():
+    """The queries of docs/history.md, in order, each as its shell hands it over."""
+    found = [
+        re.fullmatch(r'(?:python run\.py sql|sqlite3 data/towow\.db) "([^"]+)"\n', block)
+        for block in blocks(read("docs/history.md"), "sh")
+    ]
+    assert all(found)
     return [match[1].replace("\\$", "$") for match in found]
 
 
-def test_the_readme_has_five_queries():
-    """Those that the next test knows; none has a dollar that a shell would take for a variable."""
-    assert len(readme_queries()) == 5
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for statement in re.findall(r'(?:run\.py sql|sqlite3 data/towow\.db) "([^"]+)"', text):
-        assert not re.search(r"(?<!\\)[$`]", statement)
+def test_the_document_has_five_queries():
+    """Those that the next test knows; `tests/docs` holds that no shell takes a part of one for a variable."""
+    assert len(documented_queries()) == 5
 
 
 STORY = [
@@ -642,11 +641,11 @@ STORY = [
 
 
 @pytest.mark.parametrize("engine", [sqlite3, standard_sqlite3], ids=["ours", "the system's"])
-async def test_the_queries_of_the_readme_answer_what_they_say(told, engine):
+async def test_the_documented_queries_answer_what_they_say(told, engine):
     """Each one against a history in which the answers are known, by our engine and by the one of the sqlite3 shell."""
     await agree_on_a_meetup(told, "d-00000005", start=60)
     ended, story, agents, gaps, times = (
-        [tuple(row.values()) for row in told.rows(query, engine=engine)] for query in readme_queries()
+        [tuple(row.values()) for row in told.rows(query, engine=engine)] for query in documented_queries()
     )
     assert ended == [
         ("finalized", None, 4, 1.5, 12.0),
@@ -699,7 +698,7 @@ async def test_the_queries_of_the_readme_say_what_the_interface_says(lived):
     """Over real negotiations, agreed, failed and cancelled, with sub-negotiations: the same figures as from `GET
     /api/demand`."""
     history, details, events = lived
-    ended, story, agents, gaps, times = readme_queries()
+    ended, story, agents, gaps, times = documented_queries()
 
     groups = defaultdict(list)
     for each in details:

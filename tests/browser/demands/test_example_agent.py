@@ -1,4 +1,4 @@
-"""The JavaScript agent of the README, run as it stands there: a module of a page, in Chromium, against a real server
+"""The JavaScript agent of docs/demands.md, run as it stands there: a module of a page, in Chromium, against a real server
 process."""
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Agent:
 
 @pytest.fixture
 def agent(context: BrowserContext, server: DemandServer, complaints: Complaints) -> Agent:
-    """The agent of the README, registered and running."""
+    """The agent of docs/demands.md, registered and running."""
     agent = Agent(context, server, complaints)
     agent.open()
     return agent

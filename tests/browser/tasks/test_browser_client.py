@@ -167,12 +167,12 @@ def test_a_reloaded_page_goes_on_after_the_last_event_that_was_handled(
     ]
 
 
-def test_the_sample_of_the_readme_shows_a_task_with_its_connection(
+def test_the_sample_of_the_documents_shows_a_task_with_its_connection(
     context: BrowserContext, server: DemandServer, complaints: Complaints
 ) -> None:
     """Progress and work items, offline and online, and a countdown while the server is away."""
     complaints.expects_network_errors = True
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
     sample = next(block for block in re.findall(r"```js\n(.*?)```", text, re.DOTALL) if "EventStreamService" in block)
     server.post("/api/tasks/task_123/events", {"event_type": "work_item_start", "span_id": "w-1"})
     server.post("/api/tasks/task_123/events", {"event_type": "progress_update", "payload": {"progress": 40}})

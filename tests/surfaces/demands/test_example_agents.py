@@ -1,4 +1,4 @@
-"""The Python agent of the README, run as it stands there: its own process, against a server process without sample agents."""
+"""The Python agent of docs/demands.md as it stands there: its own process, and a server process without sample agents."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SECONDS = 20.0
 
 def example(language):
     """The code block of "Write an agent" in this language."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Write an agent\n")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/demands.md").read_text(encoding="utf-8").partition("\n## Write an agent\n")[2]
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 1
     return blocks[0]
@@ -96,7 +96,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def agent(tmp_path, server):
-    """The agent of the README, registered and running."""
+    """The agent of docs/demands.md, registered and running."""
     process = AgentProcess(tmp_path, server.url)
     process.start()
     try:
