@@ -1,8 +1,8 @@
 """A language model behind the OpenAI-compatible API: one question, one answer, within one time limit, or a text in pieces.
 
-`ChatModel` asks `{base_url}/chat/completions`. It says nothing about what is asked; whoever asks validates the answer and
-has something else to fall back on. The key travels in one header and is in no log line, error or `repr`. How a text comes in
-pieces is in `llm_stream.py`, what may go wrong in `llm_failures.py`."""
+`ChatModel` calls `{base_url}/chat/completions`. It knows nothing of a question's content; callers validate the answer and
+have a fallback. The key travels in one header and is in no log line, error or `repr`. `text_stream.py` streams texts,
+`failures.py` has the failures."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ __all__ = ["MAX_ANSWER_BYTES", "ChatModel", "ModelFailed", "is_configured"]
 
 MAX_ANSWER_BYTES = 1_048_576
 
-_AT_ONCE = 4  # questions that are asked at the same time; others wait, within their own time limit
+_AT_ONCE = 4  # questions at the same time; others wait, within their own time limit
 _CHUNK_BYTES = 65_536
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS, _JITTER_SECONDS = 0.2, 2.0, 0.2
 _FORMAT_REFUSED = frozenset({400, 422})  # how servers say that they do not know `response_format`
@@ -50,14 +50,14 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 def is_configured(config: LlmSection) -> bool:
-    """Whether there is a model to ask."""
+    """Whether the settings name a model."""
     return bool(config.base_url)
 
 
 class ChatModel:
-    """A model to ask. Use as an async context manager; safe to ask concurrently.
+    """A remote model. Use as an async context manager; safe to call concurrently.
 
-    Raises `StartupError` for settings with which no question could be asked."""
+    Raises `StartupError` for settings that no question could be sent with."""
 
     def __init__(self, config: LlmSection) -> None:
         self._url = f"{_checked(config.base_url)}/chat/completions"
@@ -95,7 +95,7 @@ class ChatModel:
         return False
 
     def stream(self, system: str, user: str) -> AsyncGenerator[str, None]:
-        """One attempt to write a text, piece by piece, cut at `generation_tokens`; see `language_model.Writer`."""
+        """One attempt to write a text, piece by piece, cut at `generation_tokens`; see `provider.TextSource`."""
         return self._texts.write(_opened(self._text_session), self._config.model, system, user)
 
     async def complete(self, system: str, user: str, *, is_json: bool = False) -> str:
@@ -123,10 +123,10 @@ class ChatModel:
         def wait_after(error: Exception) -> bool | float:
             if not isinstance(error, ModelFailed) or not error.is_passing:
                 return False
-            asked = error.retry_after_seconds
-            if not asked:
+            wait_seconds = error.retry_after_seconds
+            if not wait_seconds:
                 return True
-            return asked if time.monotonic() + asked < deadline else False
+            return wait_seconds if time.monotonic() + wait_seconds < deadline else False
 
         attempts = self._config.max_attempts
         async for attempt in stamina.retry_context(
@@ -186,7 +186,7 @@ def _opened(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
 
 
 def _checked(base_url: str) -> str:
-    """The address without a slash at its end. It is in no message: somebody may have put a secret into it."""
+    """The address without a slash at its end. It is in no message, because it may hold a secret."""
     wanted = "must be an http:// or https:// URL of a server with the OpenAI-compatible API, as http://127.0.0.1:11434/v1"
     try:
         parts = urlsplit(base_url.strip())

@@ -1,4 +1,4 @@
-"""What one frame of a model's stream says: a piece of the text, its end, or an error."""
+"""One frame of a model's stream: a piece of the text, its end, or an error."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import msgspec
 from server.llm.failures import ModelFailed, status_failure
 
 _DONE = "[DONE]"
-# What a server names an error that the same request would meet again.
+# Types of errors that the same request would meet again.
 _FINAL_ERRORS = frozenset(
     {"invalid_request_error", "authentication_error", "permission_error", "not_found_error", "insufficient_quota"}
 )
@@ -36,7 +36,7 @@ class CompletionChunk(msgspec.Struct):
 
     @property
     def is_last(self) -> bool:
-        """Whether the model has said that it ended."""
+        """Whether this is the end of the text."""
         return any(choice.finish_reason for choice in self._first)
 
     @property
@@ -49,7 +49,7 @@ _decode = msgspec.json.Decoder(CompletionChunk).decode
 
 
 def read_chunk(data: str) -> CompletionChunk:
-    """What a frame says. Raises `ModelFailed` for an error and for what is not of the API."""
+    """A frame's content. Raises `ModelFailed` for an error and for what is not of the API."""
     if data.strip() == _DONE:
         return _LAST
     try:
@@ -57,15 +57,17 @@ def read_chunk(data: str) -> CompletionChunk:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise ModelFailed("bad_answer") from None
     if part.error is not None:
-        raise _told(part.error)
+        raise _stream_failure(part.error)
     return part
 
 
-def _told(error: object) -> ModelFailed:
-    """The failure that a server tells of in the stream, where no status can be sent any more."""
-    said = error if isinstance(error, dict) else {}
+def _stream_failure(error: object) -> ModelFailed:
+    """The failure that a server reports in the stream, where no status can be sent any more."""
+    fields = error if isinstance(error, dict) else {}
     for key in ("code", "status"):
-        text = str(said.get(key, ""))
+        text = str(fields.get(key, ""))
         if len(text) == 3 and text.isascii() and text.isdigit() and text >= "400":
             return status_failure(int(text))
-    return ModelFailed("upstream_error", is_passing=_FINAL_ERRORS.isdisjoint({str(said.get("type")), str(said.get("code"))}))
+    return ModelFailed(
+        "upstream_error", is_passing=_FINAL_ERRORS.isdisjoint({str(fields.get("type")), str(fields.get("code"))})
+    )

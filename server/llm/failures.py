@@ -1,4 +1,4 @@
-"""What can go wrong with a language model, as codes that may be logged.
+"""The failures of a language model, as codes that may be logged.
 
 Nothing of a request is kept, because its headers hold the key."""
 
@@ -17,9 +17,9 @@ _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
 class ModelFailed(Exception):
     """Raised when there is no usable answer; `reason` is a code that may be logged.
 
-    Codes: `busy` (others were asked all the time), `timeout`, `unreachable`, `broken` (the connection ended early),
+    Codes: `busy` (no room within the time limit), `timeout`, `unreachable`, `broken` (the connection ended early),
     `status_NNN`, `too_large`, `bad_answer`, `empty_answer`, and of streams `stalled` (nothing came for too long) and
-    `upstream_error` (the model said so). `is_passing` says that the same question may work later."""
+    `upstream_error` (reported by the model). `is_passing` says that the same question may work later."""
 
     def __init__(self, reason: str, *, is_passing: bool = False, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -30,7 +30,7 @@ class ModelFailed(Exception):
 
 @contextmanager
 def spoken_errors() -> Iterator[None]:
-    """Translate what can go wrong on the way into `ModelFailed`."""
+    """Translate errors of the connection into `ModelFailed`."""
     try:
         yield
     except TimeoutError:
@@ -48,7 +48,7 @@ def status_failure(status: int, retry_after_seconds: float | None = None) -> Mod
 
 
 def refusal(response: aiohttp.ClientResponse) -> ModelFailed:
-    """The failure that a response stands for, and when the server wants to be asked again."""
+    """The failure that a response stands for, with the seconds of its `Retry-After`."""
     return status_failure(response.status, seconds_until(response.headers.get("Retry-After", "")))
 
 

@@ -23,9 +23,9 @@ _NO_MODEL = (
 
 
 class TextSource(Protocol):
-    """Somebody who writes texts: a model, or the template.
+    """A source of texts: a model, or the template.
 
-    `name` is what events say of who wrote; `is_degraded` is true only of the template."""
+    `name` becomes `written_by` of events; `is_degraded` is true only of the template."""
 
     @property
     def name(self) -> str:
@@ -34,20 +34,20 @@ class TextSource(Protocol):
 
     @property
     def is_degraded(self) -> bool:
-        """Whether no model writes."""
+        """Whether the text comes without a model."""
         ...
 
     def stream(self, system: str, user: str) -> AsyncGenerator[str, None]:
-        """One attempt to write one text, piece by piece; no piece is empty. Close it (`contextlib.aclosing`) when you leave
+        """One attempt to write one text, piece by piece; no piece is empty. Close it (`contextlib.aclosing`) to leave
         early.
 
-        Raises `ModelFailed` (server.llm.chat) at any piece; what came before is then not a whole text. Closing ends the model's
-        work at once. Safe to call concurrently; who finds no room waits, without a time limit of its own."""
+        Raises `ModelFailed` at any piece; the pieces before it are then not a whole text. Closing ends the model's
+        work at once. Safe to call concurrently; a call that finds no room waits, without a time limit of its own."""
         ...
 
 
 class ModelDescription(msgspec.Struct, frozen=True):
-    """What `GET /api/model` says; `hint` is a sentence for people and empty when there is nothing to do."""
+    """The answer of `GET /api/model`; `hint` is a sentence for people and empty when there is nothing to do."""
 
     kind: Kind
     name: str | None
@@ -78,13 +78,13 @@ class LanguageModel:
                 await chosen.__aexit__(*exc_info)
 
     def writer(self) -> TextSource | None:
-        """Who writes now; None when only the template can.
+        """The source of texts now; None when only the template is left.
 
-        Ask before every attempt: a local model may have become ready, or been given up."""
+        Call it before every attempt: a local model may have become ready, or been given up."""
         return self._remote or (self._local.writer() if self._local else None)
 
     def describe(self) -> ModelDescription:
-        """What the model is and whether it is ready."""
+        """The model and its status."""
         if self._remote:
             return ModelDescription("remote", self._remote.name, "ready")
         if self._local:

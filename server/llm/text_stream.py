@@ -1,7 +1,7 @@
 """Texts of a language model as they are written: one request, one answer in pieces, one attempt.
 
-Who asks decides what to do with a failure. Time is only counted while the model is waited for: a reader that takes its time
-does not make it late."""
+Callers decide what follows a failure. Only the waits for the model count against its time limits: a slow reader does not
+make it late."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def open_session() -> aiohttp.ClientSession:
 class TextStreams:
     """Texts from one address, at most `at_once` at the same time; others wait. Safe to use concurrently.
 
-    `extra` goes into every request, for what only this server knows."""
+    `extra` goes into every request, for options that only this server knows."""
 
     def __init__(
         self,
@@ -103,16 +103,16 @@ class TextStreams:
 
 
 class _Chunks:
-    """The frames of one answer, read from the connection as they are asked for."""
+    """The frames of one answer, read from the connection on demand."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
         self._parser = SseParser(max_frame_bytes=MAX_FRAME_BYTES)
-        self._frames: list[Frame] = []  # read and not asked for yet, the next one last
+        self._frames: list[Frame] = []  # read and not yet taken, the next one last
         self._bytes = 0
 
     async def next(self) -> CompletionChunk:
-        """The next frame. Raises `ModelFailed` `broken` when the answer ended without saying so."""
+        """The next frame. Raises `ModelFailed` `broken` when the answer ended without its last frame."""
         while not self._frames:
             if not await self._read():
                 raise ModelFailed("broken", is_passing=True)

@@ -1,8 +1,8 @@
-"""The process that a small model runs in: `local_model.py` starts it, tells it what to serve, and ends it.
+"""The process that a small model runs in: `engine_process.py` starts it, sends its settings, and ends it.
 
 The engine is native code that holds the interpreter's lock while it loads a model, for a second or for a minute, and that ends
-its process when it fails: neither may happen to who keeps the log. The process listens on loopback, asks for the key that it
-was given, says nothing but one line, and ends when its standard input does, however the server ends."""
+its process when it fails: neither may happen to the process of the log. This one listens on loopback, requires the key of its
+settings, prints one line, and ends when its standard input does, however the server ends."""
 
 import ctypes
 import json
@@ -17,9 +17,9 @@ _BATCH_TOKENS = 128  # read at a time: while one text's question is read, the ot
 
 
 def main() -> None:
-    """Read one line of settings, serve, and say where: one line of JSON with `address`, or with `failed` and the reason.
+    """Read one line of settings, serve, and print one line of JSON: `address`, or `failed` with the reason.
 
-    The settings: `path`, `threads`, `slots` (texts at the same time), `context_tokens` (of one text, with what was asked) and
+    The settings: `path`, `threads`, `slots` (texts at the same time), `context_tokens` (of one text, with its question) and
     `key`."""
     _end_with_parent()
     settings = json.loads(sys.stdin.buffer.readline())
@@ -27,15 +27,15 @@ def main() -> None:
     try:
         server = _serve(**settings)
     except Exception as error:  # whatever the engine raises: the reason goes to the server's log
-        _say(failed=f"{type(error).__name__}: {error}")
+        _report(failed=f"{type(error).__name__}: {error}")
         return
-    _say(address=server.listening_address)
+    _report(address=server.listening_address)
     sys.stdin.buffer.read()
-    os._exit(0)  # without waiting for a text in the making: nobody is there to read it
+    os._exit(0)  # without waiting for a text in the making: it has no reader any more
 
 
 def _end_with_parent() -> None:
-    """Ask the kernel, where it can, to end this process when the server is killed: the engine may hang before anybody reads."""
+    """Let the kernel, where it can, end this process with its server: the engine may hang before its input is read."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -48,7 +48,7 @@ def _serve(path: str, threads: int, slots: int, context_tokens: int, key: str) -
     parameters.model.path = path
     parameters.port = 0
     parameters.api_keys = [key]
-    parameters.cors_origins = "http://127.0.0.1"  # no page has any business here
+    parameters.cors_origins = "http://127.0.0.1"  # no page may call it
     parameters.ui = parameters.endpoint_slots = False
     parameters.verbosity = -1
     parameters.fit_params = parameters.warmup = False  # half of the time that it takes to start
@@ -64,8 +64,8 @@ def _serve(path: str, threads: int, slots: int, context_tokens: int, key: str) -
     return Server(parameters)
 
 
-def _say(**said: str) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def _report(**facts: str) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 

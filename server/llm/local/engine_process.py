@@ -20,7 +20,7 @@ class NotStarted(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the process is told; see `model_engine.main`."""
+    """The settings of the process; see `engine.main`."""
 
     path: str
     threads: int
@@ -36,8 +36,8 @@ class Running(NamedTuple):
     address: str
 
 
-class _Said(msgspec.Struct):
-    """What the process says once: where it listens, or why it does not."""
+class _Report(msgspec.Struct):
+    """The one line that the process prints: its address, or the reason of its failure."""
 
     address: str = ""
     failed: str = ""
@@ -76,9 +76,9 @@ async def _address(process: asyncio.subprocess.Process, settings: Settings) -> s
     process.stdin.write(msgspec.json.encode(settings) + b"\n")
     line = await process.stdout.readline()
     try:
-        said = msgspec.json.decode(line, type=_Said)
+        report = msgspec.json.decode(line, type=_Report)
     except msgspec.MsgspecError:
-        said = _Said()
-    if not said.address:
-        raise NotStarted(said.failed or f"its process ended with {await process.wait()}")
-    return said.address
+        report = _Report()
+    if not report.address:
+        raise NotStarted(report.failed or f"its process ended with {await process.wait()}")
+    return report.address

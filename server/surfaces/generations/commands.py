@@ -1,4 +1,4 @@
-"""What may be asked of a run, by those who start it and by its runner: the commands that `model.decide` turns into events.
+"""The commands of a run, of clients and of the executor, which `model.decide` turns into events.
 
 Texts of `StartRun` have been checked by `inputs.py`."""
 
@@ -10,7 +10,7 @@ from server.surfaces.generations.state import Language, Mode, Reason
 
 
 class StartRun(msgspec.Struct, frozen=True):
-    """Begin a run; `continues` is the run whose prompt and result its agents are given."""
+    """Begin a run; `continues` names the run whose prompt and result its agents build on."""
 
     mode: Mode
     prompt: str
@@ -22,13 +22,13 @@ class StartRun(msgspec.Struct, frozen=True):
 
 
 class StartAgent(msgspec.Struct, frozen=True):
-    """An agent begins."""
+    """Begin an agent."""
 
     agent: str
 
 
 class AppendChunk(msgspec.Struct, frozen=True):
-    """An agent has written more. `is_complete` says that this was its last piece, which may be empty."""
+    """Append a piece to an agent's text. `is_complete` marks the last piece, which may be empty."""
 
     agent: str
     content: str
@@ -38,14 +38,14 @@ class AppendChunk(msgspec.Struct, frozen=True):
 
 
 class CompleteAgent(msgspec.Struct, frozen=True):
-    """An agent has written everything; the summary is one line."""
+    """Complete an agent, whose text is whole; the summary is one line."""
 
     agent: str
     summary: str
 
 
 class FailAgent(msgspec.Struct, frozen=True):
-    """An agent gives up; `error_id` is where the log of the server says why."""
+    """Fail an agent; `error_id` leads to the cause in the server's log."""
 
     agent: str
     error_type: str
@@ -53,7 +53,7 @@ class FailAgent(msgspec.Struct, frozen=True):
 
 
 class RetryAgent(msgspec.Struct, frozen=True):
-    """An agent tries again after a delay; what it has written is discarded."""
+    """Retry an agent after a delay; its text so far is discarded."""
 
     agent: str
     error_type: str
@@ -62,24 +62,24 @@ class RetryAgent(msgspec.Struct, frozen=True):
 
 
 class ResumeRun(msgspec.Struct, frozen=True):
-    """A run that was interrupted goes on; agents that were at work begin again."""
+    """Resume an interrupted run; agents that were at work begin again."""
 
 
 class CompleteRun(msgspec.Struct, frozen=True):
-    """The run has its result; agents that failed make it a partial one."""
+    """Complete the run with its result, which is partial when agents have failed."""
 
     result: str
 
 
 class FailRun(msgspec.Struct, frozen=True):
-    """The run ends without a result."""
+    """End the run without a result."""
 
     reason: Reason
     error_id: str | None = None
 
 
 class CancelRun(msgspec.Struct, frozen=True):
-    """Somebody stops the run."""
+    """Cancel the run for a client."""
 
 
 Command = (

@@ -1,6 +1,6 @@
-"""What may be asked for: the prompt, the session and the context within their limits, or refused with the field.
+"""The checks of a request: prompt, session and context within their limits, or refused with the field.
 
-Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
+Pure. The events that follow are checked again where all events are (`towow/events.py`)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _SESSION_RULE = "session_id must be 1 to 120 characters from A-Z a-z 0-9 . _ -"
 
 
 def check_prompt(prompt: str | None, message: str | None, limit: int) -> str:
-    """What is asked for, trimmed, with LF line ends; `message` is another name of it.
+    """The prompt, trimmed, with LF line ends; `message` is another name of the field.
 
     Raises `InvalidBody` when it is missing, blank or given twice, `TooLarge` over `limit` characters."""
     if prompt is not None and message is not None and prompt != message:
@@ -31,7 +31,7 @@ def check_prompt(prompt: str | None, message: str | None, limit: int) -> str:
 
 
 def check_context(context: dict[str, Any] | None) -> dict[str, Any]:
-    """What the agents are told besides: any JSON object of up to 16 KiB. Raises `InvalidBody`, `TooLarge`."""
+    """The object that the agents get besides the prompt: any JSON object of up to 16 KiB. Raises `InvalidBody`, `TooLarge`."""
     given = context or {}
     try:
         size = len(payload_json(given).encode())

@@ -4,7 +4,7 @@
                               └────── run_failed ────> failed | cancelled
 
 While a run is running its agents have lives of their own, in `AGENT_TRANSITIONS`. An event without a row in the tables only
-moves the position, because anybody may append to the stream; a command whose event has none is refused and nothing is stored.
+moves the position, because every publisher may append to the stream; a command whose event has none is refused.
 `commands.py` has the commands; `payloads.py` reads the payloads that are built here."""
 
 from collections.abc import Callable
@@ -148,7 +148,7 @@ def _after_end(state: RunState, event: Event, payload: dict[str, Any], status: S
 
 
 def decide(state: RunState, command: Command) -> list[NewEvent]:
-    """The events that a command becomes, in order; an empty list says that it is so already.
+    """The events that a command becomes, in order; an empty list when the state is so already.
 
     Raises `NotFound` where the run was never started, and `Conflict` with `run_status` and `reason` where it does not allow the
     command: it has ended, or the agent is not where the command needs it."""
@@ -237,7 +237,7 @@ def _agent_start(state: RunState, agent: RunAgent) -> NewEvent:
 
 
 def _llm_chunk(state: RunState, agent: RunAgent, command: AppendChunk) -> NewEvent:
-    """A piece of its text, with its place in it."""
+    """A piece of an agent's text, with its index."""
     payload = {
         "content": command.content,
         "content_type": "text",
@@ -266,7 +266,7 @@ def _retrying(state: RunState, agent: RunAgent, command: RetryAgent) -> NewEvent
 
 
 def _agent_complete(state: RunState, agent: RunAgent, command: CompleteAgent) -> list[NewEvent]:
-    """An agent that has written everything, and how far the run is with it."""
+    """The end of an agent whose text is whole, and the run's progress."""
     payload = {
         "status": "completed",
         "summary": fitting(command.summary, MAX_SUMMARY_BYTES),
@@ -279,7 +279,7 @@ def _agent_complete(state: RunState, agent: RunAgent, command: CompleteAgent) ->
 
 
 def _agent_error(state: RunState, agent: RunAgent, command: FailAgent) -> list[NewEvent]:
-    """An agent that gives up, and how far the run is without it."""
+    """The end of an agent that failed, and the run's progress."""
     payload = {
         "error": agent_error(command.error_type),
         "error_type": command.error_type,
@@ -332,7 +332,7 @@ def _run_failed(state: RunState, status: str, reason: str, error_id: str | None 
 
 
 def _progress(state: RunState, agent: RunAgent, *, is_completed: bool) -> NewEvent:
-    """How far the run is when an agent has ended."""
+    """The run's progress when an agent has ended."""
     others = [each for each in state.agents.values() if each.name != agent.name]
     ended = 1 + sum(each.has_ended for each in others)
     progress = Progress(

@@ -1,6 +1,6 @@
-"""What the events of a run say, read from payloads that anybody may have written.
+"""The readers of a run's payloads, which every publisher may have written: a value of the wrong type counts as absent.
 
-Of a payload only what has the right type counts. `model.py` says which of it changes anything."""
+`model.py` decides which events change the state."""
 
 import math
 from typing import Any, cast
@@ -21,13 +21,13 @@ from server.surfaces.generations.state import (
 )
 from towow.events import Event, is_id
 
-MAX_AGENTS = 16  # of a run that somebody else has planned
+MAX_AGENTS = 16  # of a plan that came with the event
 MAX_SECONDS = 86_400.0
 _MAX_COUNT = 1_000_000
 
 
 def started(event: Event) -> dict[str, Any] | None:
-    """What a `run_started` says of the run, as fields of its state; None when it says too little to carry it out."""
+    """The fields of the state that a `run_started` gives; None when mode or prompt are missing."""
     payload = event.payload
     mode, prompt, context = payload.get("mode"), text_of(payload, "prompt"), payload.get("context")
     if mode not in MODES or not prompt.strip():
@@ -67,7 +67,7 @@ def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> RunAgent
 
 
 def begun(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
-    """An agent as it begins, also once more; nothing that was said of it before counts."""
+    """An agent as it begins, also once more; nothing from before stays."""
     return RunAgent(agent.name, agent.task_description, agent.stage, "running")
 
 
@@ -86,12 +86,12 @@ def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
 
 
 def completed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
-    """An agent that has written everything."""
+    """An agent whose text is whole."""
     return msgspec.structs.replace(agent, status="completed", summary=text_of(payload, "summary"), error="", error_type="")
 
 
 def failed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
-    """An agent that has given up; what it had written stays to be seen."""
+    """An agent that has failed; its text so far stays visible."""
     return msgspec.structs.replace(
         agent, status="failed", error=text_of(payload, "error"), error_type=text_of(payload, "error_type")
     )
@@ -111,7 +111,7 @@ def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
 
 
 def progress_of(state: RunState, payload: dict[str, Any]) -> Progress:
-    """How far a run is said to be."""
+    """The progress that a payload reports."""
     return Progress(
         percent=min(count_in(payload, "percent"), 100),
         stage=count_in(payload, "stage"),
@@ -121,7 +121,7 @@ def progress_of(state: RunState, payload: dict[str, Any]) -> Progress:
 
 
 def reason_of(payload: dict[str, Any]) -> str:
-    """Why a run has failed; `internal` when it is not said in a word that is known."""
+    """The reason of a failed run; `internal` when it is missing or unknown."""
     reason = payload.get("reason")
     return reason if reason in REASONS else "internal"
 

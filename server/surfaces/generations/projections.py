@@ -1,7 +1,7 @@
 """The runs as a table: one row each, written with the events, for lists, sessions and the runner's start.
 
 A row follows the same tables as the state in `model.py`, because it is that state without the texts. Of the pieces of a text
-only an agent's first one is looked at; where a run stands that is running is asked of the log when somebody wants to know."""
+only an agent's first one is folded; the newest position of a running run is read from the log by the query."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def project_run(connection: Connection, event: Event) -> None:
 
     A run has a row from its `run_started` on."""
     if event.event_type == LLM_CHUNK and _goes_on(event):
-        return  # the agent is known to write, and by whom
+        return  # the row has the agent's status and model already
     run_id = event.stream.partition(":")[2]
     if event.event_type not in _STEPS or not is_run_id(run_id):
         return
@@ -114,7 +114,7 @@ def unfinished_runs(connection: Connection) -> list[str]:
 
 
 def get_session(connection: Connection, session_id: str) -> RunSession | None:
-    """What is known of a session; None when it never had a run."""
+    """A session as its runs show it; None when it never had a run."""
     newest, _ = list_runs(connection, 1, 2**63 - 1, session_id=session_id)
     if not newest:
         return None
@@ -130,7 +130,7 @@ def last_completed(connection: Connection, session_id: str) -> str | None:
 
 
 def _goes_on(event: Event) -> bool:
-    """Whether a piece of text is said not to be its first."""
+    """Whether a piece of text is not the first of its agent, by its `index`."""
     index = _index(event.payload_json).index
     return type(index) is int and index > 0
 

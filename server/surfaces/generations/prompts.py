@@ -1,4 +1,4 @@
-"""What an agent is told: who it is, what it is given, and what it is to write. In Chinese and English. Pure.
+"""The messages to a model for each agent: its role, its data and its task, in Chinese and English. Pure.
 
 Short, because a model of 135 million parameters gets the same as a large one. What came before (other stages, the run before
 in the session, the context) is data in bounded length and stands before the task; no mark of a chat template survives in it."""
@@ -18,7 +18,7 @@ _MARKS = re.compile(r"<(?=\|)|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|\[(?=/?INST\
 
 
 class Brief(msgspec.Struct, frozen=True):
-    """What an agent may know: the prompt, the object that came with it, texts of agents before it, and the run before.
+    """The data of an agent: the prompt, the object that came with it, texts of agents before it, and the run before.
 
     `before` maps the names of agents to their texts, in order; `earlier` is the prompt and the result of the run that this
     one continues, or None."""
@@ -107,13 +107,13 @@ _UNKNOWN = {
 
 
 def heading_of(agent: str, language: str) -> str:
-    """What an agent's text is called, for people and for the agents after it."""
-    return _said(agent, language)[1]
+    """The heading of an agent's text, for people and for the agents after it."""
+    return _prompt_of(agent, language)[1]
 
 
 def system_of(agent: str, language: str) -> str:
-    """The system message: who the agent is and how it writes."""
-    return _WORDS[_known(language)].system.format(role=_said(agent, language)[0])
+    """The system message: the agent's role and style."""
+    return _WORDS[_known(language)].system.format(role=_prompt_of(agent, language)[0])
 
 
 def question_of(agent: str, brief: Brief) -> str:
@@ -127,8 +127,8 @@ def question_of(agent: str, brief: Brief) -> str:
         parts.append((words.context, cut(_listed(brief.context), CONTEXT_CHARACTERS)))
     parts.append((words.request, brief.prompt))
     parts += [(heading_of(name, brief.language), cut(text, BEFORE_CHARACTERS)) for name, text in brief.before.items()]
-    said = [f"{title}:\n{_MARKS.sub('(', text.strip())}" for title, text in parts if text.strip()]
-    return "\n\n".join([*said, _said(agent, brief.language)[2]])
+    sections = [f"{title}:\n{_MARKS.sub('(', text.strip())}" for title, text in parts if text.strip()]
+    return "\n\n".join([*sections, _prompt_of(agent, brief.language)[2]])
 
 
 def cut(text: str, characters: int) -> str:
@@ -140,7 +140,7 @@ def _known(language: str) -> str:
     return "zh" if language == "zh" else "en"
 
 
-def _said(agent: str, language: str) -> tuple[str, str, str]:
+def _prompt_of(agent: str, language: str) -> tuple[str, str, str]:
     known = _known(language)
     return _AGENTS.get((known, agent)) or _UNKNOWN[known]
 

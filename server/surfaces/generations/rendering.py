@@ -1,4 +1,4 @@
-"""How a run is told: the answers of the HTTP interface, and source 003's shape of an event."""
+"""A run as JSON: the responses of the HTTP interface, and source 003's shape of an event."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from towow.events import Event, timestamp_of
 
 
 def accepted(state: RunState) -> dict[str, Any]:
-    """The answer to who starts a run and does not want to follow it on the same connection."""
+    """The response to a request that starts a run without following it on the same connection."""
     return {"run_id": state.run_id, "status": state.status, "events_url": f"/api/runs/{state.run_id}/events"}
 
 
@@ -66,7 +66,7 @@ def _agent(agent: RunAgent) -> dict[str, Any]:
 
 
 def cancelled(state: RunState) -> dict[str, Any]:
-    """The answer to a cancel, also to one that comes again; `seq` is of the run's end."""
+    """The response to a cancel, also to a repeated one; `seq` is of the run's end."""
     return {"success": True, "run_id": state.run_id, "status": state.status, "seq": state.last_seq}
 
 

@@ -1,5 +1,4 @@
-"""Runs over HTTP: follow, look, list, cancel, where a session is, and which model writes. `start_routes.py` has the
-beginning."""
+"""Runs over HTTP: follow, get, list, cancel, a session's state, and the model. `start_routes.py` starts runs."""
 
 from collections.abc import Sequence
 from functools import partial

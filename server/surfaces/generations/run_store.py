@@ -1,8 +1,7 @@
-"""One run as its runner knows it and writes it: the state, kept in step, and appends that wait out a file that cannot be
-written.
+"""One run in the executor's memory: its state, kept in step with the log, and appends that wait while the file is not writable.
 
-Pieces of text are decided on the state that is here and appended without naming a revision: nobody else writes what these
-agents do, and an end that came from elsewhere refuses them (`stream_ended`). What counts agents is decided one at a time."""
+Pieces of text are decided on this state and appended without a revision: only the executor writes them, and an end from
+elsewhere refuses them (`stream_ended`). Events that count agents are decided one at a time."""
 
 import asyncio
 from functools import partial
@@ -16,7 +15,7 @@ from server.surfaces.generations.state import RunState, initial, stream_of
 from towow.errors import StorageFull, Unavailable
 from towow.events import Event
 
-_COMMIT_SECONDS = 1.0  # that somebody who is cancelled waits for what is on its way to the disk
+_COMMIT_SECONDS = 1.0  # a cancelled caller waits this long for an append on its way to the disk
 
 
 class RunStore:
@@ -60,7 +59,7 @@ class RunStore:
         try:
             return (await asyncio.shield(appending))[1]
         except asyncio.CancelledError:
-            # Nobody can take it back. Whoever has the lock next must not find it after its own events.
+            # The append cannot be taken back; the next holder of the lock must not find it after its own events.
             await asyncio.wait([appending], timeout=_COMMIT_SECONDS)
             if not appending.cancel():
                 appending.exception()
@@ -70,4 +69,4 @@ class RunStore:
         if event.revision == self.state.revision + 1:
             self.state = model.evolve(self.state, event)
         elif event.revision > self.state.revision:
-            await self.read()  # of those that were appended at the same time, another one's comes first
+            await self.read()  # an event of another task was stored first

@@ -1,4 +1,4 @@
-"""Generations over HTTP, the beginning: what is asked for, and the stream of the run that it becomes. Source 003's two paths.
+"""Generations over HTTP, the beginning: a request, and the stream of the run that it becomes. Source 003's two paths.
 
 The run is on disk before anything is answered and goes on when the client leaves; `routes.py` has the ways back to it."""
 
@@ -48,7 +48,7 @@ class StartRoutes:
         self._streaming = streaming
         self._limits = limits
         self._config = config
-        self._turn = asyncio.Lock()  # who counts the runs starts his own before the next one counts
+        self._turn = asyncio.Lock()  # runs are counted and started one request at a time
 
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
@@ -73,7 +73,7 @@ class StartRoutes:
         return await self._answer(request, LOOMI)
 
     async def _answer(self, request: web.Request, mode: Mode) -> web.StreamResponse:
-        """Start a run and follow it. Whatever is wrong with the request is said before there is a run."""
+        """Start a run and follow it. A faulty request is refused before there is a run."""
         require_append(request, f"{KIND}:*")
         is_ndjson, wants_stream = params.wants_ndjson(request), not _wants_json(request)
         command = await self._read(request, mode)

@@ -1,6 +1,6 @@
 """The state of a run as values: its agents, the text that each has written so far, and the words of its events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
+`model.py` says how events change it, `rendering.py` shows it. Nothing here decides anything."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ NOVA: Final = "nova"  # four agents in parallel, under the supervisor
 LOOMI: Final = "loomi"  # four agents in stages, under the concierge
 Mode = Literal["nova", "loomi"]
 MODES: tuple[Mode, ...] = (NOVA, LOOMI)
-SOURCES = {NOVA: "nova3_supervisor", LOOMI: "loomi_concierge"}  # who publishes what is about the whole run
+SOURCES = {NOVA: "nova3_supervisor", LOOMI: "loomi_concierge"}  # the source of events about the whole run
 CHUNK_SOURCE = "llm_client"
 
 RUN_STARTED = "run_started"
@@ -39,7 +39,7 @@ Language = Literal["zh", "en"]
 
 MAX_RESUMES = 3  # a run that was begun again so often and is interrupted once more has failed
 MAX_CONTINUED_CHARACTERS = 2_000  # of the prompt and of the result that a run goes on from
-TEMPLATE = "template"  # who has written what no model wrote
+TEMPLATE = "template"  # `written_by` of a text without a model
 
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,120}\Z")  # . and .. would not survive a path
 _RUN_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,124}\Z")
@@ -145,7 +145,7 @@ class RunState(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """Whether it was started; a stream may hold only notes."""
+        """Whether it was started; a stream may hold notes alone."""
         return self.status != "new"
 
     @property
@@ -170,7 +170,7 @@ class RunState(msgspec.Struct, frozen=True):
 
 
 class RunSession(msgspec.Struct, frozen=True):
-    """What is known of a session: its newest run without the texts, how many it had, and the place of their newest event."""
+    """A session of runs: its newest run without the texts, how many it had, and the place of their newest event."""
 
     newest: RunState
     runs: int

@@ -1,4 +1,4 @@
-"""What may be asked of a tool session: the commands that `model.decide` turns into events.
+"""The commands of a tool session, which `model.decide` turns into events.
 
 Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970."""
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class RequestPermission(msgspec.Struct, frozen=True):
-    """Ask for a permission; asked again in the same words it is the same request. `fields` is what else the runner says."""
+    """Request a permission; repeated in the same words it is the same request. `fields` has the runner's further fields."""
 
     permission_id: str
     tool_name: str
@@ -37,14 +37,14 @@ class ClearPermission(msgspec.Struct, frozen=True):
 
 
 class ExpirePermission(msgspec.Struct, frozen=True):
-    """Deny a permission that nobody has answered in time."""
+    """Deny a permission without an answer in time."""
 
     permission_id: str
     now: float
 
 
 class ReportEvent(msgspec.Struct, frozen=True):
-    """What a tool says that decides nothing: a status, a result, an error. An `event_id` makes it repeatable."""
+    """Report what decides nothing: a status, a result, an error. An `event_id` makes it repeatable."""
 
     event_type: str
     data: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The expiry of permissions: whoever does not answer in time has said no, whether or not the server ran all the while.
+"""The expiry of permissions: no answer in time is a no, whether or not the server ran all the while.
 
 It keeps nothing in memory: the table says which deadline is next. Every server process on a file watches; which one's word is
 stored is decided by the revision, and the others find it done."""

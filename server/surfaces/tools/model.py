@@ -1,7 +1,7 @@
 """A permission's life as a table and pure functions: what may follow what, what events change, what commands become.
 
 A permission is asked for, then approved, rejected, expired or taken back, once and for good. What tools report besides
-(statuses, results, errors) changes no state and is always allowed. `state.py` has the values, `commands.py` what may be asked,
+(statuses, results, errors) changes no state and is always allowed. `state.py` has the values, `commands.py` the commands,
 `payloads.py` what events say.
 An event that says what `TRANSITIONS` does not allow only moves the position, so of two answers the log keeps the first."""
 
@@ -33,7 +33,7 @@ from server.surfaces.tools.state import (
 from towow.errors import Conflict, Gone, NotFound
 from towow.events import Event, NewEvent, new_event
 
-# What a permission is, and what an event may make of it; None is one that was never asked for.
+# What a permission is, and what an event may make of it; None is one without a request.
 TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
     {(None, "pending"), ("pending", "approved"), ("pending", "rejected"), ("pending", "expired"), ("pending", "cleared")}
 )
@@ -94,7 +94,7 @@ def decide(state: ToolState, command: Command) -> list[NewEvent]:
             assert_never(command)
 
 
-def meant(state: ToolState, permission_id: str | None) -> PermissionState:
+def named_or_pending(state: ToolState, permission_id: str | None) -> PermissionState:
     """The permission with an id, or without one the only one that is pending. Raises `NotFound`, `Conflict`."""
     if permission_id is not None:
         permission = state.permissions.get(permission_id)
@@ -132,13 +132,13 @@ def _ask(state: ToolState, command: RequestPermission) -> list[NewEvent]:
     ]
 
 
-def _words(asked: RequestPermission | PermissionState) -> bytes:
+def _words(request: RequestPermission | PermissionState) -> bytes:
     """What makes two requests the same: as JSON, because to Python 1 is true."""
-    return msgspec.json.encode((asked.tool_name, asked.parameters, asked.risk_level), order="sorted")
+    return msgspec.json.encode((request.tool_name, request.parameters, request.risk_level), order="sorted")
 
 
 def _answer(state: ToolState, command: AnswerPermission) -> list[NewEvent]:
-    permission = meant(state, command.permission_id)
+    permission = named_or_pending(state, command.permission_id)
     if permission.status == "pending" and command.now < permission.deadline:
         return _end(state, permission.permission_id, command.approved, command.reason, command.actor)
     if permission.status in ("approved", "rejected"):
@@ -152,7 +152,7 @@ def _answer(state: ToolState, command: AnswerPermission) -> list[NewEvent]:
 
 
 def _clear(state: ToolState, command: ClearPermission) -> list[NewEvent]:
-    permission = meant(state, command.permission_id)
+    permission = named_or_pending(state, command.permission_id)
     if permission.status != "pending":
         return []
     fields = {**command.fields, "permission_id": permission.permission_id, "reason": command.reason}
@@ -160,7 +160,7 @@ def _clear(state: ToolState, command: ClearPermission) -> list[NewEvent]:
 
 
 def _expire(state: ToolState, command: ExpirePermission) -> list[NewEvent]:
-    permission = meant(state, command.permission_id)
+    permission = named_or_pending(state, command.permission_id)
     if permission.status != "pending" or command.now < permission.deadline:
         return []
     return _end(state, command.permission_id, False, TIMED_OUT, TIMEOUT)
@@ -168,9 +168,9 @@ def _expire(state: ToolState, command: ExpirePermission) -> list[NewEvent]:
 
 def _end(state: ToolState, permission_id: str, approved: bool, reason: str, actor: str) -> list[NewEvent]:
     """The answer, and the word that the prompt can be closed."""
-    said = {"permission_id": permission_id, "approved": approved, "reason": reason, "success": True, "actor": actor}
+    payload = {"permission_id": permission_id, "approved": approved, "reason": reason, "success": True, "actor": actor}
     return [
-        _event(state, PERMISSION_RESPONSE, **said),
+        _event(state, PERMISSION_RESPONSE, **payload),
         _event(state, PERMISSION_CLEARED, permission_id=permission_id, reason=reason),
     ]
 

@@ -60,11 +60,11 @@ class NoticeRoutes:
         if isinstance(command, commands.ReportEvent):
             stored = await self._report(session_id, command)
             status = 201 if stored.is_own and stored.receipt.created else 200
-            said = {} if stored.is_own else {"coalesced": True}
-            return json_response({"success": True, "seq": stored.receipt.event.seq, **said}, status)
+            flags = {} if stored.is_own else {"coalesced": True}
+            return json_response({"success": True, "seq": stored.receipt.event.seq, **flags}, status)
         permission, is_new = msgspec.structs.astuple(await self._decisions.decide(session_id, command))
         if isinstance(command, commands.RequestPermission):
-            return json_response(rendering.asked(permission, self._log.clock()), 201 if is_new else 200)
+            return json_response(rendering.requested(permission, self._log.clock()), 201 if is_new else 200)
         answer = {"success": True, "seq": permission.ended_seq, "permission_id": permission.permission_id}
         return json_response(answer, 201 if is_new else 200)
 

@@ -1,6 +1,6 @@
-"""What the events of a tool session say about permissions, read from payloads that anybody may have written.
+"""The readers of a tool session's payloads, which every publisher may have written: a value of the wrong type counts as absent.
 
-Of a payload only what has the right type counts. `model.py` says which of it changes anything."""
+`model.py` decides which events change a permission."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ _EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED
 def permission_of(event: Event) -> str | None:
     """The id of the permission that an event is about, or None.
 
-    A request that names none (anybody may append to the stream) is known by its event_id."""
+    A request without one (every publisher may append to the stream) is known by its event_id."""
     if event.event_type not in _EVENTS:
         return None
     payload = event.payload
@@ -51,7 +51,7 @@ def status_of(event: Event) -> Status | None:
 
 
 def requested(event: Event) -> PermissionState:
-    """The permission that a request asks for, read from a payload that anybody may have written."""
+    """The permission of a request, read from a payload that every publisher may have written."""
     payload = event.payload
     parameters, risk_level = payload.get("parameters"), payload.get("risk_level")
     within = payload.get("expires_within_seconds")

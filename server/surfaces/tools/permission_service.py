@@ -1,4 +1,4 @@
-"""How a permission is asked for, answered, taken back or denied: decided on the table, stored at the revision that was read.
+"""Permissions are requested, answered, taken back or denied here: decided on the table, stored at the revision that was read.
 
 A session may hold very many statuses and few permissions, so the state is loaded from the rows that are written with the events
 and not folded from the stream. Commands for one session wait for each other here; between processes the revision decides."""
@@ -39,7 +39,7 @@ class PermissionService:
     ) -> Decided:
         """Append what a command becomes. Raises what `model.decide` does, and `RevisionMismatch` after two hundred lost races.
 
-        Which permission is meant is settled at the first look: a race that was lost must not turn to another prompt."""
+        Without an id the permission is chosen at the first read: a lost race must not turn to another prompt."""
         stream = stream_of(session_id)
 
         async def load() -> ToolState:
@@ -48,7 +48,7 @@ class PermissionService:
         def decide(state: ToolState) -> list[NewEvent]:
             nonlocal command
             if command.permission_id is None:
-                command = msgspec.structs.replace(command, permission_id=model.meant(state, None).permission_id)
+                command = msgspec.structs.replace(command, permission_id=model.named_or_pending(state, None).permission_id)
             return model.decide(state, command)
 
         await self._statuses.flush(stream)

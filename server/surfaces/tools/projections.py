@@ -49,14 +49,14 @@ def project_permission(connection: Connection, event: Event) -> None:
 
 
 def get_permission(connection: Connection, session_id: str, permission_id: str) -> PermissionState | None:
-    """One permission, or None when it was never asked for."""
+    """One permission, or None when there was no request for it."""
     sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608
     row = connection.execute(sql, (session_id, permission_id)).fetchone()
     return None if row is None else _permission_of(row)
 
 
 def load_session(connection: Connection, session_id: str, permission_id: str | None = None) -> ToolState:
-    """A session with the permissions that wait, and the one that is asked about; its revision is read first, so it is never
+    """A session with its pending permissions, and the named one; its revision is read first, so it is never
     newer."""
     place = connection.execute(
         "SELECT seq, revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream_of(session_id),)

@@ -1,4 +1,4 @@
-"""How a tool session is told: the answers of the HTTP interface, and source 004's shape of an event."""
+"""A tool session as JSON: the responses of the HTTP interface, and source 004's shape of an event."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def detail(permission: PermissionState, now: float) -> dict[str, Any]:
 
 
 def answered(permission: PermissionState) -> dict[str, Any]:
-    """The answer to an answer: the first one that was given, and by whom."""
+    """The response to an answer: the first answer to the permission, and its actor."""
     return {
         "success": True,
         "permission_id": permission.permission_id,
@@ -40,8 +40,8 @@ def answered(permission: PermissionState) -> dict[str, Any]:
     }
 
 
-def asked(permission: PermissionState, now: float) -> dict[str, Any]:
-    """The answer to a request; one that was asked for before may have been answered."""
+def requested(permission: PermissionState, now: float) -> dict[str, Any]:
+    """The response to a request; a repeated request may have been answered already."""
     return {
         "success": True,
         "seq": permission.requested_seq,

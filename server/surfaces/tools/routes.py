@@ -1,6 +1,6 @@
 """The tools surface over HTTP: follow what tools do, answer their permissions, see how a session is. Source 004's paths.
 
-`notice_routes.py` is the other side, for who runs tools."""
+`notice_routes.py` is the other side, for programs that run tools."""
 
 import time
 from collections import Counter
@@ -38,7 +38,7 @@ _ANSWER = msgspec.json.Decoder(_AnswerInput)
 
 
 class ToolRoutes:
-    """Handlers of `/agent_backend/api/sse/*` for who watches and answers."""
+    """Handlers of `/agent_backend/api/sse/*` for people who watch and answer."""
 
     def __init__(self, log: EventLog, streaming: StreamResponder, decisions: PermissionService, config: Config) -> None:
         self._log = log

@@ -1,6 +1,6 @@
-"""The state of a tool session as values: the permissions that were asked for in it, and the words of its events.
+"""The state of a tool session as values: its permissions, and the words of its events.
 
-`model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
+`model.py` says how events change it, `rendering.py` shows it. Nothing here decides anything."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ import msgspec
 
 from towow.events import seconds_of, uuid7
 
-SOURCE = "tools"  # who publishes what this surface decides
+SOURCE = "tools"  # the source of events that this surface decides
 KIND = "mcp"
 
 TOOL_STATUS = "tool_status"
@@ -19,7 +19,7 @@ RESULT_CLEARED = "result_cleared"
 PERMISSION_RESPONSE = "permission_response_result"
 ERROR = "error"
 
-# `pending` waits for an answer; `expired` had none in time, which denies; `cleared` was taken back by who asked.
+# `pending` waits for an answer; `expired` had none in time, which denies; `cleared` was taken back by the runner.
 Status = Literal["pending", "approved", "rejected", "expired", "cleared"]
 RiskLevel = Literal["low", "medium", "high"]
 RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high")
@@ -47,7 +47,7 @@ class PermissionState(msgspec.Struct, frozen=True):
 
     @property
     def deadline(self) -> float:
-        """When it expires, in seconds since 1970; counted from its request, so a restart gives nobody more time."""
+        """When it expires, in seconds since 1970; counted from its request, so a restart gives no more time."""
         return seconds_of(self.requested_at) + self.expires_within_seconds
 
 
@@ -71,7 +71,7 @@ def stream_of(session_id: str) -> str:
 
 
 def new_permission_id() -> str:
-    """A new id, for who asks without one."""
+    """A new id, for a request without one."""
     return f"perm-{uuid7()}"
 
 

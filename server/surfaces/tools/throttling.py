@@ -1,8 +1,8 @@
 """Bursts of statuses, thinned out: of what one tool says within an interval, the first is stored at once and then only the
 last.
 
-At most one status is held for each session and tool. Whoever sent one is answered when it, or the one that took its place,
-is on disk; so a status that was acknowledged is never lost, and what is held when the process dies was not acknowledged."""
+At most one status is held for each session and tool. Its sender is answered when it, or the one that took its place, is on
+disk; so a status that was acknowledged is never lost, and what is held when the process dies was not acknowledged."""
 
 import asyncio
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Stored(NamedTuple):
 
 
 class _Tool:
-    """One tool of one session within its interval: the status that is held, and who waits for it."""
+    """One tool of one session within its interval: the status that is held, and its waiting callers."""
 
     def __init__(self) -> None:
         self.held: NewEvent | None = None
@@ -66,7 +66,7 @@ class StatusThrottle:
         return await future
 
     async def flush(self, stream: str) -> None:
-        """Store what is held of a session, so that whatever else is said in it comes after."""
+        """Store what is held of a session, so that every later event of it comes after."""
         held = [tool for tool in self._sessions.get(stream, {}).values() if tool.held is not None]
         if held:
             await asyncio.gather(*(self._store(tool) for tool in held))
@@ -75,7 +75,7 @@ class StatusThrottle:
         tool.timer = asyncio.get_running_loop().call_later(self._interval_seconds, self._due, stream, tool_name, tool)
 
     def _due(self, stream: str, tool_name: str, tool: _Tool) -> None:
-        """The interval is over: forget the tool, or store what it said last and begin another interval."""
+        """The interval is over: forget the tool, or store its last status and begin another interval."""
         if tool.held is None:
             tools = self._sessions[stream]
             del tools[tool_name]
