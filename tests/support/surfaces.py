@@ -15,15 +15,26 @@ async def post(client, path, given, **options):
 class Sample:
     """What the contract test asks of a surface; `kind` is that of its things' streams.
 
-    `listed` is the path of the list with the keys of its rows and of a row's id; None for a surface without a list.
-    `refused` are bodies with the field at fault."""
+    `listed` is the path of the list with the keys of its rows and of a row's id; None for a surface without a list. `statuses`
+    are those of an open and of an ended thing, for lists that take one. `writes` are bodies that may be posted, `refused` such
+    that may not, with the field at fault; `{}` in a path is a thing."""
 
-    surface, kind, listed = None, None, None
+    surface, kind, listed, statuses = None, None, None, None
+    writes, refused = (), ()
     clocked = ()  # keys of an answer that count down while nothing happens
+    untold = ()  # keys that a row of the list tells in other words
 
     def stream(self, thing):
         """The stream of a thing."""
         return f"{self.kind}:{thing}"
+
+    def reads(self, thing):
+        """Where a thing, and what goes with it, is read."""
+        return [self.one(thing), *([self.listed[0]] if self.listed else [])]
+
+    def follows(self, thing):
+        """Where a thing, and what goes with it, is followed from the beginning, and the streams that this shows."""
+        return [(f"{self.events(thing)}?since_seq=0", [self.stream(thing)])]
 
 
 class Demands(Sample):
@@ -31,7 +42,13 @@ class Demands(Sample):
 
     surface, kind = demands.SURFACE, "demand"
     listed = ("/api/demand", "demands", "demand_id")
-    write = ("/api/demand/submit", {"raw_input": "We need a technical talk"})
+    writes = (
+        ("/api/demand/submit", {"raw_input": "We need a technical talk"}),
+        ("/api/demand/{}/offers", {"agent_id": "ben", "content": "A talk", "capabilities": ["technical talk"]}),
+        ("/api/demand/{}/feedback", {"agent_id": "ben", "proposal_id": "p-1", "decision": "accept"}),
+        ("/api/demand/{}/cancel", {}),
+        ("/api/agents", TALK),
+    )
     refused = (
         ("/api/demand/submit", {"raw_input": 5}, "raw_input"),
         ("/api/demand/submit", {"raw_input": "a talk", "nonsense": 1}, "nonsense"),
@@ -47,10 +64,19 @@ class Demands(Sample):
         """Where a thing is followed."""
         return f"/api/events/stream/{thing}"
 
+    def reads(self, thing):
+        """With the short forms of a demand, and the agents."""
+        short = (f"/api/demand/{thing}/status", f"/api/events/recent/{thing}", "/api/agents", "/api/agents/ben")
+        return [*super().reads(thing), *short]
+
+    def follows(self, thing):
+        """With what its agent is told."""
+        return [*super().follows(thing), ("/api/agents/ben/events?start=beginning", ["agent:ben"])]
+
     async def begin(self, client):
         """Make an open thing; its id."""
         await register(client, TALK)
-        demand_id = (await submit(client, self.write[1]["raw_input"]))["demand_id"]
+        demand_id = (await submit(client, self.writes[0][1]["raw_input"]))["demand_id"]
         await until_phase(client, demand_id, "collecting_offers")
         return demand_id
 
@@ -64,7 +90,14 @@ class Sessions(Sample):
 
     surface, kind = sessions.SURFACE, "session"
     listed = ("/api/sessions", "sessions", "session_name")
-    write = ("/api/manual/escalate", {"session_name": "s-1", "reason": "a refund"})
+    statuses = ("waiting_agent", "closed")
+    writes = (
+        ("/api/manual/escalate", {"session_name": "s-1", "reason": "a refund"}),
+        ("/api/manual/message", {"session_name": "s-1", "role": "user", "content": "hello"}),
+        ("/api/sessions/{}/takeover", {"agent_id": "o-7"}),
+        ("/api/sessions/{}/release", {"agent_id": "o-7"}),
+        ("/api/broadcast", {"payload": {"text": "hello"}}),
+    )
     refused = (
         ("/api/manual/escalate", {"session_name": "s 1"}, "session_name"),
         ("/api/manual/message", {"session_name": "s-1", "role": "user", "content": " "}, "content"),
@@ -82,6 +115,10 @@ class Sessions(Sample):
     def events(self, thing):
         """Where a thing is followed."""
         return f"/api/sessions/{thing}/events"
+
+    def follows(self, thing):
+        """With what an operator sees."""
+        return [*super().follows(thing), ("/api/operators/o-7/events?start=beginning", ["operator:o-7", "operator:queue"])]
 
     async def begin(self, client):
         """Make an open thing; its id."""
@@ -102,7 +139,9 @@ class Tasks(Sample):
 
     surface, kind = tasks.SURFACE, "task"
     listed = ("/api/tasks", "tasks", "task_id")
-    write = ("/api/tasks/t-1/events", {"event_type": "note"})
+    statuses = ("running", "completed")
+    untold = ("work_items",)
+    writes = (("/api/tasks/{}/events", {"event_type": "note"}),)
     refused = (
         ("/api/tasks/{}/events", {"event_type": "no type"}, "event_type"),
         ("/api/tasks/{}/events", {"event_type": "note", "span_id": "a b"}, "span_id"),
@@ -119,6 +158,10 @@ class Tasks(Sample):
     def events(self, thing):
         """Where a thing is followed."""
         return f"/sse/tasks/{thing}/events"
+
+    def reads(self, thing):
+        """With its events."""
+        return [*super().reads(thing), f"/api/tasks/{thing}/events"]
 
     async def begin(self, client):
         """Make an open thing; its id."""
@@ -144,7 +187,9 @@ class Generations(Sample):
 
     surface, kind = generations.SURFACE, "run"
     listed = ("/api/runs", "runs", "run_id")
-    write = ("/loomichat", {"prompt": "Write about tea"})
+    statuses = ("running", "cancelled")
+    untold = ("agents",)
+    writes = tuple((path, {"prompt": "Write about tea", "session_id": "s-1"}) for path in ("/loomichat", "/novachat"))
     refused = (
         ("/novachat", {"prompt": " "}, "prompt"),
         ("/novachat", {"prompt": "tea", "session_id": "a b"}, "session_id"),
@@ -159,9 +204,13 @@ class Generations(Sample):
         """Where a thing is followed."""
         return f"/api/runs/{thing}/events"
 
+    def reads(self, thing):
+        """With the state of the session, and the model."""
+        return [*super().reads(thing), "/api/sessions/s-1/state", "/api/model"]
+
     async def begin(self, client):
         """Make an open thing; its id."""
-        run_id = (await post(client, *self.write, headers={"Accept": "application/json"}))["run_id"]
+        run_id = (await post(client, *self.writes[0], headers={"Accept": "application/json"}))["run_id"]
         said = [
             ("agent_start", {"status": "started"}),
             ("llm_chunk", {"content": "Tea ", "index": 0, "written_by": "a-model"}),
@@ -184,7 +233,10 @@ class Tools(Sample):
 
     surface, kind, clocked = tools.SURFACE, "mcp", ("expires_in_seconds",)
     base = "/agent_backend/api/sse"
-    write = (f"{base}/notify/m-1", {"type": "tool_status", "data": {"tool_name": "shell", "status": "running"}})
+    writes = (
+        (f"{base}/notify/{{}}", {"type": "tool_status", "data": {"tool_name": "shell", "status": "running"}}),
+        (f"{base}/permission-response/{{}}", {"approved": True}),
+    )
     refused = (
         (f"{base}/notify/{{}}", {"type": "tool_result", "data": {"tool_name": "shell", "success": 1}}, "data.success"),
         (f"{base}/notify/{{}}", {"type": "tool_status", "data": {}, "nonsense": 1}, "nonsense"),
@@ -202,12 +254,16 @@ class Tools(Sample):
         """Where a thing is followed."""
         return f"{self.base}/events/{thing}"
 
+    def reads(self, thing):
+        """With how its session is."""
+        return [*super().reads(thing), f"{self.base}/health/{thing}"]
+
     async def begin(self, client):
         """Make an open thing; its id."""
         self.begun += 1
         session_id = f"m-{self.begun}"
         asked = {"tool_name": "shell", "parameters": {"command": "ls 目录"}, "risk_level": "low"}
-        await post(client, f"{self.base}/notify/{session_id}", self.write[1])
+        await post(client, f"{self.base}/notify/{session_id}", self.writes[0][1])
         await post(
             client, f"{self.base}/notify/{session_id}", {"type": "permission_request", "permission_id": "p-1", "data": asked}
         )

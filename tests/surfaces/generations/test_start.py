@@ -222,14 +222,6 @@ async def test_what_cannot_be_read_is_refused_before_any_stream(client, path, bo
     assert nothing_happened(client)
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_body_that_is_not_json_by_its_type_is_refused(client, path):
-    """A form of any web page could send one."""
-    answer = await client.post(path, data={"prompt": "tea"})
-    await assert_error(answer, "unsupported_media_type", status=415, field="Content-Type")
-    assert nothing_happened(client)
-
-
 async def test_an_unknown_format_is_refused_before_there_is_a_run(client):
     """Not after it was started."""
     await assert_error(await client.post("/novachat?format=xml", json=ASKED), "invalid_request", status=400, field="format")

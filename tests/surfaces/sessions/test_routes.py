@@ -5,13 +5,12 @@ import contextlib
 
 import pytest
 
-from server.app import BUS, LOG, PROJECTION_TABLES, PROJECTIONS, is_terminal, make_app
+from server.app import BUS, LOG, make_app
 from server.auth.authenticator import PRINCIPAL
 from server.auth.principal import Principal
 from server.config import RetentionSection, SessionsSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
-from server.eventlog.verify import rebuild
 from tests.support import assert_error, body, changed, publish, read_frames, read_to_end, until
 
 ENVELOPE = ["type", "payload", "timestamp", "source", "seq", "event_id", "revision", "stream"]
@@ -335,9 +334,6 @@ async def test_a_malformed_name_in_a_path_is_400(client, method, path, field):
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        *((f"/api/sessions?{query}", query.partition("=")[0]) for query in ("limit=0", "limit=201", "limit=x", "limit=%D9%A3")),
-        *((f"/api/sessions?{query}", query.partition("=")[0]) for query in ("before=-1", "before=1_0", "limit=1&limit=2")),
-        *((f"/api/sessions?status={status}", "status") for status in ("", "new", "Bot", "bot&status=closed")),
         ("/api/sessions/alice/events?broadcast=2", "broadcast"),
         ("/api/sessions/alice/events?broadcast=1&since_seq=x", "since_seq"),
         ("/api/operators/o-7/events?broadcast=x", "broadcast"),
@@ -404,33 +400,6 @@ async def test_notes_in_a_stream_are_no_session(client):
     assert len((await get(client, "/api/sessions"))["sessions"]) == 1
 
 
-async def test_sessions_are_listed_newest_first_in_pages_and_by_status(client):
-    """a32: what waits already is in the list; `before` is a `created_seq`; following from `head_seq` misses nothing."""
-    for n in range(5):
-        await say(client, name=f"s-{n}")
-    for n in (1, 3):
-        await escalate(client, name=f"s-{n}")
-    listed = await get(client, "/api/sessions")
-    assert [each["session_name"] for each in listed["sessions"]] == [f"s-{n}" for n in (4, 3, 2, 1, 0)]
-    assert (listed["has_more"], listed["epoch"]) == (False, client.app[LOG].epoch)
-    assert listed["head_seq"] == client.app[LOG].head_seq == 13
-    for summary in listed["sessions"]:
-        assert summary == await get(client, f"/api/sessions/{summary['session_name']}")
-    waiting = await get(client, "/api/sessions?status=waiting_agent")
-    assert [each["session_name"] for each in waiting["sessions"]] == ["s-3", "s-1"]
-    assert (await get(client, "/api/sessions?status=closed"))["sessions"] == []
-    got, before = [], ""
-    while True:
-        page = await get(client, f"/api/sessions?limit=2{before}")
-        got += [each["session_name"] for each in page["sessions"]]
-        if not page["has_more"]:
-            break
-        before = f"&before={page['sessions'][-1]['created_seq']}"
-    assert got == [each["session_name"] for each in listed["sessions"]]
-    page = await get(client, "/api/sessions?status=waiting_agent&limit=1")
-    assert (len(page["sessions"]), page["has_more"]) == (1, True)
-
-
 async def test_sessions_and_messages_are_readable_with_sql(client, quiet_config):
     """One row a session, one row a message; what is no text is NULL."""
     await say(client, message_id="m-1")
@@ -454,23 +423,6 @@ async def test_sessions_and_messages_are_readable_with_sql(client, quiet_config)
         ]
         plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan, plan
-
-
-async def test_the_table_of_sessions_is_built_again_from_the_log(client, quiet_config):
-    """`run.py rebuild` gives the same rows, and the sessions go on."""
-    await say(client, name="bob")
-    await escalate(client, reason="x")
-    await take_over(client)
-    await release(client)
-    await publish(client, 1, stream="session:alice")
-    sql = "SELECT * FROM sessions ORDER BY name"
-    with contextlib.closing(sqlite3.connect(quiet_config.database.path, isolation_level=None)) as db:
-        rows = db.execute(sql).fetchall()
-        assert len(rows) == 2
-        db.execute("UPDATE sessions SET status = 'closed', messages = 99")
-        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
-        assert db.execute(sql).fetchall() == rows
-    assert (await escalate(client))["status"] == "waiting_agent"
 
 
 async def test_a_session_goes_on_after_a_restart(aiohttp_client, quiet_config):
@@ -517,19 +469,6 @@ async def test_live_and_history_have_the_shape_of_the_source(client):
             "source": frame.data["source"],
             "payload": frame.data["payload"],
         }
-
-
-async def test_the_other_transports_carry_the_same_lines(client):
-    """NDJSON and WebSocket on the same URL."""
-    await say(client)
-    async with client.get("/api/sessions/alice/events?format=ndjson") as response:
-        line = await response.content.readline()
-    async with client.ws_connect("/api/sessions/alice/events") as socket:
-        assert await socket.receive_str(timeout=3) == line.decode().rstrip("\n")
-    async with client.ws_connect("/api/operators/o-7/events?start=beginning") as socket:
-        await socket.receive_str(timeout=3)
-        await escalate(client)
-        assert (await socket.receive_json(timeout=3))["type"] == "transfer_request"
 
 
 async def test_a_reconnect_gets_exactly_the_rest(client):
@@ -717,14 +656,6 @@ async def test_what_the_bus_hands_on_is_the_stored_event(client):
     await escalate(client)
     await until(lambda: len(heard) == 2)
     assert heard == [("session:alice", "waiting_agent"), ("operator:queue", "waiting_agent")]
-
-
-def test_the_closing_event_is_terminal_for_sessions_only():
-    """Operators and broadcasts never end."""
-    assert is_terminal("session:alice", "session_closed")
-    assert not is_terminal("session:alice", "status_change")
-    assert not is_terminal("operator:queue", "session_closed")
-    assert not is_terminal("broadcast:all", "session_closed")
 
 
 # Who may

@@ -1,6 +1,5 @@
 """The tables of tasks: the same as the fold, whatever anybody wrote into the stream, however often, and after a rebuild."""
 
-import contextlib
 from functools import partial
 
 import msgspec
@@ -8,9 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.app import PROJECTION_TABLES, PROJECTIONS
-from server.eventlog.database import sqlite3
-from server.eventlog.verify import empty, rebuild
+from server.eventlog.verify import empty
 from server.surfaces.tasks import SURFACE, rendering
 from server.surfaces.tasks.model import evolve
 from server.surfaces.tasks.projections import get_task, list_tasks, load_task, project_task
@@ -180,28 +177,6 @@ def test_lists_are_walks_over_an_index(tables, query, index):
     ]
     assert any(index in plan for plan in plans)
     assert not any("TEMP B-TREE" in plan for plan in plans)
-
-
-async def test_the_tables_of_tasks_are_built_again_from_the_log(client, quiet_config):
-    """`run.py rebuild` gives the same rows."""
-    for fields in (
-        {"event_type": "phase_enter", "phase": "executing"},
-        {"event_type": "work_item_start", "span_id": "s-1", "payload": {"name": "parse"}},
-        {"event_type": "work_item_failed", "span_id": "s-1"},
-        {"event_type": "progress_update", "payload": {"progress": 33.3}},
-    ):
-        assert (await client.post("/api/tasks/t-1/events", json=fields)).status == 201
-    await publish(client, 3, stream="task:t-1")
-    await publish(client, 2, stream="task:t-2")
-    await publish(client, 1, stream="task:a:b")
-    queries = ("SELECT * FROM tasks ORDER BY task_id", "SELECT * FROM task_work_items ORDER BY task_id, span_id")
-    with contextlib.closing(sqlite3.connect(quiet_config.database.path, isolation_level=None)) as db:
-        rows = [db.execute(query).fetchall() for query in queries]
-        assert [len(each) for each in rows] == [2, 1]
-        db.execute("UPDATE tasks SET status = 'failed', progress = 7, last_seq = 99")
-        db.execute("DELETE FROM task_work_items")
-        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
-        assert [db.execute(query).fetchall() for query in queries] == rows
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)

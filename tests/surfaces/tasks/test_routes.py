@@ -16,7 +16,6 @@ from tests.support import (
     assert_error,
     body,
     changed,
-    publish,
     raw_connection,
     read_chunk,
     read_frames,
@@ -248,45 +247,6 @@ async def test_a_task_is_told_as_far_as_its_events_go(client):
     assert (told["status"], told["progress"], told["last_seq"]) == ("completed", 100, done["seq"])
 
 
-async def test_tasks_are_listed_newest_first_in_pages(client):
-    """`before` is a `created_seq`; the head is a cursor for what comes after the list."""
-    for number in range(5):
-        await emit(client, task_id=f"t-{number}")
-    await emit(client, "task_failed", task_id="t-1")
-    await publish(client, 2, stream="demand:x")
-    first = await get(client, "/api/tasks?limit=2")
-    assert [task["task_id"] for task in first["tasks"]] == ["t-4", "t-3"]
-    assert (first["has_more"], first["head_seq"], first["epoch"]) == (True, 8, client.app[LOG].epoch)
-    assert "work_items" not in first["tasks"][0]
-    assert first["tasks"][0]["work_items_total"] == 0
-    rest = await get(client, f"/api/tasks?before={first['tasks'][-1]['created_seq']}")
-    assert [task["task_id"] for task in rest["tasks"]] == ["t-2", "t-1", "t-0"]
-    assert rest["has_more"] is False
-    assert [task["task_id"] for task in (await get(client, "/api/tasks?status=failed"))["tasks"]] == ["t-1"]
-    assert (await get(client, "/api/tasks?status=cancelled"))["tasks"] == []
-
-
-@pytest.mark.parametrize("query", ["status=new", "status=", "limit=0", "limit=201", "limit=x", "before=-1", "before=x"])
-async def test_a_list_that_cannot_be_read_is_refused(client, query):
-    """400 with the field."""
-    answer = await client.get(f"/api/tasks?{query}")
-    await assert_error(answer, "invalid_request", status=400, field=query.partition("=")[0])
-
-
-async def test_a_task_goes_on_after_a_restart(aiohttp_client, quiet_config):
-    """State and place are in the file, not in the process."""
-    client = await aiohttp_client(make_app(quiet_config))
-    await emit(client, "phase_enter", phase="executing")
-    await emit(client, "work_item_start", span_id="s-1")
-    before = await get(client, "/api/tasks/t-1")
-    await client.close()
-    client = await aiohttp_client(make_app(quiet_config))
-    assert await get(client, "/api/tasks/t-1") == before
-    await emit(client, "work_item_complete", span_id="s-1")
-    after = await get(client, "/api/tasks/t-1")
-    assert (after["work_items"][0]["status"], after["events"], after["phase"]) == ("completed", 3, "executing")
-
-
 async def test_the_state_of_a_task_survives_what_retention_removes(client):
     """The row is kept; revisions count on."""
     await emit(client, "phase_enter", phase="executing")
@@ -456,19 +416,6 @@ async def test_a_stream_has_the_headers_and_frames_of_the_source(client):
     assert list(frames[0].data) == list(frames[2].data) == FLAT
     assert (frames[0].data["phase"], frames[2].data["span_id"]) == ("executing", "s-1")
     assert frames[1].data["keepalive_seconds"] == 30.0
-
-
-async def test_the_other_transports_carry_the_same_lines(client):
-    """NDJSON and WebSocket on the same URL."""
-    await emit(client, "phase_enter", phase="executing")
-    async with client.get(f"{STREAM}?format=ndjson") as response:
-        line = await response.content.readline()
-    async with client.ws_connect(STREAM) as socket:
-        assert await socket.receive_str(timeout=3) == line.decode().rstrip("\n")
-        await socket.receive_str(timeout=3)
-        await emit(client, "note")
-        assert (await socket.receive_json(timeout=3))["revision"] == 2
-    assert json.loads(line)["phase"] == "executing"
 
 
 async def test_the_first_event_after_quiet_goes_out_at_once_and_later_ones_wait_for_each_other(client):
