@@ -45,7 +45,7 @@ class Peers:
         except OSError as error:
             ours.close()
             self._close_directory()
-            _log.warning("neighbours_unreachable", reason=str(error), consequence="other processes are noticed by polling")
+            _log.warning("peers_unreachable", reason=str(error), consequence="other processes are noticed by polling")
             return
         self._socket = ours
         asyncio.get_running_loop().add_reader(ours, _receive, ours, on_wake)
