@@ -34,6 +34,22 @@ def pytest_addoption(parser):
     parser.addoption("--with-tokens", action="store_true", help="ask every client in process for a token, and send one")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Run in this process where a second one would only be in the way: single files, a pattern (`-k`), output as it comes (`-s`).
+
+    Else there is a process for each core (None: the plugin counts them); `-n 0` turns that off, `-n 4` asks for four."""
+    is_narrow = bool(config.option.keyword) or all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if is_narrow or config.option.capture == "no" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Every test of these folders is slow: it starts a browser or a server process."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "browser") or item.path.is_relative_to(ROOT / "tests" / "system"):
+            item.add_marker(pytest.mark.slow)
+
+
 TOKEN = "every-test-0123456789abcdef"
 
 os.environ.setdefault("TOWOW__LLM__LOCAL", "false")  # for server processes: who tests the local model asks for it

@@ -1,5 +1,6 @@
 """The browser pages: every file of `static/` read into memory at start and served by name, never by path."""
 
+import functools
 import hashlib
 import mimetypes
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class PageRoutes:
     """Handlers of `/`, `/NAME.html` and `/static/*`."""
 
     def __init__(self) -> None:
-        self._files = dict(_files(resources.files("server") / "static", ""))
+        self._files = _static_files()
 
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
@@ -85,6 +86,12 @@ class PageRoutes:
             return web.Response(status=304, headers=headers)
         charset = "utf-8" if content_type.startswith(_TEXT) else None
         return web.Response(body=body, content_type=content_type, charset=charset, headers=headers)
+
+
+@functools.cache
+def _static_files() -> dict[str, tuple[bytes, str, str]]:
+    """The files by name, read once in a process, however many applications it builds."""
+    return dict(_files(resources.files("server") / "static", ""))
 
 
 def _files(folder: Traversable, prefix: str) -> list[tuple[str, tuple[bytes, str, str]]]:

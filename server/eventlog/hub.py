@@ -184,7 +184,6 @@ class Hub:
         """Write what a group holds now, so that its members have everything up to `dispatched_seq`."""
         if group.held:
             self._write_held(group, {}, self.clock(), is_all=True)
-            self._rotate_if_due(group)
 
     def recent(self, selection: Selection, after: int, limit: int, max_bytes: int) -> tuple[list[Event], int] | None:
         """A page from the tail like `reading.read_page`: events after a cursor and the seq looked at; None if too far back."""
@@ -332,7 +331,6 @@ class Hub:
 
     def _discard(self, group: Group) -> None:
         """Forget an empty group, with what it holds. Its totals go with it; members that left took theirs before."""
-        group.held = []
         self._plan_release(group, restart=True)
         key = (group.selection, group.encoding, group.batch_policy)
         if self._groups.get(key) is group:  # a member that leaves late must not take a newer group with it

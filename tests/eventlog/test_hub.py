@@ -601,6 +601,33 @@ def test_a_share_that_is_full_with_what_is_held_does_not_wait(paced, clock, enco
     assert member.calls == [("rotate", 3)]
 
 
+def test_who_stays_when_others_have_had_their_share_still_waits(paced, clock, encoding):
+    """A share that was used up hurries nobody else."""
+    first, second = Member(rotate_at=1), Member(rotate_at=9)
+    for member in (first, second):
+        group = paced.join(member, EVERYTHING, encoding, 0, PACE)
+        group.rotate_at = min(group.rotate_at, member.rotate_at)
+    for seq in (1, 2, 3):
+        paced.dispatch([event(seq)])
+    assert first.calls == [("rotate", 1)]
+    assert text(second) == "[<1>]"
+    clock.move(0.4)
+    assert text(second) == "[<1>] [<2><3>]"
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3])
+def test_a_socket_that_fills_between_two_batches_falls_back_to_the_last_batch_it_got(paced, clock, encoding, writes):
+    """Not to the first one's end, nor to what was dispatched; others get every batch."""
+    filling, quick = Member(), Member()
+    filling.buffered = lambda: 101 if len(filling.written) >= writes else 0
+    for member in (filling, quick):
+        paced.join(member, EVERYTHING, encoding, 0, PACE)
+    paced.dispatch([event(seq) for seq in range(1, 11)])
+    assert quick.written == [b"[<1><2><3>]", b"[<4><5><6>]", b"[<7><8><9>]", b"[<10>]"]
+    assert filling.written == quick.written[:writes]
+    assert filling.calls == [("fall_back", 3 * writes)]
+
+
 def test_who_leaves_takes_its_timer_along(paced, clock, encoding):
     """An empty group holds nothing and plans nothing."""
     member, group = hold_two(paced, encoding)
