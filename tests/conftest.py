@@ -35,9 +35,9 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run in this process where a second one would only be in the way: single files, a pattern (`-k`), output as it comes (`-s`).
+    """Single files, a pattern (`-k`) and output as it comes (`-s`) run in this process, everything else in one for each core.
 
-    Else there is a process for each core (None: the plugin counts them); `-n 0` turns that off, `-n 4` asks for four."""
+    None lets the plugin count the cores; `-n 0` and `-n 4` overrule."""
     is_narrow = bool(config.option.keyword) or all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     return 0 if is_narrow or config.option.capture == "no" else None
 
