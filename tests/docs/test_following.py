@@ -1,4 +1,4 @@
-"""What the documents say about following is what the server does: keys of an event, cursors, control frames and their reasons."""
+"""What the documents say about following is what the server does: keys of an event, cursors, control frames, their reasons."""
 
 import re
 
