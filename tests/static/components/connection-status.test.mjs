@@ -46,6 +46,10 @@ class FakeElement {
     return this.children.map((child) => child.textContent ?? child).join("");
   }
 
+  set textContent(text) {
+    this.children = [text];
+  }
+
   get all() {
     return this.children.flatMap((child) => (child instanceof FakeElement ? [child, ...child.all] : []));
   }

@@ -50,3 +50,18 @@ export class FrameReader {
     return isEmpty ? [] : [frame];
   }
 }
+
+/**
+ * The JSON of a frame; what is none is said to the console.
+ *
+ * @param {string} text
+ * @returns {any} undefined for what is no JSON
+ */
+export function parseFrame(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    console.error("SSEClient: a frame that is no JSON", error);
+    return undefined;
+  }
+}

@@ -19,6 +19,7 @@
 import { Connection } from "../lib/connection.js";
 import { browserEnvironment } from "../lib/environment.js";
 import { Reconnector } from "./reconnect.js";
+import { parseFrame } from "./frames.js";
 
 const BASE = "/agent_backend/api/sse";
 const HEARTBEAT_SECONDS = 15; // until the server has told its own
@@ -222,13 +223,8 @@ export class SSEClient {
    * @param {string} text
    */
   #frame(name, text) {
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch (error) {
-      console.error("SSEClient: a frame that is no JSON", error);
-      return;
-    }
+    const frame = parseFrame(text);
+    if (frame === undefined) return;
     if (name === "event") this.#event(frame);
     else if (name === "ready") this.#ready(frame);
     else if (name === "reset") this.#lastSeq = Math.max(0, frame.oldest_seq - 1);

@@ -26,6 +26,7 @@ import { browserEnvironment } from "../lib/environment.js";
 import { EventStream } from "../lib/stream.js";
 import { PostStream } from "./post-stream.js";
 import { Reconnector } from "./reconnect.js";
+import { parseFrame } from "./frames.js";
 
 const DEFAULTS = {
   headers: /** @type {Record<string, string> | (() => Record<string, string>)} */ ({}),
@@ -281,13 +282,8 @@ export class SSEClient {
    * @param {string} text
    */
   #frame(name, text) {
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch (error) {
-      console.error("SSEClient: a frame that is no JSON", error);
-      return;
-    }
+    const frame = parseFrame(text);
+    if (frame === undefined) return;
     if (name === "event") this.#event(frame);
     else if (name === "ready") this.#epoch = frame.epoch ?? null;
     else if (name === "end" || name === "rotate") this.#ended(frame.reason);

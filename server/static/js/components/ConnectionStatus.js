@@ -13,7 +13,7 @@
  * @property {string} [lang] `zh…` or anything else for English; default: the page's
  */
 
-import { element, fill } from "../lib/html.js";
+import { element, setText } from "../lib/html.js";
 
 const TICK_MS = 250;
 const STYLE = new URL("./ConnectionStatus.css", import.meta.url).href;
@@ -94,12 +94,12 @@ export class ConnectionStatus {
   setState(state, { reconnectAttempt = 0, reconnectDelay = 0 } = {}) {
     this.#stop();
     this.#root.dataset.state = state;
-    write(this.#label, String(this.#texts[state] ?? state));
+    setText(this.#label, String(this.#texts[state] ?? state));
     this.#attempt = reconnectAttempt;
     this.#nextTryAt = Date.now() + reconnectDelay;
     const isCounting = this.#showsTimer && state === "reconnecting";
     this.#timer.hidden = !isCounting;
-    if (!isCounting) return write(this.#timer, "");
+    if (!isCounting) return setText(this.#timer, "");
     this.#tick();
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     return undefined;
@@ -107,7 +107,7 @@ export class ConnectionStatus {
 
   /** Show what `getStats()` says. @param {Partial<Stats>} stats */
   setStats(stats) {
-    for (const [name, node] of this.#counts) write(node, String(stats[name] ?? 0));
+    for (const [name, node] of this.#counts) setText(node, String(stats[name] ?? 0));
   }
 
   /** Take it off the page; no timer is left. */
@@ -126,7 +126,7 @@ export class ConnectionStatus {
     const { attempt, next, now } = this.#texts;
     const seconds = Math.ceil((this.#nextTryAt - Date.now()) / 1000);
     const when = seconds > 0 ? next(seconds) : now;
-    write(this.#timer, this.#attempt > 0 ? `${when} · ${attempt(this.#attempt)}` : when);
+    setText(this.#timer, this.#attempt > 0 ? `${when} · ${attempt(this.#attempt)}` : when);
   }
 
   #statsList() {
@@ -140,13 +140,6 @@ export class ConnectionStatus {
   }
 }
 
-/**
- * @param {HTMLElement} node
- * @param {string} text
- */
-function write(node, text) {
-  if (node.textContent !== text) fill(node, text);
-}
 
 function linkStyle() {
   const links = [...document.querySelectorAll('link[rel="stylesheet"]')];

@@ -23,7 +23,6 @@ export const en = {
   "demands.empty.detail": "Submit the first one above and watch what happens to it.",
   "demands.loading": "Loading demands …",
   "demands.failed": "The demands could not be loaded: {message}",
-  "demands.retry": "Try again",
   "demands.more": "Show older demands",
   "demands.new": "New since your last visit",
   "demands.since.one": "{count} demand has news since your last visit",
@@ -240,7 +239,6 @@ export const en = {
 
   "timeline.loading": "Loading history …",
   "timeline.failed": "The history could not be loaded: {message}",
-  "timeline.retry": "Load again",
   "timeline.waiting": "Waiting for the next event",
   "timeline.waiting.detail": "It will appear here by itself.",
   "timeline.later.one": "{count} later event is hidden while you look at the past.",
@@ -315,7 +313,6 @@ export const zh = {
   "demands.empty.detail": "在上方提交第一个需求，看看它如何被响应。",
   "demands.loading": "正在加载需求……",
   "demands.failed": "需求加载失败：{message}",
-  "demands.retry": "重试",
   "demands.more": "显示更早的需求",
   "demands.new": "上次访问后有更新",
   "demands.since.one": "上次访问后有 {count} 个需求更新",
@@ -532,7 +529,6 @@ export const zh = {
 
   "timeline.loading": "正在加载历史……",
   "timeline.failed": "历史加载失败：{message}",
-  "timeline.retry": "重新加载",
   "timeline.waiting": "等待下一个事件",
   "timeline.waiting.detail": "它会自动出现在这里。",
   "timeline.later.one": "正在查看过去，其后的 {count} 个事件已隐藏。",

@@ -45,7 +45,6 @@ export const en = {
   "generations.missing.detail": "Its address may be wrong, or its events are not kept any more.",
   "generations.refused": "Your login does not allow you to watch this run.",
   "generations.unread": "The run could not be loaded: {message}",
-  "generations.retry": "Try again",
 
   "generations.status.running": "Writing",
   "generations.status.completed": "Finished",
@@ -175,7 +174,6 @@ export const zh = {
   "generations.missing.detail": "地址可能有误，或者它的事件已不再保留。",
   "generations.refused": "您的登录无权查看此次生成。",
   "generations.unread": "未能加载生成过程：{message}",
-  "generations.retry": "重试",
 
   "generations.status.running": "写作中",
   "generations.status.completed": "已完成",

@@ -88,6 +88,16 @@ export function fill(parent, ...children) {
 }
 
 /**
+ * Write a text into an element unless it says so already, so that nothing is announced twice.
+ *
+ * @param {Element} node
+ * @param {string} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
  * Replace what is inside an element only when `version` changed, so that focus, animations and announcements are left
  * alone otherwise.
  *

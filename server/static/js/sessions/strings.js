@@ -23,7 +23,6 @@ export const en = {
   "queue.count.other": "{count} sessions wait",
   "queue.loading": "Loading the queue …",
   "queue.failed": "The queue could not be loaded: {message}",
-  "queue.retry": "Try again",
   "queue.noreason": "No reason given",
   "queue.more": "Only the newest 200 are listed; more will come as these are answered.",
 
@@ -115,7 +114,6 @@ export const zh = {
   "queue.count.other": "{count} 个会话在等待",
   "queue.loading": "正在加载队列……",
   "queue.failed": "队列加载失败：{message}",
-  "queue.retry": "重试",
   "queue.noreason": "未说明原因",
   "queue.more": "仅列出最新的 200 个，处理后会显示更多。",
 

@@ -25,6 +25,7 @@ import { taskLogView } from "./views/log.js";
 import { renderSampling } from "./views/sampling.js";
 import { renderTaskSources } from "./views/sources.js";
 import { triesView } from "./views/tries.js";
+import { setText } from "../lib/html.js";
 
 const shell = shellOf({ strings: { en, zh }, main: "task", reconnectNow, render });
 const lastTask = remembered(shell.storage, "towow.task");
@@ -58,7 +59,7 @@ function render() {
   byId("connection").hidden = watched === null || hasEnded();
   byId("choose-create").hidden = missing === "";
   const said = isRefused ? t.text("choose.refused") : missing ? t.text("choose.missing", { id: missing }) : complaint;
-  if (byId("choose-message").textContent !== said) byId("choose-message").textContent = said;
+  setText(byId("choose-message"), said);
   renderTaskList(watched && task ? tasksWith(tasks, watched.taskId, task) : tasks, watched?.taskId ?? "", t);
   renderSampling(sampling, t);
   if (!watched || !task) return;

@@ -18,6 +18,7 @@ import { countdowns } from "../ui/views/countdown.js";
 import { promptsView } from "./views/prompts.js";
 import { byId } from "../ui/views/static-texts.js";
 import { toolroomView } from "./views/toolroom.js";
+import { setText } from "../lib/html.js";
 
 const SETTLE_MS = 200; // several requests at once are one question for their deadlines
 
@@ -50,7 +51,7 @@ function render() {
 /** @param {string} text */
 function complain(text) {
   const message = byId("watch-message");
-  if (message.textContent !== text) message.textContent = text;
+  setText(message, text);
 }
 
 /** @param {string} id */

@@ -35,6 +35,7 @@ export const en = {
   "sources.copy.failed": "Not allowed",
 
   "text.more": "Show all",
+  "text.retry": "Try again",
   "text.less": "Show less",
   "until.left": "{time} left",
   "until.over": "Time is up",
@@ -109,6 +110,7 @@ export const zh = {
   "sources.copy.failed": "无法复制",
 
   "text.more": "展开全文",
+  "text.retry": "重试",
   "text.less": "收起",
   "until.left": "还剩 {time}",
   "until.over": "时间已到",

@@ -6,9 +6,9 @@
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { bar, element } from "../../lib/html.js";
+import { element } from "../../lib/html.js";
 import { clock, textOf } from "../../ui/views/pieces.js";
-import { avatar, inWords, longText, marker, who } from "./pieces.js";
+import { avatar, inWords, longText, marker, scoreOf, who } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
 const SHOWN_CANDIDATES = 50;
@@ -130,16 +130,4 @@ function row({ id, name, reason, score, fate }, best, t) {
 function reasonOf(reason) {
   const text = textOf(reason, 300);
   return inWords(/^(.+): \1$/.exec(text)?.[1] ?? text);
-}
-
-/**
- * @param {number} score
- * @param {number} best of all candidates
- * @param {Translator} t
- * @returns {HTMLElement}
- */
-function scoreOf(score, best, t) {
-  const text = Math.abs(score) < 1000 ? score.toFixed(1) : score.toExponential(0);
-  const label = t.text("payload.score", { score: text });
-  return element("span", { class: "score", title: label }, bar(Math.abs(score) / (best || 1)), element("span", { class: "visually-hidden" }, label), element("span", { "aria-hidden": "true" }, text));
 }

@@ -12,7 +12,7 @@ import { element, refill } from "../../lib/html.js";
 import { outcomeText } from "../sentence.js";
 import { nowText } from "./now.js";
 import { outcomeCard } from "./outcome.js";
-import { clock, textOf } from "../../ui/views/pieces.js";
+import { clock, problem, textOf, waiting } from "../../ui/views/pieces.js";
 import { capabilityText, longText, until } from "./pieces.js";
 import { stageFrame } from "./stage-frame.js";
 
@@ -111,12 +111,9 @@ function updateBox(box, story, context, renderStages) {
   const now = story && !isEmpty && !isFailed ? nowText(story.negotiation, t) : "";
   refill(part("subnet-state"), JSON.stringify([t.language, story?.history, isEmpty, story?.error, now]), () => {
     if (!story) return null;
-    if (isFailed) {
-      const again = element("button", { type: "button", class: "small", onclick: () => retry(story.negotiation.id) }, t.text("timeline.retry"));
-      return element("div", { class: "problem" }, element("p", {}, t.text("timeline.failed", { message: story.error })), again);
-    }
+    if (isFailed) return problem(t.text("timeline.failed", { message: story.error }), () => retry(story.negotiation.id), t);
     if (isEmpty && story.history === "ready") return element("p", { class: "muted" }, t.text("subnet.missing"));
-    if (isEmpty) return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
+    if (isEmpty) return waiting(t.text("timeline.loading"), null);
     return now && element("p", { class: "waiting" }, element("span", { class: "pulse", "aria-hidden": "true" }), now);
   });
   const outcome = story?.negotiation.outcome;

@@ -9,6 +9,7 @@
 import { element, reconcile, refill } from "../../lib/html.js";
 import { hasNews, newSinceLastVisit } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { problem, empty } from "../../ui/views/pieces.js";
 
 /**
  * A status as a badge; the word carries the meaning, the colour helps.
@@ -78,12 +79,7 @@ function rootOf({ demands }, id) {
  */
 function stateOf(state, t, retry) {
   if (state.status === "failed") {
-    return element(
-      "div",
-      { class: "problem", role: "alert" },
-      element("p", {}, t.text("demands.failed", { message: state.error })),
-      element("button", { type: "button", class: "small", onclick: retry }, t.text("demands.retry")),
-    );
+    return problem(t.text("demands.failed", { message: state.error }), retry, t);
   }
   if (state.status === "loading") {
     return element(
@@ -94,12 +90,7 @@ function stateOf(state, t, retry) {
     );
   }
   if (state.order.length) return null;
-  return element(
-    "div",
-    { class: "empty" },
-    element("p", { class: "strong" }, t.text("demands.empty")),
-    element("p", {}, t.text("demands.empty.detail")),
-  );
+  return empty(t.text("demands.empty"), t.text("demands.empty.detail"));
 }
 
 /**

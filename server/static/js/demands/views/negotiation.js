@@ -18,6 +18,7 @@ import { outcomeCard } from "./outcome.js";
 import { renderStages } from "./stages.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { bringIntoView, following, placeOf } from "./scrolling.js";
+import { waiting, problem } from "../../ui/views/pieces.js";
 
 const JUST_ASKED_MS = 8000;
 
@@ -100,14 +101,9 @@ function mark(panel, place) {
  */
 function ending({ history, error, trimmedBefore, negotiation }, retry, t) {
   if (history === "failed") {
-    return element(
-      "div",
-      { class: "problem", role: "alert" },
-      element("p", {}, t.text("timeline.failed", { message: error })),
-      element("button", { type: "button", class: "small", onclick: retry }, t.text("timeline.retry")),
-    );
+    return problem(t.text("timeline.failed", { message: error }), retry, t);
   }
-  if (history === "loading") return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
+  if (history === "loading") return waiting(t.text("timeline.loading"), null);
   if (negotiation.phase !== "new") return null;
   return element("p", { class: "muted note-box" }, t.text(trimmedBefore ? "negotiation.trimmed" : "negotiation.none", { seq: String(trimmedBefore) }));
 }

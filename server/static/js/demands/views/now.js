@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../lib/html.js";
+import { element, refill, setText } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { capabilityText, until } from "./pieces.js";
 
@@ -68,7 +68,7 @@ export function renderNow(steps, now, time, negotiation, isLive, t) {
   const current = stepOf(negotiation);
   refill(steps, JSON.stringify([t.language, current, phase, round, rounds.length]), () => STEPS.map((step, i) => stepItem(step, i, current, negotiation, t)));
   const text = outcome ? "" : nowText(negotiation, t);
-  if (now.textContent !== text) now.textContent = text;
+  setText(now, text);
   refill(time, JSON.stringify([t.language, deadline, isLive, Boolean(text)]), () => (text ? until(deadline, isLive, t) : null));
 }
 

@@ -6,7 +6,7 @@
  * @import { Context, Stage } from "./stages.js"
  */
 
-import { element, reconcile, refill } from "../../lib/html.js";
+import { element, reconcile, refill, setText } from "../../lib/html.js";
 import { number, text } from "../../lib/fields.js";
 import { clock, textOf } from "../../ui/views/pieces.js";
 import { avatar, chips, inWords, longText, marker, termList, until, who } from "./pieces.js";
@@ -42,7 +42,7 @@ export function offersStage(negotiation, invitation, { t, level, isLive }) {
   const update = (/** @type {HTMLElement} */ row) => {
     const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (row.querySelector(`.${name}`));
     const count = t.text("stage.offers.count", { answered, invited: invitation.ids.length });
-    if (part("count").textContent !== count) part("count").textContent = count;
+    setText(part("count"), count);
     refill(part("pending"), JSON.stringify([t.language, isOpen, awaited, offers.length, silent.length]), () => pending(awaited, names, isOpen, offers.length, t));
     reconcile(part("offers"), offers.slice(0, SHOWN), { key: ({ seq }) => seq, version: () => t.language, build: (offer) => card(offer, t) });
     const refusals = [...declines.map((decline) => ({ decline, id: decline.id })), ...silent.map((id) => ({ decline: null, id }))];

@@ -9,10 +9,10 @@
  */
 
 import { object, text } from "../../lib/fields.js";
-import { bar, element } from "../../lib/html.js";
+import { element } from "../../lib/html.js";
 import { reasonText, sentenceOf } from "../sentence.js";
 import { textOf } from "../../ui/views/pieces.js";
-import { avatar, inWords, longText } from "./pieces.js";
+import { avatar, inWords, longText, scoreOf } from "./pieces.js";
 
 const SHOWN_FIELDS = 8;
 const SHOWN_CANDIDATES = 12;
@@ -114,18 +114,6 @@ function filtered(payload, t) {
     element("ul", { class: "candidates" }, rows),
     rest > 0 && element("p", { class: "muted" }, t.text("payload.more", { count: rest })),
   ];
-}
-
-/**
- * @param {number} score
- * @param {number} best of all candidates
- * @param {Translator} t
- * @returns {HTMLElement}
- */
-function scoreOf(score, best, t) {
-  const text = score.toFixed(1);
-  const label = t.text("payload.score", { score: text });
-  return element("span", { class: "score", title: label }, bar(Math.abs(score) / (best || 1)), element("span", {}, text));
 }
 
 /**

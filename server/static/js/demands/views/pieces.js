@@ -6,7 +6,7 @@
  * @import { Wanted, Writer } from "../negotiation-types.js"
  */
 
-import { element } from "../../lib/html.js";
+import { bar, element } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 
 const LONG_TEXT = 280; // characters, from where a text is folded away behind a button
@@ -138,4 +138,24 @@ export function until(deadline, isLive, t) {
   const at = new Date(deadline).toISOString();
   if (!isLive) return element("time", { class: "until", datetime: at, title: t.date(at) }, t.text("until.time", { time: t.clock(at) }));
   return element("span", { class: "until", role: "timer", title: t.date(at), dataset: { deadline } });
+}
+
+/**
+ * How well an agent fits, as a bar and a number.
+ *
+ * @param {number} score
+ * @param {number} best of all candidates
+ * @param {Translator} t
+ * @returns {HTMLElement}
+ */
+export function scoreOf(score, best, t) {
+  const text = Math.abs(score) < 1000 ? score.toFixed(1) : score.toExponential(0);
+  const label = t.text("payload.score", { score: text });
+  return element(
+    "span",
+    { class: "score", title: label },
+    bar(Math.abs(score) / (best || 1)),
+    element("span", { class: "visually-hidden" }, label),
+    element("span", { "aria-hidden": "true" }, text),
+  );
 }

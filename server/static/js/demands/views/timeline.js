@@ -18,6 +18,7 @@ import { eventName } from "../sentence.js";
 import { renderPayload } from "./payload.js";
 import { scroller } from "./scrolling.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { waiting, problem } from "../../ui/views/pieces.js";
 
 const WINDOW_EVENTS = 1000; // rows in the document at first; more on request
 const AT_END_PX = 140; // how far from the end still counts as looking at it
@@ -199,15 +200,10 @@ function above({ trimmedBefore }, hidden, showEarlier, t) {
  */
 function below({ history, error, events }, status, later, retry, t) {
   if (history === "failed") {
-    return element(
-      "div",
-      { class: "problem", role: "alert" },
-      element("p", {}, t.text("timeline.failed", { message: error })),
-      element("button", { type: "button", class: "small", onclick: retry }, t.text("timeline.retry")),
-    );
+    return problem(t.text("timeline.failed", { message: error }), retry, t);
   }
   if (history === "loading") {
-    return element("p", { class: "waiting" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("timeline.loading"));
+    return waiting(t.text("timeline.loading"), null);
   }
   if (later > 0) return element("p", { class: "muted note" }, t.count("timeline.later", later));
   if (status !== "processing") return element("p", { class: "muted note" }, t.text("timeline.ended"));

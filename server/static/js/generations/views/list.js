@@ -8,7 +8,7 @@
 
 import { element, reconcile, refill } from "../../lib/html.js";
 import { newestFirst } from "../list-state.js";
-import { textOf } from "../../ui/views/pieces.js";
+import { empty, problem, textOf, waiting } from "../../ui/views/pieces.js";
 import { runBadge } from "./run.js";
 import { byId } from "../../ui/views/static-texts.js";
 
@@ -54,16 +54,11 @@ export function pastView({ retry, older }) {
       refill(byId("past-state"), JSON.stringify([t.language, status, error, runs.length === 0]), () => {
         if (status === "forbidden") return element("p", { class: "muted small-text" }, t.text("generations.history.forbidden"));
         if (status === "failed" && !runs.length) {
-          return element(
-            "div",
-            { class: "problem", role: "alert" },
-            element("p", {}, t.text("generations.history.failed", { message: error })),
-            element("button", { type: "button", class: "small", onclick: retry }, t.text("generations.retry")),
-          );
+          return problem(t.text("generations.history.failed", { message: error }), retry, t);
         }
         if (runs.length) return null;
-        if (status !== "ready") return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("generations.history.loading"));
-        return element("div", { class: "empty" }, element("p", { class: "strong" }, t.text("generations.history.empty")), element("p", {}, t.text("generations.history.empty.detail")));
+        if (status !== "ready") return waiting(t.text("generations.history.loading"));
+        return empty(t.text("generations.history.empty"), t.text("generations.history.empty.detail"));
       });
     },
   };

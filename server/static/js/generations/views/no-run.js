@@ -8,6 +8,7 @@ import { RequestError } from "../../lib/http.js";
 import { element, refill } from "../../lib/html.js";
 import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { waiting, problem } from "../../ui/views/pieces.js";
 
 /**
  * @param {() => void} retry
@@ -21,15 +22,10 @@ export function noRunView(retry) {
       refill(byId("run-none"), JSON.stringify([t.language, isShown, runId, status, why]), () => {
         if (!isShown) return null;
         if (!runId) return empty(t.text("generations.none"), t.text("generations.none.detail"));
-        if (status === null) return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("generations.loading"));
+        if (status === null) return waiting(t.text("generations.loading"));
         if (status === 404 || status === 410 || status === 400) return empty(t.text("generations.missing", { id: runId }), t.text("generations.missing.detail"));
         if (status === 403) return element("p", { class: "problem", role: "alert" }, t.text("generations.refused"));
-        return element(
-          "div",
-          { class: "problem", role: "alert" },
-          element("p", {}, t.text("generations.unread", { message: why })),
-          element("button", { type: "button", class: "small", onclick: retry }, t.text("generations.retry")),
-        );
+        return problem(t.text("generations.unread", { message: why }), retry, t);
       });
     },
   };

@@ -8,7 +8,7 @@
  */
 
 import { RequestError } from "../../lib/http.js";
-import { element, fill, refill } from "../../lib/html.js";
+import { element, fill, refill, setText } from "../../lib/html.js";
 import { serverNow } from "../../lib/server-clock.js";
 import { timeLeft } from "../../ui/views/countdown.js";
 import { failureText } from "../../ui/failure-text.js";
@@ -70,7 +70,7 @@ export function runView(cancel) {
   const tick = (/** @type {Run} */ { createdAt, endedAt }) => {
     const milliseconds = (endedAt ? Date.parse(endedAt) : serverNow()) - Date.parse(createdAt);
     const text = Number.isNaN(milliseconds) || !t ? "" : timeLeft(Math.max(0, Math.round(milliseconds / 1000)), t);
-    if (byId("run-time").textContent !== text) byId("run-time").textContent = text;
+    setText(byId("run-time"), text);
   };
 
   return {
@@ -87,7 +87,7 @@ export function runView(cancel) {
       showPrompt();
       refill(byId("run-facts"), JSON.stringify([t.language, run.id, run.mode, run.status, run.partial, run.continues, run.resumes, run.createdAt]), () => facts(run, t));
       const line = standing(run, t);
-      if (byId("run-status").textContent !== line) byId("run-status").textContent = line;
+      setText(byId("run-status"), line);
       byId("run-progress").value = run.progress.percent;
       byId("run-progress").hidden = run.status !== "running";
       refill(byId("run-end"), JSON.stringify([t.language, run.status, run.reason]), () => {

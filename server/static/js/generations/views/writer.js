@@ -7,7 +7,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, icon, refill } from "../../lib/html.js";
+import { element, icon, refill, setText } from "../../lib/html.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { proseIn } from "./prose.js";
 
@@ -127,12 +127,4 @@ function showFoot(place, { writtenBy, degraded, retries, text, status }, t) {
     characters > 0 && element("span", { class: "count" }, t.count("generations.characters", characters)),
     retries > 0 && status !== "retrying" && element("span", {}, t.count("generations.retried", retries)),
   ]);
-}
-
-/**
- * @param {HTMLElement} node
- * @param {string} text
- */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

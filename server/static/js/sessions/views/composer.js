@@ -5,6 +5,7 @@
  */
 
 import { randomId } from "../../lib/random-id.js";
+import { setText } from "../../lib/html.js";
 
 /**
  * @typedef {object} Parts
@@ -34,7 +35,7 @@ export function composer({ form, field, button, message }, send, explain) {
   };
   /** @param {string} text */
   const complain = (text) => {
-    if (message.textContent !== text) message.textContent = text;
+    setText(message, text);
   };
   const submit = async () => {
     const content = field.value.trim();

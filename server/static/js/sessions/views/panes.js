@@ -1,6 +1,7 @@
 /** Parts of a page that stand side by side where there is room, and are tabs where there is none. */
 
 import { byId } from "../../ui/views/static-texts.js";
+import { tablist } from "../../ui/views/tablist.js";
 
 /**
  * @param {string} tablistId
@@ -13,29 +14,19 @@ export function panesView(tablistId, wide) {
   const roomy = matchMedia(wide);
   let current = 0;
 
+  const mark = tablist(tabs, (i) => {
+    current = i;
+    show();
+  });
+
   const show = () => {
-    tabs.forEach((tab, i) => {
-      tab.setAttribute("aria-selected", String(i === current));
-      tab.tabIndex = i === current ? 0 : -1;
-      panes[i].classList.toggle("off", i !== current && !roomy.matches);
-      if (roomy.matches) panes[i].removeAttribute("role");
-      else panes[i].setAttribute("role", "tabpanel");
+    mark(current);
+    panes.forEach((pane, i) => {
+      pane.classList.toggle("off", i !== current && !roomy.matches);
+      if (roomy.matches) pane.removeAttribute("role");
+      else pane.setAttribute("role", "tabpanel");
     });
   };
-  tabs.forEach((tab, i) => {
-    tab.addEventListener("click", () => {
-      current = i;
-      show();
-    });
-    tab.addEventListener("keydown", (event) => {
-      const places = /** @type {Record<string, number>} */ ({ ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tabs.length - 1 });
-      if (places[event.key] === undefined) return;
-      event.preventDefault();
-      current = (places[event.key] + tabs.length) % tabs.length;
-      show();
-      tabs[current].focus();
-    });
-  });
   roomy.addEventListener("change", show);
   show();
   return (name) => {

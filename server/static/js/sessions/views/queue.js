@@ -5,9 +5,10 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, reconcile, refill } from "../../lib/html.js";
+import { element, reconcile, refill, setText } from "../../lib/html.js";
 import { longestFirst, NAME } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { waiting, problem, empty } from "../../ui/views/pieces.js";
 
 /**
  * @typedef {object} ShownQueue
@@ -59,7 +60,7 @@ export function queueView({ use, retry }) {
       t = translator;
       current = operatorId;
       showForm();
-      const waiting = longestFirst(queue.waiting);
+      const asking = longestFirst(queue.waiting);
       const mine = longestFirst(queue.mine);
       const rows = (/** @type {HTMLElement} */ list, /** @type {Waiting[]} */ items) =>
         reconcile(list, items, {
@@ -67,38 +68,24 @@ export function queueView({ use, retry }) {
           version: (item) => JSON.stringify([t.language, item, item.name === chosen, t.ago(item.since, now)]),
           build: (item) => row(item, item.name === chosen, t, now),
         });
-      rows(byId("waiting"), waiting);
+      rows(byId("waiting"), asking);
       rows(byId("mine"), mine);
       byId("mine-section").hidden = mine.length === 0;
       const isReady = operatorId !== "" && status === "ready";
       const count = byId("waiting-count");
-      const text = isReady && waiting.length ? t.count("queue.count", waiting.length) : "";
-      if (count.textContent !== text) count.textContent = text;
-      const version = JSON.stringify([t.language, operatorId === "", status, error, waiting.length === 0, hasMore]);
+      const text = isReady && asking.length ? t.count("queue.count", asking.length) : "";
+      setText(count, text);
+      const version = JSON.stringify([t.language, operatorId === "", status, error, asking.length === 0, hasMore]);
       refill(byId("queue-state"), version, () => {
         if (!operatorId) return element("p", { class: "muted small-text" }, t.text("operator.none"));
-        if (status === "failed") return problem(error, retry, t);
-        if (status !== "ready") return element("p", { class: "waiting", role: "status" }, element("span", { class: "spinner", "aria-hidden": "true" }), t.text("queue.loading"));
+        if (status === "failed") return problem(t.text("queue.failed", { message: error }), retry, t);
+        if (status !== "ready") return waiting(t.text("queue.loading"));
         if (hasMore) return element("p", { class: "muted small-text" }, t.text("queue.more"));
-        if (waiting.length) return null;
-        return element("div", { class: "empty" }, element("p", { class: "strong" }, t.text("queue.empty")), element("p", {}, t.text("queue.empty.detail")));
+        if (asking.length) return null;
+        return empty(t.text("queue.empty"), t.text("queue.empty.detail"));
       });
     },
   };
-}
-
-/**
- * @param {string} error
- * @param {() => void} retry
- * @param {Translator} t
- */
-function problem(error, retry, t) {
-  return element(
-    "div",
-    { class: "problem", role: "alert" },
-    element("p", {}, t.text("queue.failed", { message: error })),
-    element("button", { type: "button", class: "small", onclick: retry }, t.text("queue.retry")),
-  );
 }
 
 /**

@@ -8,6 +8,7 @@
 import { ConnectionStatus } from "../../components/ConnectionStatus.js";
 import { isOver } from "../state.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { setText } from "../../lib/html.js";
 
 /** @returns {{render: (watch: TaskWatch, t: Translator) => void}} */
 export function taskConnectionView() {
@@ -57,12 +58,4 @@ function delayText({ delays, task }, t) {
   const found = delays.summary;
   if (!found) return isOver(task) ? "" : t.text("stream.delay.none");
   return t.text("stream.delay", { median: t.span(found.median), slowest: t.span(found.slowest), count: found.count });
-}
-
-/**
- * @param {HTMLElement} node
- * @param {string} text
- */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

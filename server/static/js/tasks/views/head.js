@@ -5,7 +5,7 @@
  * @import { Translator } from "../../ui/i18n.js"
  */
 
-import { element, refill } from "../../lib/html.js";
+import { element, refill, setText } from "../../lib/html.js";
 import { isOver } from "../state.js";
 import { textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";
@@ -35,12 +35,4 @@ export function renderTaskHead(taskId, task, t) {
     createdAt && element("time", { datetime: createdAt, title: t.date(createdAt) }, t.text("task.began", { time: t.clock(createdAt) })),
     updatedAt && element("time", { datetime: updatedAt, title: t.date(updatedAt) }, t.text("task.updated", { time: t.clock(updatedAt) })),
   ]);
-}
-
-/**
- * @param {HTMLElement} node
- * @param {string} text
- */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

@@ -6,6 +6,7 @@
 
 import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
+import { setText } from "../../lib/html.js";
 
 /**
  * @typedef {object} TryState
@@ -48,7 +49,7 @@ export function triesView(actions) {
     }
     const said = isOver ? "try.over" : isOffline ? "try.offline.detail" : isArmed ? "try.armed" : "";
     const line = said && t.text(said);
-    if (byId("try-state").textContent !== line) byId("try-state").textContent = line;
+    setText(byId("try-state"), line);
   };
   /**
    * @param {string} id

@@ -9,7 +9,7 @@
  */
 
 import { RequestError } from "../../lib/http.js";
-import { element, fill, reconcile } from "../../lib/html.js";
+import { element, fill, reconcile, setText } from "../../lib/html.js";
 import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { fieldList } from "./values.js";
@@ -46,7 +46,7 @@ export function promptsView(answer) {
         if (node && deadline !== null) node.dataset.deadline = String(deadline);
       }
       const text = prompts.length ? t.count("prompts.count", prompts.length) : "";
-      if (byId("prompts-count").textContent !== text) byId("prompts-count").textContent = text;
+      setText(byId("prompts-count"), text);
       fill(byId("prompts-state"), prompts.length === 0 && element("p", { class: "muted nothing" }, t.text("prompts.empty")));
       // Whose card went away with the focus on it goes on at the next one, or at the heading.
       if (wasHere && list.children.length < before && document.activeElement === document.body) (list.querySelector("input") ?? byId("prompts")).focus({ preventScroll: true });

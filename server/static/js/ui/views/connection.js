@@ -8,6 +8,7 @@
  */
 
 import { byId } from "./static-texts.js";
+import { setText } from "../../lib/html.js";
 
 const SAID_MS = 8000;
 const NOTICE_AFTER_MS = 1200; // a hiccup that heals by itself needs no notice
@@ -100,12 +101,4 @@ function countdownFor({ name, attempt, nextTryAt }, t) {
   if (name !== "reconnecting") return "";
   if (nextTryAt === null) return t.text("connection.trying", { attempt: attempt + 1 });
   return t.text("connection.next", { attempt, seconds: Math.max(0, Math.ceil((nextTryAt - Date.now()) / 1000)) });
-}
-
-/**
- * @param {HTMLElement} node
- * @param {string} text
- */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

@@ -5,6 +5,7 @@
  */
 
 import { serverNow } from "../../lib/server-clock.js";
+import { setText } from "../../lib/html.js";
 
 const TICK_MS = 500;
 
@@ -19,7 +20,7 @@ export function countdowns(translator, { left: leftKey, over } = { left: "until.
     for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-deadline]"))) {
       const left = Math.ceil((Number(node.dataset.deadline) - now) / 1000);
       const text = left > 0 ? translator().text(leftKey, { time: timeLeft(left, translator()) }) : translator().text(over);
-      if (node.textContent !== text) node.textContent = text;
+      setText(node, text);
       node.classList.toggle("over", left <= 0);
     }
   };
