@@ -197,7 +197,7 @@ describe("with a body", () => {
       await breakOff(written);
       const source = FakeEventSource.last;
       assert.equal(source.url.pathname, "/api/runs/r-1/events");
-      assert.deepEqual(source.query, { stream: "run:r-1", since_seq: "2", epoch: "e1", keepalive: "event" });
+      assert.deepEqual(source.query, { since_seq: "2", epoch: "e1", keepalive: "event" });
       source.ready(3);
       for (const given of [event(2), event(3)]) source.onmessage({ data: JSON.stringify(given) });
       source.control("end", { reason: "run_complete", last_seq: 3 });

@@ -101,6 +101,14 @@ describe("where it starts", () => {
     assert.deepEqual(source.url.searchParams.getAll("type"), ["towow.*"]);
   });
 
+  test("a path of its own names what it streams, so no stream is asked for there; the polls of all streams do", async () => {
+    const source = open({ streams: ["session:lin"], types: ["new_message"], path: "/api/sessions/lin/events" });
+    assert.deepEqual(source.query, { since_seq: "10", epoch: "e1", keepalive: "event" });
+    await failConnections(4);
+    const { searchParams } = browser.polled.at(-1);
+    assert.deepEqual([searchParams.get("stream"), searchParams.get("type")], ["session:lin", "new_message"]);
+  });
+
   for (const [name, value] of [
     ["not JSON", "{"],
     ["another shape", '"7"'],

@@ -368,25 +368,30 @@ export class EventStream {
   }
 
   #streamUrl() {
-    const query = this.#query();
-    if (!this.#cursor.value) query.set("start", this.#options.whenNew);
+    const { path, whenNew, parameters } = this.#options;
+    const query = this.#query(path);
+    if (!this.#cursor.value) query.set("start", whenNew);
     query.set("keepalive", "event");
-    for (const [name, value] of Object.entries(this.#options.parameters)) query.set(name, value);
-    return `${this.#options.baseUrl}${this.#options.path}?${query}`;
+    for (const [name, value] of Object.entries(parameters)) query.set(name, value);
+    return `${this.#options.baseUrl}${path}?${query}`;
   }
 
   /** @param {number} limit events */
   #pollUrl(limit) {
-    const query = this.#query();
-    if (!this.#cursor.value && this.#options.whenNew === "beginning") query.set("since_seq", "0");
-    query.set("limit", String(limit));
-    return `${this.#options.baseUrl}${this.#options.pollPath}?${query}`;
+    const { path, pollPath, whenNew } = this.#options;
+    const query = this.#query(pollPath);
+    if (!this.#cursor.value && whenNew === "beginning") query.set("since_seq", "0");
+    if (pollPath !== path) query.set("limit", String(limit)); // a stream that has no pages is asked why it refuses, no more
+    return `${this.#options.baseUrl}${pollPath}?${query}`;
   }
 
-  #query() {
+  /** @param {string} path a path of its own says what it is about, and takes neither streams nor types */
+  #query(path) {
     const query = new URLSearchParams();
-    for (const stream of this.#options.streams) query.append("stream", stream);
-    for (const type of this.#options.types) query.append("type", type);
+    if (path === DEFAULTS.path || path === DEFAULTS.pollPath) {
+      for (const stream of this.#options.streams) query.append("stream", stream);
+      for (const type of this.#options.types) query.append("type", type);
+    }
     const cursor = this.#cursor.value;
     if (cursor) query.set("since_seq", String(cursor.seq));
     if (cursor?.epoch) query.set("epoch", cursor.epoch);
