@@ -286,7 +286,7 @@ describe("without a body", () => {
 
   test("connect() follows the run of the url from its cursor", () => {
     open(URL, {}).connect();
-    assert.deepEqual(FakeEventSource.last.query, { stream: "run:r-7", since_seq: "4", keepalive: "event", color: "red" });
+    assert.deepEqual(FakeEventSource.last.query, { since_seq: "4", keepalive: "event", color: "red" });
     FakeEventSource.last.ready(4);
     assert.deepEqual(told, [["connected", { agentSource: "transport", payload: { run_id: "r-7" } }]]);
     assert.equal(client.isConnected, true);

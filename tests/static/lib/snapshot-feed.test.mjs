@@ -189,7 +189,7 @@ test("a stream that is shown whole begins at its first event, and begins again a
   });
   const source = FakeEventSource.last;
   assert.equal(source.url.pathname, "/events/s-1");
-  assert.deepEqual([source.query.stream, source.query.start, source.query.allow_pending], ["mcp:s-1", "beginning", "1"]);
+  assert.deepEqual([source.query.start, source.query.allow_pending], ["beginning", "1"]);
   source.onmessage({ data: JSON.stringify(event(1, "mcp:s-1")) });
   source.control("reset", { reason: "pruned", oldest_seq: 5, head_seq: 9, epoch: "e1" });
   assert.deepEqual(calls, ["begin", 1, "begin"]);
