@@ -59,14 +59,6 @@ def query_flag(request: web.Request, name: str) -> bool:
     return text in ("1", "true")
 
 
-def path_id(request: web.Request, name: str) -> str:
-    """An id from the path: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
-    text = request.match_info[name]
-    if not is_id(text):
-        raise InvalidRequest(f"{name} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=name)
-    return text
-
-
 def selection(request: web.Request, *, max_streams: int) -> Selection:
     """`stream=` (repeatable, `kind:id`, `kind:*` or `*`; default `*`) and `type=` (repeatable globs)."""
     streams = request.query.getall("stream", ("*",))

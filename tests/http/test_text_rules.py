@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.text_rules import one_of, plain_text, within, without_controls
+from server.http.text_rules import Id, one_of, plain_text, within, without_controls
 from towow.errors import InvalidBody, InvalidRequest, TooLarge
 
 
@@ -69,3 +69,34 @@ def test_one_of_takes_a_choice_or_nothing_and_names_them_all_otherwise():
         with pytest.raises(InvalidRequest, match="mode must be one of nova, loomi") as caught:
             one_of(text, "mode", ("nova", "loomi"))
         assert caught.value.field == "mode"
+
+
+PLAIN = Id("thing_id", 5, reserved=("queue",))
+COLONS = Id("thing_id", has_colons=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        pytest.param(PLAIN, ["a", "A.b_-", "...", "12345"], ["", "123456", "a b", "a:b", ".", "..", "queue", "é"], id="plain"),
+        pytest.param(COLONS, ["a:b", ":", ".", "x" * 128], ["", "x" * 129, "a/b", "a\x00"], id="colons"),
+    ],
+)
+def test_an_id_is_allowed_or_refused_alike_wherever_it_stands(rule, good, bad):
+    """In a path, a query and a body; the refusal names the field and the limit, whatever the value is."""
+    for text in good:
+        assert rule.allows(text)
+        assert rule.in_path({"thing_id": text}) == rule.in_query(text) == rule.in_body(text) == text
+    for value in bad:
+        assert not rule.allows(value)
+        for error, look in (
+            (InvalidRequest, lambda value=value: rule.in_path({"thing_id": value})),
+            (InvalidRequest, lambda value=value: rule.in_query(value)),
+            (InvalidBody, lambda value=value: rule.in_body(value)),
+        ):
+            with pytest.raises(error, match=f"thing_id must be 1 to {rule.longest} characters") as caught:
+                look()
+            assert caught.value.field == "thing_id"
+    assert rule.in_query(None) is None
+    with pytest.raises(InvalidBody, match=r"data\.thing_id must be"):
+        rule.in_body(5, "data.thing_id")

@@ -81,7 +81,7 @@ class AgentRoutes:
         """GET /api/agents/{agent_id}
 
         200 with the agent. Errors: invalid_request, not_found."""
-        agent_id = params.path_id(request, "agent_id")
+        agent_id = matching.AGENT_ID.in_path(request.match_info)
         require_read(request, matching.stream_of(agent_id))
         agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
         if agent is None:
@@ -94,7 +94,7 @@ class AgentRoutes:
         What concerns an agent, each with its `demand_id`: invitations (`towow.demand.broadcast`), proposals in which it has a
         part (`towow.proposal.distributed`) and how they end. Live unless a cursor or `start=` says otherwise; canonical
         events on every transport. Errors: invalid_request, not_found."""
-        agent_id = params.path_id(request, "agent_id")
+        agent_id = matching.AGENT_ID.in_path(request.match_info)
         return await self._streaming.serve(
             request,
             select((matching.stream_of(agent_id),), ("towow.*",)),
@@ -108,7 +108,7 @@ class AgentRoutes:
 
         200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full,
         unavailable."""
-        agent_id = params.path_id(request, "agent_id")
+        agent_id = matching.AGENT_ID.in_path(request.match_info)
         require_append(request, matching.stream_of(agent_id))
 
         def decide(before: dict[str, Any] | None) -> list[NewEvent]:

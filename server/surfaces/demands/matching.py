@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.eventlog.writer import Connection
+from server.http.text_rules import Id
 from server.surfaces.demands.understanding import Understanding, find_terms, find_words, fold, normalise, plain_words
 from towow.errors import InvalidBody
-from towow.events import Event, NewEvent, is_id, new_event
+from towow.events import Event, NewEvent, new_event
 
 SOURCE = "towow"
 KIND = "agent"
 REGISTERED = "agent.registered"
 REMOVED = "agent.removed"
 
+AGENT_ID = Id("agent_id", 128 - len(f"{KIND}:"))
 MAX_NAME_CHARACTERS = 200
 MAX_CAPABILITIES = 50
 MAX_CAPABILITY_CHARACTERS = 200
@@ -50,8 +52,7 @@ def validate_agent(
     agent_id: object, name: object, capabilities: object, description: object = "", *, sample: bool = False
 ) -> RegisteredAgent:
     """The agent, trimmed and without repeated capabilities. Raises `InvalidBody` with the field and its limits."""
-    if not isinstance(agent_id, str) or not is_id(agent_id) or ":" in agent_id or len(f"{KIND}:{agent_id}") > 128:
-        raise InvalidBody("agent_id must be 1 to 122 characters from A-Z a-z 0-9 . _ -", field="agent_id")
+    agent_id = AGENT_ID.in_body(agent_id)
     if not isinstance(capabilities, list | tuple) or not 1 <= len(capabilities) <= MAX_CAPABILITIES:
         raise InvalidBody(f"capabilities must be a list of 1 to {MAX_CAPABILITIES} texts", field="capabilities")
     offered = (_line(text, f"capabilities.{index}", 1, MAX_CAPABILITY_CHARACTERS) for index, text in enumerate(capabilities))

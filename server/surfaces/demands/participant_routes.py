@@ -17,7 +17,7 @@ from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.matching import stream_of as agent_stream
-from server.surfaces.demands.state import DemandState, initial, stream_of
+from server.surfaces.demands.state import DEMAND_ID, DemandState, initial, stream_of
 from towow.errors import Conflict, Forbidden, InvalidBody, NotFound
 from towow.events import NewEvent
 
@@ -93,7 +93,7 @@ class ParticipantRoutes:
         storage_full, unavailable."""
         given = await params.read_json(request, _FEEDBACK, timeout_seconds=self._timeout_seconds)
         command = _feedback_command(given)
-        demand = stream_of(params.path_id(request, "demand_id"))
+        demand = stream_of(DEMAND_ID.in_path(request.match_info))
         require_append(request, demand if command.agent_id is None else agent_stream(command.agent_id))
         state, is_new = await self._decide(request, lambda state: model.decide(state, command))
         by = command.agent_id or command.user_id or ""
@@ -109,7 +109,7 @@ class ParticipantRoutes:
         user's demand is forbidden; one that has ended otherwise is a conflict. Errors: invalid_request, invalid_body,
         too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
         unavailable."""
-        require_append(request, stream_of(params.path_id(request, "demand_id")))
+        require_append(request, stream_of(DEMAND_ID.in_path(request.match_info)))
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
         command = commands.CancelDemand(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
         user_id = inputs.check_user_id(given.user_id) if given.user_id is not None else None
@@ -125,7 +125,7 @@ class ParticipantRoutes:
 
     async def _decide(self, request: web.Request, decide: Callable[[DemandState], list[NewEvent]]) -> tuple[DemandState, bool]:
         """Decide on the demand in the path and append; the state after it, and whether anything was appended."""
-        demand_id = params.path_id(request, "demand_id")
+        demand_id = DEMAND_ID.in_path(request.match_info)
 
         def decide_on_known(state: DemandState) -> list[NewEvent]:
             if not state.exists:

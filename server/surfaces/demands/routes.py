@@ -19,7 +19,7 @@ from server.http.responses import JsonResponse, json_response
 from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
-from server.surfaces.demands.state import KIND, DemandState, initial, new_demand_id, stream_of
+from server.surfaces.demands.state import DEMAND_ID, KIND, DemandState, initial, new_demand_id, stream_of
 from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import InvalidRequest, NotFound, RevisionMismatch
 from towow.events import is_id
@@ -164,10 +164,10 @@ class DemandRoutes:
         )
 
     def _selection(self, request: web.Request) -> Selection:
-        return select((stream_of(params.path_id(request, "demand_id")),))
+        return select((stream_of(DEMAND_ID.in_path(request.match_info)),))
 
     async def _state(self, request: web.Request) -> DemandState:
-        demand_id = params.path_id(request, "demand_id")
+        demand_id = DEMAND_ID.in_path(request.match_info)
         selection = self._selection(request)
         stream = next(iter(selection.names))
         require_read(request, stream)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from server.http.text_rules import Id
 from server.surfaces.demands.understanding import Requirements
 
 SOURCE = "towow"  # who publishes what this surface decides
@@ -26,6 +27,8 @@ FEEDBACK = "towow.proposal.feedback"
 FINALIZED = "towow.proposal.finalized"
 FAILED = "towow.negotiation.failed"
 CANCELLED = "towow.negotiation.cancelled"
+
+DEMAND_ID = Id("demand_id", has_colons=True)
 
 TERMINAL_EVENTS = frozenset({FINALIZED, FAILED, CANCELLED})
 

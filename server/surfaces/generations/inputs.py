@@ -5,13 +5,11 @@ Pure. The events that follow are checked again where all events are (`towow/even
 from typing import Any
 
 from server.http.text_rules import one_of, plain_text, within
-from server.surfaces.generations.state import MODES, STATUSES, Language, Mode, Status, is_run_id, is_session_id
-from towow.errors import InvalidBody, InvalidRequest, TooLarge
+from server.surfaces.generations.state import MODES, STATUSES, Language, Mode, Status
+from towow.errors import InvalidBody, TooLarge
 from towow.events import payload_json
 
 MAX_CONTEXT_BYTES = 16_384
-
-_SESSION_RULE = "session_id must be 1 to 120 characters from A-Z a-z 0-9 . _ -"
 
 
 def check_prompt(prompt: str | None, message: str | None, limit: int) -> str:
@@ -40,32 +38,6 @@ def check_context(context: dict[str, Any] | None) -> dict[str, Any]:
     if size > MAX_CONTEXT_BYTES:
         raise TooLarge(f"context has {size} bytes, the limit is {MAX_CONTEXT_BYTES}", field="context", limit=MAX_CONTEXT_BYTES)
     return given
-
-
-def check_session_id(text: str | None) -> str | None:
-    """A session's id in a body; None when the run is of none. Raises `InvalidBody`."""
-    if text is not None and not is_session_id(text):
-        raise InvalidBody(_SESSION_RULE, field="session_id")
-    return text
-
-
-def path_session_id(text: str) -> str:
-    """A session's id in a path. Raises `InvalidRequest`."""
-    if not is_session_id(text):
-        raise InvalidRequest(_SESSION_RULE, field="session_id")
-    return text
-
-
-def query_session_id(text: str | None) -> str | None:
-    """A session's id in a query, or None for all. Raises `InvalidRequest`."""
-    return None if text is None else path_session_id(text)
-
-
-def path_run_id(text: str) -> str:
-    """A run's id in a path. Raises `InvalidRequest`."""
-    if not is_run_id(text):
-        raise InvalidRequest("run_id must be 1 to 124 characters from A-Z a-z 0-9 . _ -", field="run_id")
-    return text
 
 
 def query_status(text: str | None) -> Status | None:

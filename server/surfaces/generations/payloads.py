@@ -12,12 +12,12 @@ from server.surfaces.generations.state import (
     MODES,
     NO_TEXT,
     REASONS,
+    SESSION_ID,
     Language,
     Mode,
     Progress,
     RunAgent,
     RunState,
-    is_session_id,
 )
 from towow.events import Event, is_id
 
@@ -38,7 +38,7 @@ def started(event: Event) -> dict[str, Any] | None:
     return {
         "mode": mode,
         "prompt": prompt,
-        "session_id": session_id if is_session_id(session_id) else None,
+        "session_id": session_id if SESSION_ID.allows(session_id) else None,
         "context": context if isinstance(context, dict) else {},
         "language": language,
         "agents": agents,

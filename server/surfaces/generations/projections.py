@@ -11,6 +11,7 @@ from server.eventlog.writer import Connection
 from server.surfaces.generations.model import TRANSITIONS, evolve
 from server.surfaces.generations.state import (
     LLM_CHUNK,
+    RUN_ID,
     Mode,
     Progress,
     RunAgent,
@@ -18,7 +19,6 @@ from server.surfaces.generations.state import (
     RunState,
     Status,
     initial,
-    is_run_id,
 )
 from towow.events import Event
 
@@ -68,7 +68,7 @@ def project_run(connection: Connection, event: Event) -> None:
     if event.event_type == LLM_CHUNK and _goes_on(event):
         return  # the row has the agent's status and model already
     run_id = event.stream.partition(":")[2]
-    if event.event_type not in _STEPS or not is_run_id(run_id):
+    if event.event_type not in _STEPS or not RUN_ID.allows(run_id):
         return
     before = get_run(connection, run_id)
     after = evolve(before, event)

@@ -16,7 +16,7 @@ from server.http.responses import json_response
 from server.llm.provider import LanguageModel
 from server.surfaces.generations import commands, inputs, model, rendering
 from server.surfaces.generations.projections import get_run, get_session, list_runs
-from server.surfaces.generations.state import KIND, RunState, initial, stream_of
+from server.surfaces.generations.state import KIND, RUN_ID, SESSION_ID, RunState, initial, stream_of
 from towow.errors import Gone, NotFound
 from towow.events import seconds_of, timestamp_of
 
@@ -57,7 +57,7 @@ class RunRoutes:
             before_seq=params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1),
             status=inputs.query_status(params.query(request, "status")),
             mode=inputs.query_mode(params.query(request, "mode")),
-            session_id=inputs.query_session_id(params.query(request, "session_id")),
+            session_id=SESSION_ID.in_query(params.query(request, "session_id")),
         )
         head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
         states, has_more = await self._log.query(asked)
@@ -76,7 +76,7 @@ class RunRoutes:
 
         200 with the run, its `progress` and its `agents`, each with the `text` so far, true at `last_seq`: following from there
         completes it. 410 when retention has removed its beginning. Errors: invalid_request, forbidden, not_found, gone."""
-        run_id = inputs.path_run_id(request.match_info["run_id"])
+        run_id = RUN_ID.in_path(request.match_info)
         require_read(request, stream_of(run_id))
         state = await self._state(run_id)
         if not state.exists:
@@ -94,7 +94,7 @@ class RunRoutes:
         The run's events in source 003's shape: everything or after a cursor in any form, then live, then `end`. `: keepalive`
         after 15 s of silence. 204 at the end of a run that has ended. Errors: invalid_request, forbidden, not_found,
         too_many_requests."""
-        run_id = inputs.path_run_id(request.match_info["run_id"])
+        run_id = RUN_ID.in_path(request.match_info)
         return await self._streaming.serve(
             request,
             select((stream_of(run_id),)),
@@ -111,7 +111,7 @@ class RunRoutes:
         before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a
         conflict, with `run_status` and `reason`. Errors: invalid_request, forbidden, not_found, conflict, storage_full,
         unavailable."""
-        run_id = inputs.path_run_id(request.match_info["run_id"])
+        run_id = RUN_ID.in_path(request.match_info)
         stream = stream_of(run_id)
         require_append(request, stream)
         load = from_row(self._log, stream, partial(get_run, run_id=run_id), model.evolve)  # a cancel need not read the texts
@@ -126,7 +126,7 @@ class RunRoutes:
         session is. Every event of its runs moves `expires_at` on by `[generations] session_state_seconds` and `version`, a seq,
         up. 404 for a session that never had a run, 410 after `expires_at`. Errors: invalid_request, forbidden, not_found,
         gone."""
-        session_id = inputs.path_session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_read(request, f"session:{session_id}")
         session = await self._log.query(partial(get_session, session_id=session_id))
         if session is None:

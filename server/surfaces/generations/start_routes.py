@@ -23,7 +23,7 @@ from server.http.responses import json_response
 from server.streaming.cursor import CursorRequest
 from server.surfaces.generations import commands, inputs, model, rendering
 from server.surfaces.generations.projections import count_running, get_session, last_completed
-from server.surfaces.generations.state import KIND, LOOMI, NOVA, Mode, RunState, initial, new_run_id, stream_of
+from server.surfaces.generations.state import KIND, LOOMI, NOVA, SESSION_ID, Mode, RunState, initial, new_run_id, stream_of
 from towow.errors import TooManyRequests, TowowError
 from towow.events import seconds_of
 
@@ -103,7 +103,7 @@ class StartRoutes:
         given = await params.read_json(request, _START, timeout_seconds=self._config.server.body_timeout_seconds)
         generations = self._config.generations
         prompt = inputs.check_prompt(given.prompt, given.message, generations.max_prompt_characters)
-        session_id = inputs.check_session_id(given.session_id)
+        session_id = None if given.session_id is None else SESSION_ID.in_body(given.session_id)
         if session_id is not None:
             require_read(request, f"session:{session_id}")
         return commands.StartRun(

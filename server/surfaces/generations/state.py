@@ -2,11 +2,12 @@
 
 `model.py` says how events change it, `rendering.py` shows it. Nothing here decides anything."""
 
-import re
 import secrets
 from typing import Any, Final, Literal
 
 import msgspec
+
+from server.http.text_rules import Id
 
 KIND = "run"
 
@@ -41,8 +42,8 @@ MAX_RESUMES = 3  # a run that was begun again so often and is interrupted once m
 MAX_CONTINUED_CHARACTERS = 2_000  # of the prompt and of the result that a run goes on from
 TEMPLATE = "template"  # `written_by` of a text without a model
 
-_SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,120}\Z")  # . and .. would not survive a path
-_RUN_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,124}\Z")
+SESSION_ID = Id("session_id", 120)
+RUN_ID = Id("run_id", 124)  # one that we start has `r-` and 16 hexadecimal digits
 
 
 class GrowingText:
@@ -176,16 +177,6 @@ class RunSession(msgspec.Struct, frozen=True):
     runs: int
     updated_at: str
     last_seq: int
-
-
-def is_session_id(text: str) -> bool:
-    """Whether a session may have this id."""
-    return bool(_SESSION_ID.match(text))
-
-
-def is_run_id(text: str) -> bool:
-    """Whether a run may have this id; one that we start has `r-` and 16 hexadecimal digits."""
-    return bool(_RUN_ID.match(text))
 
 
 def new_run_id() -> str:

@@ -21,7 +21,7 @@ from server.http.responses import json_response
 from server.streaming.cursor import CursorRequest, resolve
 from server.surfaces.sessions import inputs, rendering
 from server.surfaces.sessions.projections import get_session
-from server.surfaces.sessions.state import BROADCAST, QUEUE, operator_stream_of, stream_of
+from server.surfaces.sessions.state import AGENT_ID, BROADCAST, QUEUE, SESSION_NAME, operator_stream_of, stream_of
 from towow.events import new_event
 
 
@@ -57,7 +57,7 @@ class ChannelRoutes:
         The session for both of its sides: everything or after a cursor in any form, then live, then `end` when it was closed;
         204 at the end of a closed one. `broadcast=1` adds the broadcasts since the session began, and then a closed session
         does not end the stream. Errors: invalid_request, forbidden, not_found."""
-        session_name = inputs.path_session_name(request.match_info["session_name"])
+        session_name = SESSION_NAME.in_path(request.match_info)
         stream = stream_of(session_name)
         asked = params.asked(request)
         if not params.query_flag(request, "broadcast"):
@@ -78,7 +78,7 @@ class ChannelRoutes:
         unless a cursor or `start=` says otherwise; what waits already is in the list of sessions, whose `head_seq` is a
         cursor here. What concerns this operator comes twice, once on each `stream`. `broadcast=1` adds the broadcasts. Errors:
         invalid_request, forbidden."""
-        own = operator_stream_of(inputs.path_agent_id(request.match_info["agent_id"]))
+        own = operator_stream_of(AGENT_ID.in_path(request.match_info))
         streams = (own, QUEUE, BROADCAST) if params.query_flag(request, "broadcast") else (own, QUEUE)
         return await self._serve(request, streams, params.asked(request))
 
@@ -99,7 +99,7 @@ class ChannelRoutes:
         given = await params.read_json(request, _BROADCAST, timeout_seconds=self._config.server.body_timeout_seconds)
         event = new_event(
             BROADCAST,
-            inputs.check_type(given.type),
+            inputs.BROADCAST_TYPE.in_body(given.type),
             given.payload,
             source=given.source,
             max_event_bytes=self._config.append.max_event_bytes,

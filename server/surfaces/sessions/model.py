@@ -12,6 +12,7 @@ import msgspec
 
 from server.surfaces.sessions.commands import Command, Escalate, Release, Say, TakeOver
 from server.surfaces.sessions.state import (
+    AGENT_ID,
     AGENT_WORKBENCH,
     AI_CHATBOT,
     NEW_MESSAGE,
@@ -21,7 +22,6 @@ from server.surfaces.sessions.state import (
     STATUSES,
     TRANSFER_REQUEST,
     SessionState,
-    is_agent_id,
     operator_stream_of,
     stream_of,
 )
@@ -64,7 +64,7 @@ def _step(event_type: str, payload: dict[str, Any]) -> str:
     if event_type != STATUS_CHANGE:
         return event_type
     status = payload.get("status")
-    if status == "with_operator" and not is_agent_id(_text(payload, "agent_id")):
+    if status == "with_operator" and not AGENT_ID.allows(payload.get("agent_id")):
         return event_type  # nobody would have it
     return f"{event_type}:{status}"
 

@@ -7,7 +7,7 @@ import msgspec
 
 from server.eventlog.writer import Connection
 from server.surfaces.sessions.model import evolve
-from server.surfaces.sessions.state import SessionState, initial, is_session_name
+from server.surfaces.sessions.state import SESSION_NAME, SessionState, initial
 from towow.events import Event
 
 _FIELDS = SessionState.__struct_fields__
@@ -23,7 +23,7 @@ def project_session(connection: Connection, event: Event) -> None:
 
     A session has a row from its first message or escalation on."""
     session_name = event.stream.partition(":")[2]
-    if not is_session_name(session_name):
+    if not SESSION_NAME.allows(session_name):
         return
     before = get_session(connection, session_name)
     after = evolve(before, event)

@@ -17,7 +17,7 @@ from server.http import params
 from server.http.responses import json_response
 from server.surfaces.sessions import commands, inputs, model, rendering
 from server.surfaces.sessions.projections import get_session, list_sessions
-from server.surfaces.sessions.state import KIND, Role, SessionState, operator_stream_of, stream_of
+from server.surfaces.sessions.state import AGENT_ID, KIND, SESSION_NAME, Role, SessionState, operator_stream_of, stream_of
 from towow.errors import Conflict, NotFound
 from towow.events import uuid7
 
@@ -79,7 +79,7 @@ class SessionRoutes:
         invalid_body, too_large, forbidden, conflict, stream_ended, unsupported_media_type, request_timeout, storage_full,
         unavailable."""
         given = await params.read_json(request, _ESCALATE, timeout_seconds=self._timeout_seconds)
-        session_name = inputs.check_session_name(given.session_name)
+        session_name = SESSION_NAME.in_body(given.session_name)
         require_append(request, stream_of(session_name))
         command = commands.Escalate(inputs.check_reason(given.reason))
         state, _ = await self._decide(session_name, command)
@@ -94,10 +94,10 @@ class SessionRoutes:
         `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended,
         unsupported_media_type, request_timeout, storage_full, unavailable."""
         given = await params.read_json(request, _MESSAGE, timeout_seconds=self._timeout_seconds)
-        session_name = inputs.check_session_name(given.session_name)
+        session_name = SESSION_NAME.in_body(given.session_name)
         agent_id = inputs.check_speaker(given.role, given.agent_id)
         require_append(request, stream_of(session_name), *([operator_stream_of(agent_id)] if agent_id else []))
-        message_id = inputs.check_message_id(given.message_id) if given.message_id is not None else uuid7()
+        message_id = inputs.MESSAGE_ID.in_body(given.message_id) if given.message_id is not None else uuid7()
         command = commands.Say(given.role, inputs.check_content(given.content), message_id, agent_id)
         seq = await self._said_before(session_name, command) if given.message_id is not None else None
         if seq is not None:
@@ -153,7 +153,7 @@ class SessionRoutes:
         200 `{session_name, status, agent_id, reason, waiting_since, messages, created_at, updated_at, created_seq,
         status_seq, last_seq}`, true at `last_seq`; `messages` is their number. Errors: invalid_request, forbidden,
         not_found."""
-        session_name = inputs.path_session_name(request.match_info["session_name"])
+        session_name = SESSION_NAME.in_path(request.match_info)
         require_read(request, stream_of(session_name))
         state = await self._state(session_name)
         if not state.exists:
@@ -162,14 +162,14 @@ class SessionRoutes:
 
     def _append_to(self, request: web.Request) -> str:
         """The session in the path, which the client may append to."""
-        session_name = inputs.path_session_name(request.match_info["session_name"])
+        session_name = SESSION_NAME.in_path(request.match_info)
         require_append(request, stream_of(session_name))
         return session_name
 
     @staticmethod
     def _append_as(request: web.Request, agent_id: str) -> str:
         """The operator in the body, as whom the client may act."""
-        agent_id = inputs.check_agent_id(agent_id)
+        agent_id = AGENT_ID.in_body(agent_id)
         require_append(request, operator_stream_of(agent_id))
         return agent_id
 

@@ -2,10 +2,11 @@
 
 `model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
-import re
 from typing import Literal
 
 import msgspec
+
+from server.http.text_rules import Id
 
 KIND = "session"
 OPERATOR_KIND = "operator"
@@ -26,10 +27,9 @@ TERMINAL_EVENTS = frozenset({SESSION_CLOSED})
 STATUSES = ("bot", "waiting_agent", "with_operator", "closed")
 Role = Literal["user", "bot", "operator"]
 
-# A name stands in a path and behind its kind in a stream's name of at most 128; . and .. would not survive a path.
-MAX_SESSION_NAME = 128 - len(f"{KIND}:")
-MAX_AGENT_ID = 128 - len(f"{OPERATOR_KIND}:")
-_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}\Z")
+# A name stands behind its kind in a stream's name of at most 128.
+SESSION_NAME = Id("session_name", 128 - len(f"{KIND}:"))
+AGENT_ID = Id("agent_id", 128 - len(f"{OPERATOR_KIND}:"), reserved=(QUEUE_ID,))
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -56,16 +56,6 @@ class SessionState(msgspec.Struct, frozen=True):
     def exists(self) -> bool:
         """Whether anything was said or asked in it; a stream may hold only notes."""
         return self.status != "new"
-
-
-def is_session_name(text: str) -> bool:
-    """Whether a session may have this name."""
-    return len(text) <= MAX_SESSION_NAME and bool(_NAME.match(text))
-
-
-def is_agent_id(text: str) -> bool:
-    """Whether an operator may have this id."""
-    return len(text) <= MAX_AGENT_ID and bool(_NAME.match(text)) and text != QUEUE_ID
 
 
 def stream_of(session_name: str) -> str:

@@ -12,8 +12,8 @@ from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
 from server.http.responses import JsonResponse, json_response
-from server.surfaces.tasks import inputs, rendering
-from server.surfaces.tasks.state import stream_of
+from server.surfaces.tasks import rendering
+from server.surfaces.tasks.state import TASK_ID, stream_of
 from towow.errors import InvalidRequest
 
 # Of the flush interval: the rest is for the way, so that nobody waits longer than the interval.
@@ -47,7 +47,7 @@ class TaskEventRoutes:
         to 5). `profile=default|low_latency|high_throughput` sets both. `rotate` after `[tasks] max_events_per_stream`. 204 at
         the end of an ended task; `allow_pending=1` waits for one that does not exist. Errors: invalid_request, forbidden,
         not_found."""
-        task_id = inputs.path_task_id(request.match_info["task_id"])
+        task_id = TASK_ID.in_path(request.match_info)
         tasks = self._config.tasks
         return await self._streaming.serve(
             request,
@@ -87,6 +87,6 @@ class TaskEventRoutes:
         `wait=` seconds to wait for a first event, `allow_pending=1` for a task that does not exist yet. 200 `{events,
         has_more, next_since_seq, head_seq, epoch, ended}`, each event as in the stream; `ended` when nothing more will come
         after it. Errors: invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
-        stream = stream_of(inputs.path_task_id(request.match_info["task_id"]))
+        stream = stream_of(TASK_ID.in_path(request.match_info))
         page = await read_events(request, self._log, select((stream,)), max_wait_seconds=self._config.stream.max_wait_seconds)
         return JsonResponse(page.json(rendering.encode_task_event, (*PLACE, "ended")))

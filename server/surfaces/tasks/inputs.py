@@ -8,9 +8,8 @@ import msgspec
 
 from server.http.text_rules import one_of
 from server.surfaces.tasks.commands import Emit
-from server.surfaces.tasks.state import MAX_TASK_ID_CHARACTERS, STATUSES, is_task_id
-from towow.errors import InvalidBody, InvalidRequest
-from towow.events import is_id
+from server.surfaces.tasks.state import NAME, STATUSES
+from towow.errors import InvalidBody
 
 
 class EmitInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,15 +29,6 @@ class EmitManyInput(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EmitInput]
 
 
-def path_task_id(text: str) -> str:
-    """A task's id in a path. Raises `InvalidRequest`."""
-    if not is_task_id(text):
-        raise InvalidRequest(
-            f"task_id must be 1 to {MAX_TASK_ID_CHARACTERS} characters from A-Z a-z 0-9 . _ -", field="task_id"
-        )
-    return text
-
-
 def query_status(text: str | None) -> str | None:
     """One of the four statuses, or None for all. Raises `InvalidRequest`."""
     return one_of(text, "status", STATUSES)
@@ -54,7 +44,5 @@ def read_emit(given: EmitInput) -> Emit:
         if value is not None and inner is not None and value != inner:
             raise InvalidBody(f"{field} and payload.{field} are not the same", field=field)
         name, where = (inner, f"payload.{field}") if value is None else (value, field)
-        if not isinstance(name, str) or not is_id(name):
-            raise InvalidBody(f"{where} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=where)
-        payload = {**payload, field: name}
+        payload = {**payload, field: NAME.in_body(name, where)}
     return Emit(given.event_type, payload, given.event_id, given.source)

@@ -9,7 +9,7 @@ import msgspec
 
 from server.eventlog.writer import Connection
 from server.surfaces.tasks.model import changes_state, evolve
-from server.surfaces.tasks.state import TaskState, WorkItem, initial, is_task_id, names_of, task_id_of
+from server.surfaces.tasks.state import TASK_ID, TaskState, WorkItem, initial, names_of, task_id_of
 from towow.events import Event
 
 MAX_READ_WORK_ITEMS = 1_000
@@ -32,7 +32,7 @@ _MOVE_TASK = "UPDATE tasks SET last_seq = ?, revision = ?, updated_at = ? WHERE 
 def project_task(connection: Connection, event: Event) -> None:
     """Fold one event of a task's stream into its rows; again with the same or an older event, no change."""
     task_id = task_id_of(event.stream)
-    if not is_task_id(task_id):
+    if not TASK_ID.allows(task_id):
         return
     if not changes_state(event.event_type) and _move(connection, task_id, event):
         return

@@ -16,7 +16,7 @@ from server.http import params
 from server.http.responses import FOLLOWERS, json_response
 from server.surfaces.tasks import inputs, model, rendering
 from server.surfaces.tasks.projections import list_tasks, load_task
-from server.surfaces.tasks.state import KIND, initial, stream_of
+from server.surfaces.tasks.state import KIND, TASK_ID, initial, stream_of
 from towow.errors import InvalidBody, NotFound, TooLarge
 from towow.events import parse_json
 
@@ -53,7 +53,7 @@ class TaskRoutes:
         `work_item_start`, `work_item_completed` as `work_item_complete`. Errors: invalid_request, invalid_body, too_large,
         forbidden, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full,
         unavailable."""
-        task_id = inputs.path_task_id(request.match_info["task_id"])
+        task_id = TASK_ID.in_path(request.match_info)
         require_append(request, stream_of(task_id))
         params.require_type(request, params.JSON_TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
@@ -105,7 +105,7 @@ class TaskRoutes:
         work_items_failed, events, created_at, updated_at, created_seq, last_seq, work_items: [{span_id, status, name,
         started_at, ended_at}]}`, true at `last_seq`: the newest 1,000 work items; `events` is a number. Errors:
         invalid_request, forbidden, not_found."""
-        task_id = inputs.path_task_id(request.match_info["task_id"])
+        task_id = TASK_ID.in_path(request.match_info)
         require_read(request, stream_of(task_id))
         state = await self._log.query(partial(load_task, task_id=task_id))
         if not state.exists:

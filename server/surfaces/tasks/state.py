@@ -3,11 +3,10 @@ events.
 
 `model.py` says how events change it, `rendering.py` how it is told. Nothing here decides anything."""
 
-import re
-
 import msgspec
 
-from towow.events import Event, is_id
+from server.http.text_rules import Id
+from towow.events import Event
 
 KIND = "task"
 
@@ -28,10 +27,9 @@ TERMINAL_EVENTS = frozenset({TASK_COMPLETE, TASK_FAILED, TASK_CANCELLED})
 STATUSES = ("running", "completed", "failed", "cancelled")
 WORK_ITEM_STATUSES = ("running", "completed", "failed")
 
-MAX_TASK_ID_CHARACTERS = 120
+TASK_ID = Id("task_id", 120)
+NAME = Id("name", has_colons=True)  # of a phase or a span
 MAX_NAME_CHARACTERS = 200
-# . and .. would not survive a path.
-_TASK_ID = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{MAX_TASK_ID_CHARACTERS}}}\Z")
 
 
 class WorkItem(msgspec.Struct, frozen=True):
@@ -76,18 +74,13 @@ class TaskState(msgspec.Struct, frozen=True):
         return self.items_running + self.items_completed + self.items_failed
 
 
-def is_task_id(text: str) -> bool:
-    """Whether a task may have this id."""
-    return bool(_TASK_ID.match(text))
-
-
 def stream_of(task_id: str) -> str:
     """The stream of a task."""
     return f"{KIND}:{task_id}"
 
 
 def task_id_of(stream: str) -> str:
-    """The id of the task of a stream; no task has it when `is_task_id` says no."""
+    """The id of the task of a stream; no task has it when `TASK_ID` does not allow it."""
     return stream.partition(":")[2]
 
 
@@ -114,5 +107,5 @@ def names_of(event: Event) -> tuple[str | None, str | None]:
 
 
 def name_or_none(value: object) -> str | None:
-    """The value when it may name a phase or a span: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
-    return value if isinstance(value, str) and is_id(value) else None
+    """The value when it may name a phase or a span."""
+    return value if NAME.allows(value) else None

@@ -1,4 +1,4 @@
-"""The checks of single fields: ids, lines, texts, objects, numbers. Each returns the value, or raises with the field's name.
+"""The checks of single fields: lines, texts, objects, numbers. Each returns the value, or raises with the field's name.
 
 Pure. `inputs.py` says which field of which event is checked how."""
 
@@ -6,27 +6,9 @@ from typing import Any
 
 from server.http.text_rules import trimmed, within, without_controls
 from server.surfaces.tools.state import RISK_LEVELS
-from towow.errors import InvalidBody, InvalidRequest
-from towow.events import is_id
+from towow.errors import InvalidBody
 
-MAX_SESSION_ID_CHARACTERS = 120
 MAX_REASON_CHARACTERS = 500
-
-
-def session_id(text: str) -> str:
-    """The id of a session in a path: with `mcp:` before it, it is the name of a stream. Raises `InvalidRequest`."""
-    if not is_id(text) or ":" in text or len(text) > MAX_SESSION_ID_CHARACTERS:
-        raise InvalidRequest(
-            f"session_id must be 1 to {MAX_SESSION_ID_CHARACTERS} characters from A-Z a-z 0-9 . _ -", field="session_id"
-        )
-    return text
-
-
-def permission_id(value: Any, field: str = "permission_id") -> str:
-    """The id of a permission in a body. Raises `InvalidBody`."""
-    if not isinstance(value, str) or not is_id(value):
-        raise InvalidBody(f"{field} must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field=field)
-    return value
 
 
 def reason(value: Any, field: str = "reason") -> str:

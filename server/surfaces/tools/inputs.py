@@ -11,7 +11,7 @@ from server.surfaces.tools import checks
 from server.surfaces.tools.commands import ClearPermission, ReportEvent, RequestPermission
 from server.surfaces.tools.payloads import MAX_WITHIN_SECONDS
 from server.surfaces.tools.redaction import Redaction
-from server.surfaces.tools.state import new_permission_id
+from server.surfaces.tools.state import PERMISSION_ID, new_permission_id
 from towow.errors import InvalidBody, TooLarge
 from towow.events import payload_json
 
@@ -96,10 +96,10 @@ def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> Reque
 def _permission_id(data: dict[str, Any], permission_id: str | None) -> str | None:
     """The permission that a notice is about, which may stand beside `data` or in it."""
     if permission_id is not None:
-        checks.permission_id(permission_id)
+        PERMISSION_ID.in_body(permission_id)
     if "permission_id" not in data:
         return permission_id
-    inner = checks.permission_id(data["permission_id"], "data.permission_id")
+    inner = PERMISSION_ID.in_body(data["permission_id"], "data.permission_id")
     if permission_id is not None and permission_id != inner:
         raise InvalidBody("permission_id and data.permission_id are not the same", field="permission_id")
     return inner

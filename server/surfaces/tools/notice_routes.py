@@ -12,11 +12,11 @@ from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import json_response
-from server.surfaces.tools import checks, commands, inputs, model, rendering
+from server.surfaces.tools import commands, inputs, model, rendering
 from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.routes import BASE
-from server.surfaces.tools.state import TOOL_STATUS, initial, stream_of
+from server.surfaces.tools.state import SESSION_ID, TOOL_STATUS, initial, stream_of
 from server.surfaces.tools.throttling import StatusThrottle, Stored
 
 
@@ -53,7 +53,7 @@ class NoticeRoutes:
         it was stored before (the same `event_id`, or the same request of the same `permission_id`), or when a later
         `tool_status` took the place of this one (`coalesced`). Errors: invalid_request, invalid_body, too_large, forbidden,
         not_found, conflict, unsupported_media_type, request_timeout, storage_full, unavailable."""
-        session_id = checks.session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _NOTICE, timeout_seconds=self._timeout_seconds)
         command = inputs.read_notice(given.type, given.data, given.permission_id, given.event_id, self._rules)

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
+    PERMISSION_ID,
     PERMISSION_REQUEST,
     PERMISSION_RESPONSE,
     RISK_LEVELS,
@@ -15,7 +16,7 @@ from server.surfaces.tools.state import (
     PermissionState,
     Status,
 )
-from towow.events import Event, is_id
+from towow.events import Event
 
 DEFAULT_WITHIN_SECONDS = 120.0  # for a request that names no time
 MAX_WITHIN_SECONDS = 86_400.0
@@ -32,7 +33,7 @@ def permission_of(event: Event) -> str | None:
     if "permission_id" not in payload and event.event_type == PERMISSION_REQUEST:
         return event.event_id
     permission_id = payload.get("permission_id")
-    return permission_id if isinstance(permission_id, str) and is_id(permission_id) else None
+    return permission_id if PERMISSION_ID.allows(permission_id) else None
 
 
 def status_of(event: Event) -> Status | None:

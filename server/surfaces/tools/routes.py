@@ -21,9 +21,8 @@ from server.streaming.follower import wait_for_event
 from server.surfaces.tools import checks, commands, rendering
 from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import get_permission, load_session
-from server.surfaces.tools.state import PERMISSION_CLEARED, PERMISSION_RESPONSE, stream_of
-from towow.errors import InvalidRequest, NotFound
-from towow.events import is_id
+from server.surfaces.tools.state import PERMISSION_CLEARED, PERMISSION_ID, PERMISSION_RESPONSE, SESSION_ID, stream_of
+from towow.errors import NotFound
 
 BASE = "/agent_backend/api/sse"
 
@@ -62,7 +61,7 @@ class ToolRoutes:
         The session's events as `{type, data, seq, event_id, revision}`: everything or after a cursor in any form, then live. It
         may be opened before the first event. `data: {"type":"heartbeat","timestamp":…}` without an id after 15 s of silence.
         Errors: invalid_request, forbidden."""
-        session_id = checks.session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_read(request, stream_of(session_id))
         self._connections[session_id] += 1
         try:
@@ -86,11 +85,11 @@ class ToolRoutes:
         permission_id, approved, reason, actor, seq}`, the first answer's, also when the same decision comes again. The opposite
         one is a conflict; one that comes too late is gone, and denied. Errors: invalid_request, invalid_body, too_large,
         forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, storage_full, unavailable."""
-        session_id = checks.session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _ANSWER, timeout_seconds=self._config.server.body_timeout_seconds)
         command = commands.AnswerPermission(
-            permission_id=None if given.permission_id is None else checks.permission_id(given.permission_id),
+            permission_id=None if given.permission_id is None else PERMISSION_ID.in_body(given.permission_id),
             approved=given.approved,
             reason=checks.reason(given.reason),
             actor=principal_of(request).name,
@@ -104,11 +103,9 @@ class ToolRoutes:
         `wait=` seconds to wait for an answer. 200 `{permission_id, status: pending|approved|rejected|expired|cleared,
         tool_name, parameters, risk_level, reason, actor, requested_at, expires_at, expires_in_seconds, ended_at, requested_seq,
         ended_seq}`. Errors: invalid_request, forbidden, not_found."""
-        session_id = checks.session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_read(request, stream_of(session_id))
-        permission_id = request.match_info["permission_id"]
-        if not is_id(permission_id):
-            raise InvalidRequest("permission_id must be 1 to 128 characters from A-Z a-z 0-9 . _ : -", field="permission_id")
+        permission_id = PERMISSION_ID.in_path(request.match_info)
         wait = params.query_seconds(request, "wait", default=0.0, low=0.0, high=self._config.stream.max_wait_seconds)
         ends = select((stream_of(session_id),), (PERMISSION_RESPONSE, PERMISSION_CLEARED))
         until = time.monotonic() + wait
@@ -127,7 +124,7 @@ class ToolRoutes:
         200 `{status: "healthy", session_id, connected, connections, last_seq, pending_permission, pending: […]}`: open streams
         of this process, and the permissions that wait, oldest first. 404 for a session without events that nobody watches.
         Errors: invalid_request, forbidden, not_found."""
-        session_id = checks.session_id(request.match_info["session_id"])
+        session_id = SESSION_ID.in_path(request.match_info)
         require_read(request, stream_of(session_id))
         connections = self._connections[session_id]
         state = await self._log.query(partial(load_session, session_id=session_id))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from server.http.text_rules import Id
 from towow.events import seconds_of, uuid7
 
 SOURCE = "tools"  # the source of events that this surface decides
@@ -23,6 +24,9 @@ ERROR = "error"
 Status = Literal["pending", "approved", "rejected", "expired", "cleared"]
 RiskLevel = Literal["low", "medium", "high"]
 RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high")
+
+SESSION_ID = Id("session_id", 120)
+PERMISSION_ID = Id("permission_id", has_colons=True)
 
 TIMED_OUT = "timed_out"  # the reason of an expiry
 TIMEOUT = "timeout"  # its actor

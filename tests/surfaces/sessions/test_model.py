@@ -9,13 +9,13 @@ from server.surfaces.sessions import inputs, rendering
 from server.surfaces.sessions.commands import Escalate, Release, Say, TakeOver
 from server.surfaces.sessions.model import TRANSITIONS, decide, evolve, message_event
 from server.surfaces.sessions.state import (
+    AGENT_ID,
     QUEUE,
+    SESSION_NAME,
     STATUSES,
     TERMINAL_EVENTS,
     SessionState,
     initial,
-    is_agent_id,
-    is_session_name,
     stream_of,
 )
 from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, TooLarge
@@ -359,15 +359,15 @@ NAMES = [
 @pytest.mark.parametrize(("text", "is_good"), NAMES)
 def test_names_of_sessions(text, is_good):
     """a30: a name cannot forge another stream, and fits its own."""
-    assert is_session_name(text) is is_good
+    assert SESSION_NAME.allows(text) is is_good
     if is_good:
-        assert inputs.check_session_name(text) == inputs.path_session_name(text) == text
+        assert SESSION_NAME.in_body(text) == SESSION_NAME.in_path({"session_name": text}) == text
         new_event(stream_of(text), "x", {})
         return
     with pytest.raises(InvalidBody) as in_body:
-        inputs.check_session_name(text)
+        SESSION_NAME.in_body(text)
     with pytest.raises(InvalidRequest) as in_path:
-        inputs.path_session_name(text)
+        SESSION_NAME.in_path({"session_name": text})
     assert in_body.value.field == in_path.value.field == "session_name"
 
 
@@ -385,15 +385,15 @@ def test_names_of_sessions(text, is_good):
 )
 def test_ids_of_operators(text, is_good):
     """Like names of sessions, without the one that would read and write for everybody."""
-    assert is_agent_id(text) is is_good
+    assert AGENT_ID.allows(text) is is_good
     if is_good:
-        assert inputs.check_agent_id(text) == inputs.path_agent_id(text) == text
+        assert AGENT_ID.in_body(text) == AGENT_ID.in_path({"agent_id": text}) == text
         new_event(f"operator:{text}", "x", {})
         return
     with pytest.raises(InvalidBody) as in_body:
-        inputs.check_agent_id(text)
+        AGENT_ID.in_body(text)
     with pytest.raises(InvalidRequest) as in_path:
-        inputs.path_agent_id(text)
+        AGENT_ID.in_path({"agent_id": text})
     assert in_body.value.field == in_path.value.field == "agent_id"
 
 
@@ -406,8 +406,8 @@ def test_ids_of_operators(text, is_good):
         pytest.param(inputs.check_reason, None, "", id="no reason"),
         pytest.param(inputs.check_reason, " x ", "x", id="a reason is trimmed"),
         pytest.param(inputs.check_reason, "x" * 500, "x" * 500, id="the longest reason"),
-        pytest.param(inputs.check_message_id, "m:1", "m:1", id="a message_id"),
-        pytest.param(inputs.check_type, "news.flash", "news.flash", id="a type"),
+        pytest.param(inputs.MESSAGE_ID.in_body, "m:1", "m:1", id="a message_id"),
+        pytest.param(inputs.BROADCAST_TYPE.in_body, "news.flash", "news.flash", id="a type"),
         pytest.param(inputs.query_status, None, None, id="any status"),
         pytest.param(inputs.query_status, "closed", "closed", id="a status"),
     ],
@@ -428,9 +428,9 @@ def test_texts_are_kept_as_they_were_said(check, given, expected):
         pytest.param(inputs.check_content, "x" * 10_001, TooLarge, "content", id="a message that is too long"),
         pytest.param(inputs.check_reason, "x" * 501, TooLarge, "reason", id="a reason that is too long"),
         pytest.param(inputs.check_reason, "\x1b", InvalidBody, "reason", id="an escape sequence"),
-        pytest.param(inputs.check_message_id, "", InvalidBody, "message_id", id="an empty message_id"),
-        pytest.param(inputs.check_message_id, "x" * 129, InvalidBody, "message_id", id="a long message_id"),
-        pytest.param(inputs.check_type, "a b", InvalidBody, "type", id="a type with a blank"),
+        pytest.param(inputs.MESSAGE_ID.in_body, "", InvalidBody, "message_id", id="an empty message_id"),
+        pytest.param(inputs.MESSAGE_ID.in_body, "x" * 129, InvalidBody, "message_id", id="a long message_id"),
+        pytest.param(inputs.BROADCAST_TYPE.in_body, "a b", InvalidBody, "type", id="a type with a blank"),
         pytest.param(inputs.query_status, "new", InvalidRequest, "status", id="a status that no session has"),
         pytest.param(inputs.query_status, "", InvalidRequest, "status", id="an empty status"),
     ],

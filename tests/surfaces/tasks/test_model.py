@@ -9,12 +9,12 @@ from server.surfaces.tasks.model import changes_state, decide, evolve, percent_o
 from server.surfaces.tasks.state import (
     ALIASES,
     STATUSES,
+    TASK_ID,
     TERMINAL_EVENTS,
     WORK_ITEM_STATUSES,
     TaskState,
     WorkItem,
     initial,
-    is_task_id,
     stream_of,
 )
 from towow.errors import InvalidBody, InvalidRequest
@@ -294,13 +294,13 @@ def test_phase_and_span_are_names_and_said_once(payload, phase, span_id, expecte
 )
 def test_ids_of_tasks(text, is_good):
     """a30: an id cannot forge another stream, and fits its own."""
-    assert is_task_id(text) is is_good
+    assert TASK_ID.allows(text) is is_good
     if is_good:
-        assert inputs.path_task_id(text) == text
+        assert TASK_ID.in_path({"task_id": text}) == text
         new_event(stream_of(text), "x", {})
         return
     with pytest.raises(InvalidRequest) as caught:
-        inputs.path_task_id(text)
+        TASK_ID.in_path({"task_id": text})
     assert caught.value.field == "task_id"
 
 

@@ -5,12 +5,12 @@ import json
 import msgspec
 import pytest
 
-from server.surfaces.tools import checks, rendering
+from server.surfaces.tools import rendering
 from server.surfaces.tools.commands import AnswerPermission, ClearPermission, ExpirePermission, ReportEvent, RequestPermission
 from server.surfaces.tools.inputs import Rules, read_notice
 from server.surfaces.tools.model import TRANSITIONS, decide, evolve
 from server.surfaces.tools.redaction import REDACTED, Redaction
-from server.surfaces.tools.state import initial, stream_of
+from server.surfaces.tools.state import SESSION_ID, initial, stream_of
 from towow.errors import Conflict, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
 from towow.events import Event, is_stream_name, payload_json, seconds_of
 
@@ -532,7 +532,7 @@ def test_a_clearing_keeps_its_words():
 @pytest.mark.parametrize("text", ["a", "A-z.0_9", "x" * 120])
 def test_a_session_id(text):
     """With `mcp:` before it, it is a stream's name."""
-    assert checks.session_id(text) == text
+    assert SESSION_ID.in_path({"session_id": text}) == text
     assert is_stream_name(stream_of(text))
 
 
@@ -540,7 +540,7 @@ def test_a_session_id(text):
 def test_what_is_no_session_id(text):
     """400, naming it."""
     with pytest.raises(InvalidRequest) as refused:
-        checks.session_id(text)
+        SESSION_ID.in_path({"session_id": text})
     assert refused.value.field == "session_id"
 
 
