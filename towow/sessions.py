@@ -86,21 +86,21 @@ class SessionCalls:
         """Add a message to a session; the first one begins it. An operator gives its `agent_id`.
 
         The message_id is chosen before the first try. Raises `Conflict` (a bot while an operator has the session, an operator
-        without it), `StreamEnded` (it is closed), `InvalidBody`, `TooLarge`."""
+        without it, a closed session), `InvalidBody`, `TooLarge`."""
         body = json_body(
             session_name=session_name, role=role, content=content, agent_id=agent_id, message_id=message_id or uuid7()
         )
         return await self._transport.post(SentMessage, "/api/manual/message", body)
 
     async def escalate(self, session_name: str, reason: str | None = None) -> HandOver:
-        """Request a human for a session. Raises `Conflict` when an operator has it already, `StreamEnded` when it is closed."""
+        """Request a human for a session. Raises `Conflict` when an operator has it, or it is closed."""
         body = json_body(session_name=session_name, reason=reason)
         return await self._transport.post(HandOver, "/api/manual/escalate", body)
 
     async def takeover(self, session_name: str, agent_id: str) -> HandOver:
         """Take a waiting session as an operator; of several at once one gets it.
 
-        Raises `Conflict` (its details have the `status` and the `agent_id`), `NotFound`, `StreamEnded`."""
+        Raises `Conflict` (its details have the `agent_id` that has the session), `NotFound`."""
         path = f"/api/sessions/{path_segment(session_name)}/takeover"
         return await self._transport.post(HandOver, path, json_body(agent_id=agent_id))
 
