@@ -3,6 +3,7 @@
 import asyncio
 import os
 import types
+from collections.abc import AsyncIterator
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -19,6 +20,7 @@ import towow.transport
 from server.app import make_app
 from server.config import Config
 from tests.support import changed
+from tests.surfaces.generations.generating import NOVA_AGENTS, by_hand, tell, whole
 from towow import Client, SimpleNotifier
 from towow.errors import InvalidBody
 
@@ -70,10 +72,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[type, dict[str, Any]]]:
 
 
 @pytest.fixture
-async def url(quiet_config: Config, aiohttp_server: Any) -> str:
-    """The real server, in which agents are given up on quickly."""
+async def real(quiet_config: Config, aiohttp_server: Any) -> AsyncIterator[Any]:
+    """The real server, in which sub-negotiations are short and the test writes the texts of runs."""
     config = changed(quiet_config, "demands", max_depth=1, subnet_timeout_seconds=0.2, offer_timeout_seconds=5.0)
-    return str((await aiohttp_server(make_app(config))).make_url(""))
+    with by_hand(quiet_config):
+        yield await aiohttp_server(make_app(config))
 
 
 async def negotiate(client: Client) -> None:
@@ -124,12 +127,10 @@ async def work(client: Client) -> None:
     await client.health()
 
 
-async def generate(client: Client) -> None:
-    """A run that a template writes."""
+async def generate(client: Client, real: Any) -> None:
+    """A run that completes, and one that is cancelled."""
     run = await client.start_run("A poster", session_id="s-1")
-    async with client.follow_run(run.run_id) as events:
-        async for _ in events:
-            pass
+    await tell(real, run.run_id, *whole(None, NOVA_AGENTS)[1:])
     await client.run(run.run_id)
     await client.runs()
     await client.session_state("s-1")
@@ -145,12 +146,13 @@ async def ask(notifier: SimpleNotifier) -> None:
     assert not await notifier.request_permission("rm", {}, permission_id="p-1")
 
 
-async def test_every_result_has_the_keys_of_its_response(url: str, read: list[tuple[type, dict[str, Any]]]) -> None:
+async def test_every_result_has_the_keys_of_its_response(real: Any, read: list[tuple[type, dict[str, Any]]]) -> None:
     """None is missing in the struct, and none of the struct in the response; every struct was read at least once."""
-    token = os.environ.get("TOWOW_TEST_TOKEN")
+    url, token = str(real.make_url("")), os.environ.get("TOWOW_TEST_TOKEN")
     async with asyncio.timeout(30), Client(url, token=token) as client, SimpleNotifier("m-1", url, token=token) as notifier:
-        for scenario in (negotiate, hand_over, work, generate):
+        for scenario in (negotiate, hand_over, work):
             await scenario(client)
+        await generate(client, real)
         await ask(notifier)
     for kind, value in read:
         fields = {field.name for field in msgspec.structs.fields(kind)}
