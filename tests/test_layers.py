@@ -69,7 +69,12 @@ def name_of(file):
 FILES = {
     name_of(file): file
     for file in [
-        *sorted(file for folder in ("towow", "server", "benchmarks") for file in (ROOT / folder).rglob("*.py")),
+        *sorted(
+            [
+                *(ROOT / "towow").glob("*.py"),
+                *(file for name in ("server", "benchmarks") for file in (ROOT / name).rglob("*.py")),
+            ]
+        ),
         ROOT / "run.py",
     ]
 }
