@@ -69,12 +69,8 @@ def name_of(file):
 FILES = {
     name_of(file): file
     for file in [
-        *sorted(
-            [
-                *(ROOT / "towow").glob("*.py"),
-                *(file for name in ("server", "benchmarks") for file in (ROOT / name).rglob("*.py")),
-            ]
-        ),
+        *sorted((ROOT / "towow").glob("*.py")),  # without `towow/build`, where `pip install ./towow` leaves copies
+        *sorted(file for folder in ("server", "benchmarks") for file in (ROOT / folder).rglob("*.py")),
         ROOT / "run.py",
     ]
 }

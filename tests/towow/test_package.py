@@ -1,4 +1,4 @@
-"""The client as a distribution of its own: what is in it, and an application with a `server.py` and `migrations/` that uses it."""
+"""The client as a distribution of its own: its contents, and an application with a `server.py` and `migrations/` of its own."""
 
 import configparser
 import contextlib
@@ -27,6 +27,12 @@ BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta
 ENVIRONMENT = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
 
 
+def copied(folder: Path) -> Path:
+    """A copy of the client's folder as a fresh checkout has it."""
+    leftovers = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    return Path(shutil.copytree(SOURCE, folder / "towow", ignore=leftovers))
+
+
 def build(what: str, source: Path, target: Path) -> Path:
     """A wheel or an sdist of a source tree, built without a network."""
     done = subprocess.run(
@@ -39,8 +45,7 @@ def build(what: str, source: Path, target: Path) -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client's wheel, built from a copy of its folder as a checkout has it."""
     folder = tmp_path_factory.mktemp("wheel")
-    leftovers = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
-    return build("wheel", Path(shutil.copytree(SOURCE, folder / "towow", ignore=leftovers)), folder)
+    return build("wheel", copied(folder), folder)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +88,7 @@ def test_the_wheel_holds_the_client_alone(wheel: Path, tmp_path: Path) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("towow", __version__)
     assert {re.split(r"[<>= ]", each)[0] for each in metadata.get_all("Requires-Dist", [])} == {"aiohttp", "msgspec"}
     assert any(name.endswith("/LICENSE") for name in names)
-    copy = Path(
-        shutil.copytree(SOURCE, tmp_path / "towow", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
-    )
-    with tarfile.open(build("sdist", copy, tmp_path)) as archive:
+    with tarfile.open(build("sdist", copied(tmp_path), tmp_path)) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (tmp_path / "again").mkdir()
     again = build("wheel", next((tmp_path / "unpacked").iterdir()), tmp_path / "again")
@@ -135,7 +137,7 @@ print("loaded", sorted(name for name in sys.modules if name.partition(".")[0] in
 def test_an_application_with_a_server_module_and_migrations_of_its_own_uses_the_client(
     wheel: Path, server: ServerProcess, tmp_path: Path
 ) -> None:
-    """In an environment of its own that holds the wheel and what its metadata requires; nothing is on the application's path."""
+    """In an environment that holds the wheel and what its metadata requires, and nothing else."""
     environment, application = tmp_path / "venv", tmp_path / "application"
     venv.create(environment, with_pip=False)
     [packages] = environment.glob("lib/python*/site-packages")
@@ -150,14 +152,8 @@ def test_an_application_with_a_server_module_and_migrations_of_its_own_uses_the_
     (application / "migrations/__init__.py").write_text('FIRST = "its.own"\n')
     (application / "server.py").write_text("TOKEN = None\n")
     (application / "main.py").write_text(APPLICATION)
-    done = subprocess.run(
-        [environment / "bin/python", "main.py", server.url],
-        cwd=application,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [environment / "bin/python", "main.py", server.url]
+    done = subprocess.run(command, cwd=application, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "followed its.own",
