@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import textwrap
 import tomllib
 import venv
 import zipfile
@@ -176,8 +175,6 @@ def test_the_readme_has_five_examples() -> None:
 def test_an_example_of_the_readme_runs(server: ServerProcess, example: str) -> None:
     """As it is printed, against a server process."""
     code = example.replace("http://127.0.0.1:8000", server.url)
-    if "await " in code:
-        code = f"import asyncio\nasync def main():\n{textwrap.indent(code, '    ')}\nasyncio.run(main())"
     preparing = "from towow.sync import Client\nwith Client(url) as client:\n    client.append('task:42', 'note', {})\n"
     command = [sys.executable, "-W", "error", "-c", f"url = {server.url!r}\n{preparing}\n{code}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
