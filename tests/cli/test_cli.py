@@ -257,6 +257,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     return request.param, installed
 
 
+@pytest.mark.slow
 def test_texts_to_copy_begin_with_the_name_under_which_the_program_was_started(
     program: tuple[str, Path], tmp_path: Path
 ) -> None:

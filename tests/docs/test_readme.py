@@ -82,6 +82,7 @@ def needs(program):
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("command", "code"),
@@ -128,6 +129,7 @@ def test_an_example_goes_on_after_a_kill_and_ends_with_the_stream(server, tmp_pa
     assert "hello" in out.read_text() or command is not python_command
 
 
+@pytest.mark.slow
 @needs("curl")
 def test_the_example_for_curl_appends_reads_follows_and_resumes(server):
     """The block as it stands, in a shell in which curl gives up after a moment."""
