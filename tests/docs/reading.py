@@ -5,7 +5,7 @@ import re
 from tests.support import ROOT
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-DOCUMENTS = ["README.md", "README.zh.md", "ARCHITECTURE.md", *PAGES]
+DOCUMENTS = ["README.md", "README.zh.md", "ARCHITECTURE.md", "towow/README.md", *PAGES]
 
 
 def read(name):

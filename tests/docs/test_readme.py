@@ -22,7 +22,7 @@ EXAMPLES = section(ENGLISH, "Follow from five languages")
 
 def test_it_is_read_in_a_minute_and_begins_with_the_two_commands():
     """What it is, then how it is run: these two commands, on a machine that has only Python."""
-    assert len(ENGLISH.splitlines()) <= 150
+    assert len(ENGLISH.splitlines()) <= 145
     assert blocks(ENGLISH, "sh")[:2] == ["pip install -e . && python run.py\n", "pip install -e '.[test]' && pytest\n"]
 
 
