@@ -1,4 +1,4 @@
-"""What may be asked of a negotiation: the commands that `model.decide` turns into events.
+"""The commands of a negotiation, which `model.decide` turns into events.
 
 Texts and terms in them have been checked by `inputs.py`, or come from the coordinator itself."""
 
@@ -32,7 +32,7 @@ class RecordCandidates(msgspec.Struct, frozen=True):
 
 
 class SendInvitations(msgspec.Struct, frozen=True):
-    """Invite candidates that somebody else has recorded."""
+    """Invite candidates that another publisher has recorded."""
 
     within_seconds: float
 
@@ -66,7 +66,7 @@ class DeclineOffer(msgspec.Struct, frozen=True):
 
 
 class NameMissing(msgspec.Struct, frozen=True):
-    """Say what nobody covers, and start sub-negotiations for the first `subnets` of it."""
+    """Record what is not covered, and start sub-negotiations for the first `subnets` of it."""
 
     gaps: tuple[Missing, ...]
     subnets: int
@@ -85,7 +85,7 @@ class CompleteSubnet(msgspec.Struct, frozen=True):
 
 
 class Distribute(msgspec.Struct, frozen=True):
-    """Send a proposal to those who have a part in it."""
+    """Send a proposal to the agents that have a part in it."""
 
     draft: Draft
     summary: str

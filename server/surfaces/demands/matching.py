@@ -36,7 +36,7 @@ _WEIGHTS = "10.0, 4.0, 1.0, 1.0"  # of the columns concepts, words, name, descri
 
 
 class RegisteredAgent(msgspec.Struct, frozen=True):
-    """What an agent says about itself; `sample` marks those that come with the program."""
+    """An agent's registration; `sample` marks those that come with the program."""
 
     agent_id: str
     name: str
@@ -45,7 +45,7 @@ class RegisteredAgent(msgspec.Struct, frozen=True):
     sample: bool = False
 
 
-# What an agent may say.
+# The registration of an agent.
 
 
 def validate_agent(
@@ -82,7 +82,7 @@ def stream_of(agent_id: str) -> str:
 
 
 def agent_registered(agent: RegisteredAgent, *, event_id: str | None = None) -> NewEvent:
-    """The event that registers an agent, or replaces what it said before."""
+    """The event that registers an agent, or replaces its earlier registration."""
     payload = msgspec.to_builtins(agent)
     return new_event(stream_of(agent.agent_id), REGISTERED, payload, event_id=event_id, source=SOURCE)
 
@@ -250,7 +250,7 @@ def search_candidates(
 
 
 def _query(wanted: dict[str, str], words: dict[str, str]) -> str:
-    """The FTS5 query: quoted tokens only, so that nothing a demand says is syntax. Empty when nothing is asked."""
+    """The FTS5 query: quoted tokens only, so that no word of a demand is syntax. Empty without tokens."""
     parts = []
     if wanted:
         parts.append(f"concepts : ({_any_of(wanted)})")
@@ -277,10 +277,10 @@ def _word_reasons(capabilities: str, words: dict[str, str]) -> dict[str, str]:
     return reasons
 
 
-def _merge(said: list[str]) -> list[str]:
-    """Words as said, with two-character words that overlap put together again: 养蜂, 蜂人 is 养蜂人."""
+def _merge(words: list[str]) -> list[str]:
+    """Words in their order, with two-character words that overlap put together again: 养蜂, 蜂人 is 养蜂人."""
     merged: list[str] = []
-    for word in said:
+    for word in words:
         if merged and len(word) == 2 and not word.isascii() and merged[-1][-1] == word[0]:
             merged[-1] += word[1]
         else:

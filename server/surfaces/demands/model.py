@@ -3,7 +3,7 @@
 A demand is understood, agents are found and invited, their offers become a proposal, gaps become
 sub-negotiations, and rounds go on until it is finalized, fails or is cancelled. `state.py` has the values,
 `payloads.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
-`TRANSITIONS` only moves the position; a command whose event has none is refused and nothing is stored."""
+`TRANSITIONS` only moves the position; a command whose event has none is refused."""
 
 import itertools
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ from towow.events import Event, NewEvent, new_event
 NO_CANDIDATES = "no_candidates"
 MAX_SURFACE_CHARACTERS = 120
 
-# (phase, event type) -> phase. "new" is a stream in which nothing was asked yet.
+# (phase, event type) -> phase. "new" is a stream without a demand.
 TRANSITIONS: dict[tuple[str, str], str] = {
     ("new", UNDERSTOOD): "understood",
     ("understood", FILTERED): "filtered",
@@ -75,7 +75,7 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("proposing", FEEDBACK): "proposing",
     ("proposing", GAP): "filling_gaps",
     ("proposing", PROPOSED): "proposing",
-    # Whoever may append can end a stream at any time, and the log then keeps it ended.
+    # Every publisher of the stream can end it at any time, and the log then keeps it ended.
     **{
         (phase, event_type): ended
         for phase in ("understood", "filtered", "collecting_offers", "filling_gaps", "proposing")
@@ -101,7 +101,7 @@ def decide(state: DemandState, command: Command) -> list[NewEvent]:
     """The events that a command becomes, in order: those of the demand's stream, each before its copies for agents.
 
     An empty list says that this was done before. Raises `Conflict` (the phase forbids it, or it was answered
-    differently), `Forbidden` (who answers has no part in it) or `NotFound` (no such proposal), with the
+    differently), `Forbidden` (the author has no part in it) or `NotFound` (no such proposal), with the
     phase, status and round."""
     match command:
         case Submit():
@@ -176,7 +176,7 @@ def _invitations(state: DemandState, candidates: Iterable[Candidate], within_sec
 
 
 def invitation(state: DemandState, candidate: Candidate, within_seconds: float) -> dict[str, Any]:
-    """What an invited agent is told: the payload of `towow.demand.broadcast` on its own stream."""
+    """An agent's invitation: the payload of `towow.demand.broadcast` on its own stream."""
     return {
         "demand_id": state.demand_id,
         "channel_id": state.channel_id,
@@ -202,10 +202,10 @@ def _answer_invitation(state: DemandState, command: SubmitOffer | DeclineOffer) 
         raise Forbidden(f"agent {agent_id} was not invited to {state.demand_id}", field="agent_id", **position_of(state))
     offer, decline = state.offer_of(agent_id), state.decline_of(agent_id)
     if isinstance(command, SubmitOffer):
-        said = offer_object(command)
-        if offer is not None and said == offer_object(offer):
+        submitted = offer_object(command)
+        if offer is not None and submitted == offer_object(offer):
             return []
-        event_type, fields = OFFERED, dict[str, Any](offer=said)
+        event_type, fields = OFFERED, dict[str, Any](offer=submitted)
     else:
         if decline is not None and decline.reason == command.reason:
             return []
@@ -244,7 +244,7 @@ def _name_missing(state: DemandState, command: NameMissing) -> list[NewEvent]:
 
 
 def _start_subnet(state: DemandState, missing: Missing, subnet_id: str, command: NameMissing) -> list[NewEvent]:
-    """The word that a sub-negotiation began, and the first event of its own stream, a demand with a parent."""
+    """The event that a sub-negotiation began, and the first event of its own stream, a demand with a parent."""
     capability = missing.capability
     is_known = capability in CONCEPTS
     term = dict(state.capabilities).get(capability) or sentences.capability_name(state.language, capability)
@@ -322,10 +322,10 @@ def _distribute(state: DemandState, command: Distribute) -> list[NewEvent]:
         within_seconds=command.within_seconds,
     )
     body = proposal_payload(state, proposal)
-    asked = [each for each in draft.assignments if each.subnet_id is None]
+    recipients = [each for each in draft.assignments if each.subnet_id is None]
     return [
         new_event(stream_of(state.demand_id), PROPOSED, body, source=SOURCE),
-        *(_copy(PROPOSED, {**body, "agent_id": each.agent_id, "assignment": assignment_object(each)}) for each in asked),
+        *(_copy(PROPOSED, {**body, "agent_id": each.agent_id, "assignment": assignment_object(each)}) for each in recipients),
     ]
 
 
@@ -367,13 +367,13 @@ def _answer_proposal(state: DemandState, command: AnswerProposal) -> list[NewEve
     if proposal is not state.proposal:
         raise _conflict(state, f"{proposal.proposal_id} is no longer asked about")
     _require(state, FEEDBACK, f"demand {state.demand_id} takes no feedback in phase {state.phase}")
-    who = {"user_id": by, "name": by} if is_user else {"agent_id": by, "name": state.name_of(by)}
+    author = {"user_id": by, "name": by} if is_user else {"agent_id": by, "name": state.name_of(by)}
     written = {} if command.written_by is None else {"written_by": command.written_by}
     return [
         _event(
             state,
             FEEDBACK,
-            **who,
+            **author,
             proposal_id=proposal.proposal_id,
             round=proposal.round,
             decision=command.decision,
@@ -387,7 +387,7 @@ def _answer_proposal(state: DemandState, command: AnswerProposal) -> list[NewEve
 def _require_part(state: DemandState, proposal: Proposal, by: str, *, is_user: bool) -> None:
     if is_user and by != state.user_id:
         raise Forbidden(f"{by} did not submit {state.demand_id}", field="user_id", **position_of(state))
-    if not is_user and by not in proposal.asked:
+    if not is_user and by not in proposal.recipients:
         raise Forbidden(f"agent {by} has no part in {proposal.proposal_id}", field="agent_id", **position_of(state))
 
 
@@ -414,9 +414,9 @@ def _finalize(state: DemandState) -> list[NewEvent]:
 
 
 def _end(state: DemandState, event_type: str, **fields: Any) -> list[NewEvent]:
-    """The terminal event, and its copies for everybody who may count on it.
+    """The terminal event, and its copies for every agent that may count on it.
 
-    That is who was invited and did not decline, and who has agreed in a sub-negotiation."""
+    Those are the invited agents that did not decline, and those that agreed in a sub-negotiation."""
     _require(state, event_type, f"demand {state.demand_id} is {state.phase}")
     event = _event(state, event_type, **fields)
     payload = {"demand_id": state.demand_id, "channel_id": state.channel_id, **fields}
@@ -448,7 +448,7 @@ def assignment_object(assignment: Assignment) -> dict[str, Any]:
 
 
 def position_of(state: DemandState) -> dict[str, Any]:
-    """Where a demand is, for whoever is refused."""
+    """Where a demand is, for the details of a refusal."""
     return {"status": state.status, "phase": state.phase, "current_round": state.current_round}
 
 

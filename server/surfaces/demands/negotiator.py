@@ -213,7 +213,7 @@ class Negotiator:
         return await fold(self._log, stream_of(demand_id), initial(demand_id), model.evolve)
 
     async def _end_trimmed(self, state: DemandState) -> None:
-        """End a demand whose beginning retention has trimmed: nobody knows any more what was asked for."""
+        """End a demand whose beginning retention has trimmed: its text is gone."""
         stream = stream_of(state.demand_id)
         info = await self._log.stream(stream)
         if info is None:

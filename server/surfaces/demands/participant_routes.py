@@ -1,6 +1,6 @@
 """Taking part in a negotiation over HTTP: offers, feedback, and the user's end of it.
 
-Every answer may be repeated: what was said before in the same words is 200 with its place in the log, so an agent that lost
+Every answer may be repeated: a repeated answer is 200 with its place in the log, so an agent that lost
 the answer to its request asks again without harm."""
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""What each event of a negotiation changes in the state, read from payloads that anybody may have written.
+"""The changes of each event of a negotiation, read from payloads that every publisher may have written.
 
 Whoever may append to a demand's stream can append anything: of a payload only what has the right type counts,
-of offers only the first answer of an invited agent, of feedback only the first answer of somebody who was
-asked, and of sub-negotiations only those that the demand started itself."""
+of offers only the first answer of an invited agent, of feedback only the first answer of a
+recipient, and of sub-negotiations only those that the demand started itself."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from towow.events import MAX_SEQ, Event, is_stream_name
 DEFAULT_WITHIN_SECONDS = 30.0  # for an invitation or proposal that names no time
 _LONGEST_WITHIN_SECONDS = 86_400.0
 _MAX_ROUND = 1_000
-# What counts of a list that somebody else wrote, far more than the routes take; the rest is left out.
+# The items of a foreign list that count, far more than the routes take; the rest is left out.
 _MOST_TEXTS = 100
 _LONGEST_TEXT_CHARACTERS = 1_000
 _MAX_TERMS_BYTES = 4_096
@@ -194,8 +194,8 @@ def _feedback(state: DemandState, event: Event) -> Changes:
     agent_id, user_id = _text(payload, "agent_id"), _text(payload, "user_id")
     is_user = not agent_id
     by = user_id if is_user else agent_id
-    is_asked = by == state.user_id if is_user else by in proposal.asked
-    if not is_asked or proposal.answer_of(by, is_user=is_user) is not None:
+    is_recipient = by == state.user_id if is_user else by in proposal.recipients
+    if not is_recipient or proposal.answer_of(by, is_user=is_user) is not None:
         return {}
     answer = Feedback(
         by=by,
@@ -261,7 +261,7 @@ def read_assignments(payload: dict[str, Any], key: str) -> tuple[Assignment, ...
 
 
 def _is_agent_id(value: Any) -> bool:
-    """Whether copies can go to an agent's stream; an event that nobody could be told would stop the negotiation."""
+    """Whether copies can go to an agent's stream; an event that could not be copied would stop the negotiation."""
     return isinstance(value, str) and is_stream_name(f"agent:{value}")
 
 

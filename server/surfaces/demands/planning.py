@@ -1,4 +1,4 @@
-"""What comes next in a negotiation: who is waited for and until when, which offers make a plan, what is missing.
+"""What comes next in a negotiation: which answers are awaited and until when, which offers make a plan, what is missing.
 
 Pure. `next_step` is the whole of the coordinator's judgement; it follows from the state, the time and the
 limits alone, so a restarted coordinator, or another process, comes to the same step. The rules of a plan:
@@ -24,7 +24,7 @@ from server.surfaces.demands.state import Assignment, DemandState, Offer, Propos
 from server.surfaces.demands.understanding import CONCEPTS, Requirements, find_words, fold, normalise, read_requirements
 from towow.events import seconds_of
 
-# What a proposal carries of earlier rounds, so that it stays a small event however much was said.
+# What a proposal carries of earlier rounds, so that it stays a small event after many comments.
 _KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
 _QUOTED_CHARACTERS = 200  # of one comment
 _MAX_PRICE = 1e12  # sums stay numbers
@@ -42,7 +42,7 @@ class NegotiationLimits(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A capability that nobody covers, and why: `no_offer`, `withdrawn` or `needed_by` an agent."""
+    """A capability that no agent covers, and why: `no_offer`, `withdrawn` or `needed_by` an agent."""
 
     capability: str
     reason: str
@@ -50,7 +50,7 @@ class Missing(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A proposal before it is written and sent. `is_over_budget`: nothing is left to scale down."""
+    """A proposal before it is worded and sent. `is_over_budget`: nothing is left to scale down."""
 
     round: int
     assignments: tuple[Assignment, ...]
@@ -87,7 +87,7 @@ class Invite(NamedTuple):
 
 
 class NameGaps(NamedTuple):
-    """Say what nobody covers, and start sub-negotiations for the first `subnets` of it."""
+    """Record what is not covered, and start sub-negotiations for the first `subnets` of it."""
 
     gaps: tuple[Missing, ...]
     subnets: int
@@ -107,7 +107,7 @@ class Propose(NamedTuple):
 
 
 class Agree(NamedTuple):
-    """Finalize the newest proposal: everybody who was asked accepts it."""
+    """Finalize the newest proposal: every recipient accepts it."""
 
 
 class GiveUp(NamedTuple):
@@ -149,7 +149,7 @@ def waiting_for(state: DemandState) -> tuple[str, ...]:
     proposal = state.proposal
     if state.phase != "proposing" or proposal is None:
         return ()
-    agents = tuple(each for each in proposal.asked if proposal.answer_of(each) is None)
+    agents = tuple(each for each in proposal.recipients if proposal.answer_of(each) is None)
     return agents if not _waits_for_user(state, proposal) else (*agents, state.user_id)
 
 
@@ -176,13 +176,13 @@ def _waits_for_user(state: DemandState, proposal: Proposal) -> bool:
 def _judge(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
     """A round: wait, agree, or go on."""
     proposal = state.proposal
-    if proposal is None:  # only by events that somebody else wrote
+    if proposal is None:  # only by events from elsewhere
         return GiveUp("no_agreement", {})
     until = deadline(state) or 0.0
     if waiting_for(state) and now < until:
         return Wait(until)
     user = proposal.answer_of(state.user_id, is_user=True)
-    answers = [proposal.answer_of(agent_id) for agent_id in proposal.asked]
+    answers = [proposal.answer_of(agent_id) for agent_id in proposal.recipients]
     is_accepted = all(answer is not None and answer.decision == "accept" for answer in answers) and bool(proposal.assignments)
     if is_accepted and user is None and state.confirm:
         return GiveUp("not_confirmed", {"user_id": state.user_id})
@@ -192,9 +192,9 @@ def _judge(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
 
 
 def _after_round(state: DemandState, limits: NegotiationLimits) -> Step:
-    """What follows when nobody is waited for: gaps to fill, a proposal, or the end."""
+    """What follows when no answer is awaited: gaps to fill, a proposal, or the end."""
     draft = compile_draft(state)
-    # A sub-negotiation that finds nobody does not ask the same question again, nor is what it lacks asked for above.
+    # A sub-negotiation without offers does not start another one for the same capability, nor does its parent.
     named = (
         *(gap.capability for gap in state.gaps),
         *(capability for subnet in state.subnets for capability in subnet.missing),
@@ -225,7 +225,7 @@ def _after_round(state: DemandState, limits: NegotiationLimits) -> Step:
 
 
 def compile_draft(state: DemandState) -> Draft:
-    """The proposal that follows from what has been said, as if nobody were waited for any more."""
+    """The proposal that follows from the answers so far, as if none were awaited any more."""
     left_out = withdrawn(state)
     offers = [offer for offer in _ranked(state) if offer.agent_id not in left_out]
     plan = _Plan(offers, [subnet for subnet in state.subnets if subnet.outcome == "finalized" and subnet.assignments], state)
@@ -265,7 +265,7 @@ def withdrawn(state: DemandState) -> frozenset[str]:
     Only for rounds that are over; the newest counts as over."""
     left: set[str] = set()
     for proposal in state.proposals:
-        for agent_id in proposal.asked:
+        for agent_id in proposal.recipients:
             answer = proposal.answer_of(agent_id)
             if answer is None or answer.decision == "reject":
                 left.add(agent_id)
@@ -286,7 +286,7 @@ def _is_rejected_by_user(state: DemandState, proposal: Proposal) -> bool:
 
 
 def _is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> bool:
-    """Whether the user turned a proposal down and nobody in it can be replaced."""
+    """Whether the user turned a proposal down and no agent in it can be replaced."""
     if not _is_rejected_by_user(state, proposal):
         return False
     before = withdrawn(msgspec.structs.replace(state, proposals=state.proposals[:-1]))
@@ -294,8 +294,8 @@ def _is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> boo
 
 
 def _replaceable(state: DemandState, proposal: Proposal, left: set[str]) -> set[str]:
-    """Who of a proposal has somebody to step in for every capability."""
-    others = [offer for offer in state.offers if offer.agent_id not in left and offer.agent_id not in proposal.asked]
+    """The agents of a proposal that others can replace for every capability."""
+    others = [offer for offer in state.offers if offer.agent_id not in left and offer.agent_id not in proposal.recipients]
     return {
         item.agent_id
         for item in proposal.assignments
@@ -367,7 +367,7 @@ def _fingerprint(
 
 
 class _Plan:
-    """Who covers what, while it is put together."""
+    """A plan while it is put together: which agent covers which capability."""
 
     def __init__(self, offers: list[Offer], subnets: list[Subnet], state: DemandState) -> None:
         self._offers = offers
@@ -385,8 +385,7 @@ class _Plan:
         return ((by_agent[agent_id], tuple(capabilities)) for agent_id, capabilities in self._parts.items())
 
     def cover(self, capability: str, *, needed_by: str | None = None) -> None:
-        """Find somebody for a capability: who has a part, who offers, who was found in a sub-negotiation; or note it as
-        missing."""
+        """Cover a capability by an agent with a part, an offer or the result of a sub-negotiation; or note it as missing."""
         wanted = _spellings(capability)
         if not wanted or wanted & self._covered:
             return
@@ -415,10 +414,10 @@ class _Plan:
                     self._parts.setdefault(offer.agent_id, []).append(name_of_need(text))
 
     def cover_needs(self) -> None:
-        """Find somebody for what the chosen agents need, and for what those need in turn."""
-        asked: set[str] = set()
-        while open_needs := [agent_id for agent_id in self._parts if agent_id not in asked]:
-            asked |= set(open_needs)
+        """Cover what the chosen agents need, and what those need in turn."""
+        visited: set[str] = set()
+        while open_needs := [agent_id for agent_id in self._parts if agent_id not in visited]:
+            visited |= set(open_needs)
             needs = [
                 (need, offer.agent_id) for offer, _ in self.parts() if offer.agent_id in open_needs for need in offer.needs
             ]
@@ -508,10 +507,10 @@ def _fit_budget(
 
 
 def _wishes(state: DemandState) -> tuple[str, ...]:
-    """What the user said about the proposals."""
+    """The user's comments on the proposals."""
     answers = (proposal.answer_of(state.user_id, is_user=True) for proposal in state.proposals)
-    said = [answer for answer in answers if answer is not None and answer.decision != "accept"]
-    comments = dict.fromkeys(answer.comment for answer in said if answer.comment)
+    answered = [answer for answer in answers if answer is not None and answer.decision != "accept"]
+    comments = dict.fromkeys(answer.comment for answer in answered if answer.comment)
     return _newest(comments)
 
 
@@ -528,11 +527,11 @@ def _newest(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _considered(state: DemandState) -> tuple[dict[str, Any], ...]:
-    """What was said to the newest proposal, with those who stayed silent."""
+    """The answers to the newest proposal, with the recipients that stayed silent."""
     proposal = state.proposal
     if proposal is None:
         return ()
-    said = [
+    answered = [
         {
             "by": answer.by,
             "is_user": answer.is_user,
@@ -541,5 +540,5 @@ def _considered(state: DemandState) -> tuple[dict[str, Any], ...]:
         }
         for answer in proposal.feedback
     ]
-    silent = [agent_id for agent_id in proposal.asked if proposal.answer_of(agent_id) is None]
-    return (*said, *({"by": agent_id, "is_user": False, "decision": "silent", "comment": ""} for agent_id in silent))
+    silent = [agent_id for agent_id in proposal.recipients if proposal.answer_of(agent_id) is None]
+    return (*answered, *({"by": agent_id, "is_user": False, "decision": "silent", "comment": ""} for agent_id in silent))

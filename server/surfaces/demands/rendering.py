@@ -1,4 +1,4 @@
-"""How a demand is told: the answers of the HTTP interface, and source 000's shape of an event."""
+"""A demand as JSON: the responses of the HTTP interface, and source 000's shape of an event."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def summary(state: DemandState) -> dict[str, Any]:
 
 
 def detail(state: DemandState) -> dict[str, Any]:
-    """Everything about one demand: its summary, what was said, and the negotiation so far."""
+    """Everything about one demand: its summary, its text, and the negotiation so far."""
     until = deadline(state) if state.is_open else None
     return {
         **summary(state),

@@ -41,18 +41,18 @@ def proposal_summary(
     is_zh = language == "zh"
     demand = _line(surface_demand, _TEXT_CHARACTERS).rstrip(".。…")
     parts = [_assignment(language, assignment, currency) for assignment in assignments if isinstance(assignment, Mapping)]
-    who = _listed(language, parts, _PARTS_CHARACTERS, separator="；" if is_zh else "; ")
+    parts_text = _listed(language, parts, _PARTS_CHARACTERS, separator="；" if is_zh else "; ")
     total = _money(language, total_price, currency)
     lacking = _names(language, missing)
     if is_zh:
         sentences = [
-            f"{demand}：{who}。" if who else f"{demand}：还没有人承接。",
+            f"{demand}：{parts_text}。" if parts_text else f"{demand}：还没有人承接。",
             f"合计 {total}。" if total else "",
             f"尚缺：{lacking}。" if lacking else "",
         ]
         return "".join(sentences)
     sentences = [
-        f"{demand}: {who}." if who else f"{demand}: nobody takes part yet.",
+        f"{demand}: {parts_text}." if parts_text else f"{demand}: nobody takes part yet.",
         f"{total} in all." if total else "",
         f"Still missing: {lacking}." if lacking else "",
     ]
@@ -71,10 +71,10 @@ def _assignment(language: str, assignment: Mapping[str, Any], currency: str | No
     ]
     if assignment.get("subnet_id"):
         facts.append("子协商" if language == "zh" else "sub-negotiation")
-    said = ("，" if language == "zh" else ", ").join(filter(None, facts))
-    if not said:
+    details = ("，" if language == "zh" else ", ").join(filter(None, facts))
+    if not details:
         return name
-    return f"{name}（{said}）" if language == "zh" else f"{name} ({said})"
+    return f"{name}（{details}）" if language == "zh" else f"{name} ({details})"
 
 
 def gap_text(language: str, capability: str, reason: str, needed_by: str | None) -> str:

@@ -1,6 +1,6 @@
 """The state of a demand as values: what an evolving negotiation remembers, and the words of its events.
 
-`model.py` says how events change it, `planning.py` what comes next, `rendering.py` how it is told. Nothing
+`model.py` says how events change it, `planning.py` what comes next, `rendering.py` shows it. Nothing
 here decides anything."""
 
 import secrets
@@ -11,7 +11,7 @@ import msgspec
 from server.http.text_rules import Id
 from server.surfaces.demands.understanding import Requirements
 
-SOURCE = "towow"  # who publishes what this surface decides
+SOURCE = "towow"  # the source of events that this surface decides
 KIND = "demand"
 
 UNDERSTOOD = "towow.demand.understood"
@@ -74,9 +74,9 @@ class Decline(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One agent's part of a proposal; `terms.price` is what is proposed, `offered_price` what it asked for.
+    """One agent's part of a proposal; `terms.price` is what is proposed, `offered_price` the price of its offer.
 
-    With a `subnet_id` it was agreed in that sub-negotiation, and nobody is asked again."""
+    With a `subnet_id` it was agreed in that sub-negotiation, and the agent is not asked again."""
 
     agent_id: str
     name: str
@@ -89,7 +89,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """One answer to one proposal, of an agent or of the user; `by` is who."""
+    """One answer to one proposal, of an agent or of the user; `by` is the author."""
 
     by: str
     is_user: bool
@@ -123,7 +123,7 @@ class Proposal(msgspec.Struct, frozen=True):
     feedback: tuple[Feedback, ...] = ()
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def recipients(self) -> tuple[str, ...]:
         """The agents that have to answer: those whose part was not agreed in a sub-negotiation."""
         return tuple(item.agent_id for item in self.assignments if item.subnet_id is None)
 
@@ -206,12 +206,12 @@ class DemandState(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        """What a client is told: `processing` until the demand has ended."""
+        """The status for clients: `processing` until the demand has ended."""
         return status_of(self.phase)
 
     @property
     def exists(self) -> bool:
-        """Whether somebody has asked for something; a stream may hold only notes."""
+        """Whether the demand was submitted; a stream may hold notes alone."""
         return self.phase != "new"
 
     @property

@@ -1,12 +1,12 @@
-"""Who reads demands and writes texts: the language model when there is one, the rules otherwise and whenever it fails.
+"""The reader of demands and writer of texts: the language model when there is one, the rules otherwise and whenever it fails.
 
-The model gives text and a few fields, nothing else: every answer is validated, and one that is not what was asked for is
-dropped for what the rules say. What people and agents said goes into a question as data, a line each between two marks; no
-mark can occur in it, neither these nor those of a chat template.
+The model gives text and a few fields, nothing else: every answer is validated, and an unusable one is dropped for the result of
+the rules. Texts of people and agents go into a question as data, a line each between two marks; no mark can occur in them,
+neither these nor those of a chat template.
 
 A demand is read by both. The rules are exact, so what they found wins: their language, their people, budget, currency and
-date, and what they heard ruled out stays out. The model fills what the rules left empty, and its list of capabilities is
-taken for theirs, because it also hears what is meant and not said."""
+date, and what they ruled out stays out. The model fills what the rules left empty, and its list of capabilities is
+taken for theirs, because it also finds what is only implied."""
 
 import asyncio
 import datetime
@@ -78,7 +78,7 @@ class TextWriter:
         self._model = model
 
     async def understand(self, raw_input: str, today: datetime.date) -> tuple[Understanding, Requirements, WrittenBy]:
-        """What a demand asks for and within which limits; see the module for what is taken from whom."""
+        """A demand's capabilities and limits; the module explains which come from the model and which from the rules."""
         if len(raw_input) > _LONG_TEXT:
             read, found = await asyncio.to_thread(_by_rules, raw_input, today)
         else:
@@ -87,11 +87,11 @@ class TextWriter:
             return read, found, "rules"
         system = _UNDERSTAND.format(names=", ".join(CONCEPTS), today=today.isoformat()) + _DATA
         try:
-            said = parse_reading(
+            reading = parse_reading(
                 await self._model.complete(system, _question("Now write the JSON object.", {"Demand": raw_input}), is_json=True)
             )
-            understanding = merged_understanding(said, read, raw_input)
-            requirements = merged_requirements(said, found, raw_input, today)
+            understanding = merged_understanding(reading, read, raw_input)
+            requirements = merged_requirements(reading, found, raw_input, today)
         except (ModelFailed, Unusable) as failure:
             _warn("understanding", failure)
             return read, found, "rules"
@@ -120,7 +120,7 @@ class TextWriter:
         wishes: Sequence[str],
         considered: Sequence[Mapping[str, Any]],
     ) -> tuple[str, WrittenBy]:
-        """The summary of a proposal. The model is also told the user's wishes and what was said to the round before."""
+        """The summary of a proposal. The model also gets the user's wishes and the answers of the round before."""
         draft = proposal_summary(language, surface_demand, assignments, missing, total_price, currency)
         data = {
             "Demand": surface_demand,

@@ -868,7 +868,7 @@ class TestFold:
         negotiation = Negotiation().submit("venue", "catering").invite("bob", "eve").offer("eve", "catering")
         negotiation.post(OFFERED, {"agent_id": "bob", "offer": {"capabilities": ["venue"], "terms": terms()}})
         negotiation.propose().answer("eve")
-        for each in negotiation.state.proposal.asked[:1]:
+        for each in negotiation.state.proposal.recipients[:1]:
             if each == "bob":
                 negotiation.answer("bob")
         negotiation.later().take()

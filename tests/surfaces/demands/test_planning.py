@@ -304,7 +304,7 @@ class TestSubNegotiations:
         assert [(each.agent_id, each.subnet_id) for each in draft.assignments] == [("bob", None), ("zoe", SUBNET)]
         assert (draft.missing, draft.total_price) == ((), 700.0)
         negotiation.propose()
-        assert negotiation.state.proposal.asked == ("bob",)
+        assert negotiation.state.proposal.recipients == ("bob",)
 
     @pytest.mark.parametrize("outcome", ["failed", "cancelled", "timed_out"])
     def test_what_was_not_agreed_below_stays_missing(self, outcome):
@@ -593,7 +593,7 @@ class TestWhoIsLeftOut:
         """Others take over; without others the negotiation has failed."""
         capabilities = ["venue", "photography"] if len(str(offers)) > 60 else ["venue"]
         negotiation = offered(capabilities, offers).propose()
-        for agent_id in negotiation.state.proposal.asked:
+        for agent_id in negotiation.state.proposal.recipients:
             negotiation.answer(agent_id)
         negotiation.user("reject", "not these")
         step = negotiation.step()
@@ -602,7 +602,7 @@ class TestWhoIsLeftOut:
         else:
             assert parts(step.draft) == after
             negotiation.propose()
-            for agent_id in negotiation.state.proposal.asked:
+            for agent_id in negotiation.state.proposal.recipients:
                 negotiation.answer(agent_id)
             negotiation.user("reject", "nor these")
             assert negotiation.step().reason == "rejected_by_user"

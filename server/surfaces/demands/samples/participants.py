@@ -1,4 +1,4 @@
-"""The sample agents at work: they answer invitations and proposals like anybody else, through the same commands.
+"""The sample agents at work: they answer invitations and proposals like every other agent, through the same commands.
 
 `rules.py` decides what they answer, `text_writer.py` words it. An answer is due a moment after the event that asks for it,
 counted from the event's time, so a restart neither forgets nor repeats one."""
@@ -36,7 +36,7 @@ class SampleParticipants:
         self._tasks: dict[tuple[str, str, int], asyncio.Task[None]] = {}
 
     def attend(self, state: DemandState) -> None:
-        """See to it that every awaited sample agent will answer; safe to call again with the same state."""
+        """Schedule the answer of every awaited sample agent; safe to call again with the same state."""
         number = len(state.proposals)
         for agent_id in waiting_for(state):
             key = (state.demand_id, agent_id, number)
@@ -57,7 +57,7 @@ class SampleParticipants:
             await self._wait(state, agent_id)
             agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
             if agent is None or not agent["sample"]:
-                return  # somebody has taken the name over and answers himself, or has given it up
+                return  # another agent has taken the name over, or it was removed
             command = await self._command(state, agent_id)
             if command is not None:
                 await retry_until_writable(partial(self._append, state.demand_id, command))
@@ -75,7 +75,7 @@ class SampleParticipants:
         await asyncio.sleep(min(max(0.0, due - self._log.clock()), seconds))  # also when the clock was set back
 
     async def _command(self, state: DemandState, agent_id: str) -> commands.Command | None:
-        """What the agent answers now; None when it has nothing to say."""
+        """The agent's answer now; None without one."""
         if state.proposal is None:
             return await self._answer_invitation(state, agent_id)
         offer = state.offer_of(agent_id)

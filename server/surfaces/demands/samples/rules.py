@@ -1,7 +1,7 @@
 """How the sample agents answer: an offer or a polite no to an invitation, and what each says to a proposal.
 
-Pure and deterministic: everything follows from the payloads and from `POLICIES`. A payload may hold anything;
-what is of the wrong type counts as absent. No agent revises for ever: it asks once for its condition, names
+Pure and deterministic: everything follows from the payloads and from `POLICIES`. A value of the wrong type in a payload
+counts as absent. No agent revises for ever: it asks once for its condition, names
 its lowest price when less is proposed, and after two revisions it accepts or rejects."""
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ class ProposalAnswer(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """What is asked for, as far as it is known, and how to talk about it."""
+    """The demand as far as it is known, and the language of its answers."""
 
     language: Language
     people: int | None
@@ -100,11 +100,11 @@ def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | InvitationD
         return InvitationDeclined(objection)
     currency = _currency(job.language, requirements)
     price = list_price(limits, job.people, currency)
-    asked = frozenset(name for names in _asked(invitation) for name in names)
+    requested = frozenset(name for names in _requested(invitation) for name in names)
     needs = [
         capability_name(job.language, need.capability)
         for need in limits.needs
-        if job.people is not None and job.people >= need.from_people and need.capability not in asked
+        if job.people is not None and job.people >= need.from_people and need.capability not in requested
     ]
     terms: dict[str, Any] = {"price": price, "currency": currency}
     if job.people is not None:
@@ -114,8 +114,8 @@ def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | InvitationD
     return OfferDraft(_offer_text(limits, job, _money(job, price, currency), needs), capabilities, terms, needs)
 
 
-def _asked(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
-    """What is asked for, each as the concepts it may be."""
+def _requested(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
+    """The requested capabilities, each as the concepts it may be."""
     items = invitation.get("capabilities")
     for item in items if isinstance(items, list | tuple) else ():
         name = item.get("capability") if isinstance(item, dict) else item
@@ -124,17 +124,17 @@ def _asked(invitation: Mapping[str, Any]) -> Iterator[frozenset[str]]:
 
 
 def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Language) -> list[str]:
-    """The agent's own words for what is asked for, in the demand's language where it has them; each once.
+    """The agent's own words for the requested capabilities, in the demand's language where it has them; each once.
 
     Where nothing that is asked for is in the lexicon, those that the search matched (`reason`)."""
-    asked = [names for names in _asked(invitation) if names]
+    requested = [names for names in _requested(invitation) if names]
     offered: list[str] = []
-    if not asked:
+    if not requested:
         matched = [part.partition(": ")[0] for part in _text(invitation, "reason").split("; ")]
-        asked = [frozenset({name}) for name in matched if name in CONCEPTS]
+        requested = [frozenset({name}) for name in matched if name in CONCEPTS]
         offered = [text for text in agent["capabilities"] if text in matched and text not in CONCEPTS]
     in_language = sorted(agent["capabilities"], key=lambda text: (IS_HAN.search(text) is not None) != (language == "zh"))
-    own = (next((text for text in in_language if concepts_of(text) & names), None) for names in asked)
+    own = (next((text for text in in_language if concepts_of(text) & names), None) for names in requested)
     offered += [text for text in own if text is not None]
     return list(dict.fromkeys(offered))
 
@@ -185,7 +185,7 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     """What an agent answers to `towow.proposal.distributed`, by its own limits and what it had offered.
 
     It rejects a proposal in which it has nothing to do, or that has become what it cannot do; it revises
-    when the price is too low or its condition was not heard yet; otherwise it accepts."""
+    when the price is too low or its condition was not stated yet; otherwise it accepts."""
     own_offer = own_offer if isinstance(own_offer, Mapping) else {}
     agent_id = _text(proposal, "agent_id")
     limits = POLICIES.get(agent_id)
@@ -208,7 +208,7 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     if is_too_low and len(conditions) >= MAX_REVISIONS:
         reason = _say(job, "价格谈不拢，这次我先退出。", "We do not come together on the price, so I step back.")
         return ProposalAnswer("reject", reason)
-    wish = limits.condition if limits is not None and not _was_heard(agent_id, limits, conditions, proposal) else None
+    wish = limits.condition if limits is not None and not _condition_stated(agent_id, limits, conditions, proposal) else None
     if is_too_low and lowest is not None:
         return ProposalAnswer("revise", _revision(job, _money(job, lowest, currency), wish), _changed(job, terms, lowest))
     if wish is not None:
@@ -247,14 +247,14 @@ def _lowest(limits: AgentPolicy | None, job: _Job, currency: str, own_terms: Map
     return min((price for price in (own, floor) if price is not None), default=None)
 
 
-def _was_heard(agent_id: str, limits: AgentPolicy, conditions: list[str], proposal: Mapping[str, Any]) -> bool:
+def _condition_stated(agent_id: str, limits: AgentPolicy, conditions: list[str], proposal: Mapping[str, Any]) -> bool:
     """Whether the agent has asked for its condition: it is in its part, or the agent revised the round before."""
     if limits.condition is None or len(conditions) >= MAX_REVISIONS:
         return True
     if any(limits.condition.zh in text or limits.condition.en in text for text in conditions):
         return True
-    said = (item for item in _list(proposal, "considered") if isinstance(item, dict))
-    return any(item.get("by") == agent_id and item.get("decision") == "revise" for item in said)
+    earlier = (item for item in _list(proposal, "considered") if isinstance(item, dict))
+    return any(item.get("by") == agent_id and item.get("decision") == "revise" for item in earlier)
 
 
 def _changed(job: _Job, terms: Mapping[str, Any], lowest: float) -> dict[str, Any]:
@@ -376,9 +376,9 @@ def _currency(language: Language, *payloads: Mapping[str, Any]) -> str:
 
 
 def _language_of(*payloads: Mapping[str, Any]) -> Language:
-    """The language that is named, else that in which something was said."""
+    """The language that is named, else that of the first text."""
     for payload in payloads:
         if (named := _text(payload, "language")) in ("zh", "en"):
             return "zh" if named == "zh" else "en"
-    said = (_text(payload, key) for payload in payloads for key in ("content", "raw_input", "surface_demand", "summary"))
-    return "zh" if IS_HAN.search(next(filter(None, said), "")) else "en"
+    texts = (_text(payload, key) for payload in payloads for key in ("content", "raw_input", "surface_demand", "summary"))
+    return "zh" if IS_HAN.search(next(filter(None, texts), "")) else "en"

@@ -1,7 +1,7 @@
 """Which of the terms and words of a demand are wanted: negations, lists and contrasts, clause by clause.
 
 "No music or food, but a venue" wants a venue; "场地已经订好了，摄影不需要" wants neither.
-What is uncertain counts as wanted: an agent too many can decline, an agent too few is never asked."""
+What is uncertain counts as wanted: an agent too many can decline, a missing agent is never invited."""
 
 import re
 from functools import cache
@@ -58,7 +58,7 @@ _PARTICLES = re.compile(r"[\s了的啦吧呢哦呀好到完过在\"'。]*")
 
 
 def wanted(text: str) -> list[Term | Word]:
-    """The terms and plain words of a normalised text that are asked for, in order, without those ruled out."""
+    """The wanted terms and plain words of a normalised text, in order, without those ruled out."""
     folded = fold(text)
     terms = find_terms(folded)
     grammar = _grammar(folded, terms)

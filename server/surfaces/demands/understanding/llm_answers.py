@@ -1,6 +1,6 @@
-"""What a language model's answer may be: plain text of a bounded length, or the fields of a demand that was read.
+"""The checks of a language model's answer: plain text of a bounded length, or the fields of a demand that was read.
 
-Everything here is pure. An answer that is not what was asked for raises `Unusable`; nothing in it is repaired. How a reading
+Everything here is pure. An answer of another shape raises `Unusable`; nothing in it is repaired. How a reading
 by the model and one by the rules become one is decided here as well: the rules are exact, so what they found wins."""
 
 import datetime
@@ -15,10 +15,10 @@ from server.surfaces.demands.understanding.requirements import MAX_BUDGET, MAX_P
 from server.surfaces.demands.understanding.words import INVISIBLE, IS_HAN, find_terms, find_words, fold, normalise
 
 _SURFACE_CHARACTERS = 120
-_MAX_SAID = 30  # capabilities that an answer may name
-_SAID_CHARACTERS = 100
+_MAX_CAPABILITIES = 30  # capabilities that an answer may name
+_CAPABILITY_CHARACTERS = 100
 _MAX_FREE_WORDS = 10
-_LEAST_BUDGET = 0.01  # models say 0 when they mean nothing at all
+_LEAST_BUDGET = 0.01  # models give 0 for a missing budget
 
 # Markup, beginnings of a turn in the chat templates in use, and what `text_writer.py` puts around the data.
 _MARKUP = re.compile(
@@ -36,7 +36,7 @@ _Number = TypeVar("_Number", int | None, float | None)
 
 
 class Unusable(Exception):
-    """Raised for an answer that is not what was asked for; `reason` is a code that may be logged.
+    """Raised for an answer that cannot be used; `reason` is a code that may be logged.
 
     Codes: `markup`, `empty_answer`, `too_long`, `control_character`, `wrong_language`, `unknown_number`, `not_json`,
     `wrong_shape`, `no_capabilities`."""
@@ -47,7 +47,7 @@ class Unusable(Exception):
 
 
 class ModelReading(msgspec.Struct):
-    """What the model says about a demand; fields beyond these are ignored."""
+    """A demand as the model read it; further fields are ignored."""
 
     surface_demand: str
     capabilities: list[str]
@@ -80,7 +80,7 @@ def plain_text(text: str, limit: int, language: str) -> str:
 
 
 def check_numbers(text: str, source: str) -> None:
-    """Raise `Unusable` when a text names a number that its source does not: a price, day or size that nobody agreed to."""
+    """Raise `Unusable` when a text names a number that its source does not: a price, day or size that was not agreed."""
     if not _numbers(text) <= _numbers(source):
         raise Unusable("unknown_number")
 
@@ -102,19 +102,21 @@ def parse_reading(answer: str) -> ModelReading:
         raise Unusable("not_json") from None
 
 
-def merged_understanding(said: ModelReading, read: Understanding, raw_input: str) -> Understanding:
-    """The model's reading, in the rules' language and without what they heard ruled out."""
-    if "\n" in said.surface_demand.strip():
+def merged_understanding(reading: ModelReading, read: Understanding, raw_input: str) -> Understanding:
+    """The model's reading, in the rules' language and without what they ruled out."""
+    if "\n" in reading.surface_demand.strip():
         raise Unusable("wrong_shape")
-    if len(said.capabilities) > _MAX_SAID or any(len(word) > _SAID_CHARACTERS for word in said.capabilities):
+    if len(reading.capabilities) > _MAX_CAPABILITIES or any(
+        len(word) > _CAPABILITY_CHARACTERS for word in reading.capabilities
+    ):
         raise Unusable("wrong_shape")
-    capabilities = _capabilities(said.capabilities, dict(read.capabilities), raw_input)
+    capabilities = _capabilities(reading.capabilities, dict(read.capabilities), raw_input)
     if read.capabilities and not capabilities:
         raise Unusable("no_capabilities")
     return Understanding(
-        surface_demand=plain_text(said.surface_demand, _SURFACE_CHARACTERS, read.language),
+        surface_demand=plain_text(reading.surface_demand, _SURFACE_CHARACTERS, read.language),
         capabilities=capabilities,
-        confidence=said.confidence if capabilities else "low",
+        confidence=reading.confidence if capabilities else "low",
         language=read.language,
     )
 
@@ -122,14 +124,14 @@ def merged_understanding(said: ModelReading, read: Understanding, raw_input: str
 def _capabilities(words: list[str], found: dict[str, str], raw_input: str) -> tuple[tuple[str, str], ...]:
     """(canonical name, term) for words that the lexicon knows, (folded word, word) for others that the demand itself wants.
 
-    A concept that the demand names but the rules did not hear wanted is ruled out. The term is the demand's own where the
+    A concept that the demand names but the rules did not find wanted is ruled out. The term is the demand's own where the
     rules have it. Each name once, in the model's order."""
     ruled_out = {term.concept for term in find_terms(fold(normalise(raw_input)))} - set(found)
     wanted = {token for token, _ in plain_words(raw_input)}
     named: dict[str, str] = {}
     free = 0
-    for said in words:
-        word = plain_text(said, _SAID_CHARACTERS, "en")
+    for text in words:
+        word = plain_text(text, _CAPABILITY_CHARACTERS, "en")
         folded = fold(normalise(word))
         name = folded.replace(" ", "_").replace("-", "_")
         terms = [name] if name in lexicon.CONCEPTS else [term.concept for term in find_terms(folded) if term.concept]
@@ -143,17 +145,17 @@ def _capabilities(words: list[str], found: dict[str, str], raw_input: str) -> tu
     return tuple(named.items())
 
 
-def merged_requirements(said: ModelReading, found: Requirements, raw_input: str, today: datetime.date) -> Requirements:
+def merged_requirements(reading: ModelReading, found: Requirements, raw_input: str, today: datetime.date) -> Requirements:
     """What the rules found, and the model's for the rest; its numbers count only where the demand has a number at all."""
     has_number = any(map(str.isnumeric, raw_input)) or bool(_NUMBER_WORD.search(raw_input.lower()))
-    people = _checked(said.people, 1, MAX_PEOPLE) if has_number else None
-    budget = _checked(said.budget, _LEAST_BUDGET, MAX_BUDGET) if has_number else None
+    people = _checked(reading.people, 1, MAX_PEOPLE) if has_number else None
+    budget = _checked(reading.budget, _LEAST_BUDGET, MAX_BUDGET) if has_number else None
     budget = found.budget if found.budget is not None else budget
     return Requirements(
         people=found.people if found.people is not None else people,
         budget=budget,
-        currency=found.currency or (said.currency if budget is not None else None),
-        date=found.date or _date(said.date, today),
+        currency=found.currency or (reading.currency if budget is not None else None),
+        date=found.date or _date(reading.date, today),
     )
 
 

@@ -41,7 +41,7 @@ _LONGEST_WORD = 24
 
 
 class Understanding(msgspec.Struct, frozen=True):
-    """A demand as it was read; `capabilities` are (canonical name, term as said), by first mention."""
+    """A demand as it was read; `capabilities` are (canonical name, term as written), by first mention."""
 
     surface_demand: str
     capabilities: tuple[tuple[str, str], ...]
@@ -66,7 +66,7 @@ def understand(raw_input: str) -> Understanding:
 
 
 def plain_words(raw_input: str) -> list[tuple[str, str]]:
-    """The wanted words outside every concept, as (index token, word as said), each token once, in order."""
+    """The wanted words outside every concept, as (index token, word as written), each token once, in order."""
     text = normalise(raw_input)
     words: dict[str, str] = {}
     for item in wanted(text):

@@ -270,7 +270,7 @@ def _weekday(today: date, weekday: int, which: str, *, is_weekend: bool) -> date
 
 
 def _near_days(text: str, folded: str, today: date) -> Iterator[_Found]:
-    """Tomorrow and the like; today comes last, because it often says when something is asked."""
+    """Tomorrow and the like; today comes last, because it often dates the demand itself."""
     days = {"three": 3, "two": 2, "one": 1, "zero": 0}
     found = [(match.span(), days[match.lastgroup or "zero"]) for match in _NEAR.finditer(folded)]
     for span, ahead in sorted(found, key=lambda item: not item[1]):
@@ -326,7 +326,7 @@ _FOLLOWED = (
 
 @cache
 def _money() -> tuple[re.Pattern[str], ...]:
-    """How a budget is said, the surest first."""
+    """The patterns of a budget, the surest first."""
     return (
         re.compile(rf"{_BUDGET}{_FILLER}{{0,5}} ?{_MONEY}{_COUNTS}"),
         re.compile(rf"{_MONEY} ?(?:的|total )?{_BUDGET}"),
@@ -355,25 +355,25 @@ def _read_budget(folded: str) -> tuple[float | None, str | None, str]:
             start, end = match.start("before") if match["before"] else match.start("n"), match.end()
             if match["other"] or re.match(_OTHERS, match["before"] or ""):
                 continue
-            said = match["before"] or match["after"]
-            is_money = said is not None or bool(_HAS_FACTOR.search(match[0]))
+            named = match["before"] or match["after"]
+            is_money = named is not None or bool(_HAS_FACTOR.search(match[0]))
             value = _larger(match)
             if value is None or not 0 < value <= MAX_BUDGET:
                 continue
             if place in (2, 3) and not is_money and value < _SMALLEST_BARE:
                 continue
-            if place == 4 and said is None and not (is_money and _ENDS.match(folded, end)):
+            if place == 4 and named is None and not (is_money and _ENDS.match(folded, end)):
                 continue
             if _UNIT_BEFORE.search(_before(folded, start)) or _UNIT_AFTER.match(folded, end):
                 continue
-            return value, _currency(said), _blank(folded, start, end)
+            return value, _currency(named), _blank(folded, start, end)
     return None, None, folded
 
 
-def _currency(said: str | None) -> str | None:
-    if said is None:
+def _currency(named: str | None) -> str | None:
+    if named is None:
         return None
-    return next((code for code, pattern in _CURRENCIES.items() if re.match(pattern, said)), None)
+    return next((code for code, pattern in _CURRENCIES.items() if re.match(pattern, named)), None)
 
 
 # People.
@@ -402,7 +402,7 @@ _SPAN = rf"{_START}(?<![$€£¥])(?P<n>{_NUMBER})(?:\+|多|余)?(?:个?人)?(?:
 
 @cache
 def _people() -> tuple[tuple[re.Pattern[str], ...], ...]:
-    """How a number of people is said: first with a word for people, then without."""
+    """The patterns of a number of people: first with a word for people, then without."""
     for_what = rf"(?<![a-z])(?:(?:party|group|audience|crowd|class|team|gathering) of|{_THING} for)"
     opening = r"(?:(?:^|[,.;:!?(\n]) ?|(?<![a-z])(?:for|with|of|expect|expecting|invite|inviting|are|attendance) )"
     return (
