@@ -1,8 +1,7 @@
 """The changes of each event of a negotiation, read from payloads that every publisher may have written.
 
-Whoever may append to a demand's stream can append anything: of a payload only what has the right type counts,
-of offers only the first answer of an invited agent, of feedback only the first answer of a
-recipient, and of sub-negotiations only those that the demand started itself."""
+A value of the wrong type counts as absent; of offers only the first answer of an invited agent counts, of feedback only the
+first answer of a recipient, and of sub-negotiations only those that the demand started itself."""
 
 import math
 from collections.abc import Callable

@@ -59,7 +59,7 @@ class Play:
         if isinstance(step, Agree):
             self.check_agreement()
         if state.phase == "proposing":
-            for agent_id in state.proposal.asked:
+            for agent_id in state.proposal.recipients:
                 answer = state.proposal.answer_of(agent_id)
                 if answer is None or answer.decision == "reject":
                     self.gone.add(agent_id)
@@ -97,7 +97,7 @@ class Play:
         """All who were asked, and the user when it has to, have said yes to what fits the budget."""
         state = self.negotiation.state
         answers = {each.by: each.decision for each in state.proposal.feedback if not each.is_user}
-        assert answers == dict.fromkeys(state.proposal.asked, "accept")
+        assert answers == dict.fromkeys(state.proposal.recipients, "accept")
         user = state.proposal.answer_of("ann", is_user=True)
         assert user.decision == "accept" if state.confirm else user is None or user.decision == "accept"
         self.check_budget(state.proposal)
