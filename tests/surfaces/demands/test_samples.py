@@ -35,7 +35,7 @@ CONCEPTS = {
 }
 NAMES = [agent_id.removeprefix("user_agent_") for agent_id in AGENTS]
 DAYS = [f"2026-12-{day:02}" for day in range(7, 14)]  # Monday to Sunday
-STRINGS = Path(ROOT) / "server/static/js/ui/strings.js"
+STRINGS = Path(ROOT) / "server/static/js/demands/strings.js"
 EXAMPLES = re.findall(r'\{ lang: "(?:zh|en)", text: "([^"]+)" \}', STRINGS.read_text(encoding="utf-8"))
 
 
