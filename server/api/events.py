@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from server import __version__
-from server.api.pagination import PLACE, read_events
+from server.api.pagination import PAGE, PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import RateLimits
@@ -121,6 +121,7 @@ class EventRoutes:
             if owned is not None and event_type in owned:
                 raise Forbidden(f"{event_type} is not appended here; its own route does it", field="event_type")
 
+    @params.takes("stream", "type", "limit", *PAGE)
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events
 
@@ -136,6 +137,7 @@ class EventRoutes:
             return JsonResponse(body, content_type=cloudevents.BATCH)
         return JsonResponse(page.json(Event.canonical, PLACE + (("ended",) if page.is_over else ())))
 
+    @params.takes("stream", "type", *params.STREAM)
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/stream
 
@@ -165,6 +167,7 @@ class EventRoutes:
             return JsonResponse(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
         return JsonResponse(event.canonical())
 
+    @params.takes("kind", "after", "limit")
     async def streams(self, request: web.Request) -> web.StreamResponse:
         """GET /api/streams
 
@@ -204,6 +207,7 @@ class EventRoutes:
         routes = {f"{route.method} {route.resource.canonical}" for route in request.app.router.routes() if route.resource}
         return json_response({**_INDEX, "routes": sorted(routes - {f"HEAD {route.split()[1]}" for route in routes})})
 
+    @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /health
 

@@ -1,4 +1,5 @@
-"""Around every request: the name it came for, who asks, one request id, one log line, one translation of errors.
+"""Around every request: the name it came for, who asks, the names in its query, one request id, one log line, one translation
+of errors.
 
 What is not a deliberate error is `internal`: its text goes to the log with the `error_id`, never to the client."""
 
@@ -16,6 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from server.auth.authenticator import PRINCIPAL, Authenticator, is_public
 from server.auth.rate_limits import RateLimits
+from server.http import params
 from server.http.hosts import AllowedHosts
 from server.http.responses import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonResponse, error_response
 from towow.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
@@ -46,7 +48,8 @@ def _translated(error: Exception) -> TowowError | None:
 
 
 def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> Middleware:
-    """Build the middleware: the Host header, who asks, a client's share of changes; errors translated, a line in the log.
+    """Build the middleware: the Host header, who asks, unknown query names, a client's share of changes; errors translated, a
+    line in the log.
 
     It is one because an open stream keeps the frame of each."""
 
@@ -66,6 +69,8 @@ def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts
                 hosts.check(request)
                 if authenticator.is_on and not is_public(request):
                     request[PRINCIPAL] = await authenticator.authenticate(request)
+                if request.match_info.http_exception is None:  # of a path that is not there nothing else is said
+                    params.check_query(request, handler)
                 if request.method in _CHANGES:
                     limits.take_events(request, 1)
                 response = await handler(request)

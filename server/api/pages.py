@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 
 from aiohttp import web
 
+from server.http import params
 from towow.errors import NotFound
 
 # No inline script or style, nothing from elsewhere: text that slips through an escape still cannot run.
@@ -50,24 +51,28 @@ class PageRoutes:
             web.get("/static/{name:.+}", self.file),
         )
 
+    @params.takes_any
     async def index(self, request: web.Request) -> web.Response:
         """GET /
 
         The first page: submit a demand and watch it."""
         return self._answer(request, "demands.html")
 
+    @params.takes_any
     async def favicon(self, request: web.Request) -> web.Response:
         """GET /favicon.ico
 
         The icon, for browsers that ask for it by its old name."""
         return self._answer(request, "favicon.svg")
 
+    @params.takes_any
     async def page(self, request: web.Request) -> web.Response:
         """GET /{page}.html
 
         A page by its name or one of its older names. Errors: not_found."""
         return self._answer(request, f"{request.match_info['page']}.html")
 
+    @params.takes_any
     async def file(self, request: web.Request) -> web.Response:
         """GET /static/{name}
 

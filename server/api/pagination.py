@@ -1,16 +1,21 @@
-"""Pages over HTTP: of events after a cursor, oldest first, each page true at one head of the log."""
+"""Pages over HTTP: of events after a cursor, oldest first, and of the rows of a surface, newest first.
+
+Every page is true at one head of the log, which is read before the page: following from there repeats, never skips."""
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from server.auth.authenticator import require_read
 from server.eventlog.log import EventLog
+from server.eventlog.queries import RowPage
 from server.eventlog.selection import Selection
 from server.http import params
+from server.http.responses import JsonResponse, json_response
+from server.http.text_rules import one_of
 from server.streaming.cursor import resolve
 from server.streaming.follower import wait_for_event
 from towow.errors import Gone
@@ -18,8 +23,12 @@ from towow.events import MAX_SEQ, Event
 
 DEFAULT_EVENTS = 100
 MAX_EVENTS = 1_000
+PAGE = (*params.CURSOR, "until_seq", "wait")
 PLACE = ("has_more", "next_since_seq", "head_seq", "epoch")
 _PAGE_BYTES = 8_388_608
+
+DEFAULT_ROWS = 50
+MAX_ROWS = 200
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -113,3 +122,53 @@ async def _read(log: EventLog, selection: Selection, cursor: int, until: int, li
     while not page.events and page.through_seq < asked:
         page = await log.read(selection, page.through_seq, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
     return _Found(page.events, page.through_seq, asked, head_seq)
+
+
+class Filter(NamedTuple):
+    """A query parameter that narrows a list to rows with one value in a column.
+
+    `check` reads its text and raises `InvalidRequest`. `or_null`: without it the list has the rows without a value, not all."""
+
+    column: str
+    check: Callable[[str], object]
+    or_null: bool = False
+
+
+class Listing(NamedTuple):
+    """A list of the rows of a surface, newest first: its name, the scope that it needs, how rows are read and shown."""
+
+    name: str
+    scope: str
+    read: Callable[[Any, RowPage], tuple[list[Any], bool]]
+    show: Callable[[Any], Mapping[str, Any]]
+    filters: Mapping[str, Filter]
+
+    @property
+    def query_names(self) -> tuple[str, ...]:
+        """The query parameters of the list."""
+        return ("limit", "before", "after", "order", *self.filters)
+
+    async def answer(self, request: web.Request, log: EventLog, **more: Any) -> JsonResponse:
+        """`{name: […], has_more, head_seq, epoch, …}`: what the request asks for with `limit=` 1 to 200 (default 50),
+        `before=` and `after=` a `created_seq` (exclusive), `order=newest|oldest` and the list's own filters.
+
+        Raises `Forbidden` without the scope, and `InvalidRequest`."""
+        require_read(request, self.scope)
+        where: dict[str, object] = {}
+        for name, each in self.filters.items():
+            text = params.query(request, name)
+            if text is not None:
+                where[each.column] = each.check(text)
+            elif each.or_null:
+                where[each.column] = None
+        page = RowPage(
+            limit=params.query_integer(request, "limit", default=DEFAULT_ROWS, low=1, high=MAX_ROWS),
+            before_seq=params.query_integer(request, "before", default=MAX_SEQ, low=0, high=MAX_SEQ),
+            after_seq=params.query_integer(request, "after", default=-1, low=0, high=MAX_SEQ),
+            is_oldest_first=one_of(params.query(request, "order"), "order", ("newest", "oldest")) == "oldest",
+            where=where,
+        )
+        head_seq = log.head_seq
+        rows, has_more = await log.query(lambda db: self.read(db, page))
+        shown = [self.show(row) for row in rows]
+        return json_response({self.name: shown, "has_more": has_more, "head_seq": head_seq, "epoch": log.epoch, **more})

@@ -1,14 +1,16 @@
-"""Reading the log with SQL: pages after a cursor, single events, stream lists. Pure functions over a connection.
+"""Reading the log with SQL: pages after a cursor, single events, stream lists, and lists of the rows that surfaces project from
+it. Pure functions over a connection.
 
 Every read is short: it ends at a row, byte or window limit and holds no cursor open, because an open read keeps the
 write-ahead log from being reset. Patterns and type globs are filters over a walk by seq, in windows, so that a sparse
 selection costs many short reads and never one long one."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from server.eventlog.selection import Selection
 from server.eventlog.writer import COLUMNS
-from towow.events import Event
+from towow.events import MAX_SEQ, Event
 
 _WINDOW_SEQS = 20_000  # rows looked at by one statement that filters
 _WINDOWS_PER_READ = 5  # statements of one read, before the reader gets its turn back
@@ -121,6 +123,27 @@ def read_streams(db: Any, *, kind: str | None, after: str, limit: int) -> list[S
         if info is not None:
             found.append(info)
     return found
+
+
+class RowPage(NamedTuple):
+    """Which rows of a table are asked for: those between two seqs (exclusive) whose columns have these values (None: NULL)."""
+
+    limit: int
+    before_seq: int = MAX_SEQ
+    after_seq: int = -1
+    is_oldest_first: bool = False
+    where: Mapping[str, object] = {}
+
+
+def read_rows(db: Any, columns: str, source: str, page: RowPage, *, seq: str = "created_seq") -> tuple[list[Any], bool]:
+    """At most `page.limit` rows in the order of `seq`, the column of their beginning, and whether there are more."""
+    parts = [f"{column} IS NULL" if value is None else f"{column} = ?" for column, value in page.where.items()]
+    where = " AND ".join([*parts, f"{seq} < ?", f"{seq} > ?"])
+    order = "ASC" if page.is_oldest_first else "DESC"
+    given = [value for value in page.where.values() if value is not None]
+    sql = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {seq} {order} LIMIT ?"  # noqa: S608 - no input
+    rows = db.execute(sql, (*given, page.before_seq, page.after_seq, page.limit + 1)).fetchall()
+    return rows[: page.limit], len(rows) > page.limit
 
 
 class LogMeta(NamedTuple):

@@ -1,8 +1,12 @@
-"""Reading requests: queries, cursors and bodies. Whatever cannot be read is refused with the name of the field."""
+"""Reading requests: queries, cursors and bodies. Whatever cannot be read is refused with the name of the field.
+
+A handler declares which query parameters it takes (`takes`, `takes_any`); any other is refused before it runs, so that a
+misspelt filter or cursor never passes for one that was not given."""
 
 import asyncio
 import re
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -13,14 +17,60 @@ from towow.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMe
 from towow.events import MAX_SEQ, is_id, parse_json
 
 T = TypeVar("T")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _DIGITS = re.compile(r"[0-9]{1,19}\Z")  # not str.isdigit or int(): those take other scripts, signs and underscores
 _TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
-_CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "after", "since")
+_CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "lastEventID", "after", "since")
 MAX_TAIL_EVENTS = 1_000
+
+# The query parameters of everything that begins at a cursor, and of every stream: an `EventSource` in a browser and the
+# libraries that stand in for it add a cursor of their own spelling to whatever address they are given.
+CURSOR = (*_CURSOR_QUERIES, "epoch", "start", "allow_pending")
+STREAM = (*CURSOR, "keepalive", "format")
+_CREDENTIALS = ("ticket", "token")  # read by the authenticator, on every route
+_FREE_PREFIXES = ("_", "utm_", "x_")  # what caches and links add, and what clients note for themselves
+_QUERY_NAMES = "query_names"
 
 NDJSON = "application/x-ndjson"
 JSON_TYPES = frozenset({"application/json"})
+
+
+def takes(*names: str) -> Callable[[Handler], Handler]:
+    """Declare the query parameters of a handler. One without a declaration takes none."""
+
+    def declare(handler: Handler) -> Handler:
+        setattr(handler, _QUERY_NAMES, names)
+        return handler
+
+    return declare
+
+
+def takes_any(handler: Handler) -> Handler:
+    """Declare that a handler ignores its query: pages, files, and checks of health, whose callers add what they like."""
+    setattr(handler, _QUERY_NAMES, None)
+    return handler
+
+
+def query_names(handler: Callable[..., Any]) -> tuple[str, ...] | None:
+    """The query parameters that a handler takes; None when it takes any."""
+    names: tuple[str, ...] | None = getattr(handler, _QUERY_NAMES, ())
+    return names
+
+
+def check_query(request: web.Request, handler: Callable[..., Any]) -> None:
+    """Refuse query parameters that the handler does not take. Raises `InvalidRequest` naming the first, and the allowed ones.
+
+    Names that begin with `_`, `utm_` or `x_`, `ticket` and `token` go with every route."""
+    if not request.query_string:
+        return
+    names = query_names(handler)
+    if names is None:
+        return
+    for name in request.query:
+        if name not in names and name not in _CREDENTIALS and not name.startswith(_FREE_PREFIXES):
+            allowed = f"it takes {', '.join(names)}" if names else "it takes none"
+            raise InvalidRequest(f"{name[:40]!r} is no query parameter of this route; {allowed}", field=name[:80])
 
 
 def query(request: web.Request, name: str) -> str | None:
@@ -72,8 +122,8 @@ def selection(request: web.Request, *, max_streams: int) -> Selection:
 def asked(request: web.Request) -> CursorRequest:
     """Where the reader wants to begin: the cursor, `epoch`, `start` and `allow_pending`.
 
-    Precedence: `Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `after`, `since`. Raises `InvalidRequest` for a
-    malformed one, also when another one wins."""
+    Precedence: `Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `lastEventID`, `after`, `since`. Raises
+    `InvalidRequest` for a malformed one, also when another one wins."""
     cursor: int | str | None = None
     header = request.headers.get("Last-Event-ID", "")
     if header:

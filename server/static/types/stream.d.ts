@@ -48,9 +48,9 @@ export interface StreamState {
 }
 
 export interface StreamOptions {
-  /** Names or patterns, as in `stream=`. */
+  /** Names or patterns, as in `stream=` of `/api/events*`; another `path` has its own. */
   streams: string[];
-  /** Globs over event types, as in `type=`. */
+  /** Globs over event types, as in `type=` of `/api/events*`. */
   types?: string[];
   /** Called in seq order; if it throws or rejects, the event comes again with the next connection. */
   onEvent: (event: StoredEvent) => void | Promise<void>;

@@ -88,6 +88,7 @@ class AgentRoutes:
             raise NotFound(f"there is no agent {agent_id}", field="agent_id")
         return json_response(agent)
 
+    @params.takes(*params.STREAM)
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /api/agents/{agent_id}/events
 

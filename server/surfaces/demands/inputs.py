@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from server.http.text_rules import plain_text, within, without_controls
-from towow.errors import InvalidBody, TooLarge
+from towow.errors import InvalidBody, InvalidRequest, TooLarge
 
 MAX_RAW_INPUT_CHARACTERS = 10_000
 MAX_USER_ID_CHARACTERS = 200
@@ -39,6 +39,14 @@ def check_user_id(text: str | None) -> str:
     if len(text) > MAX_USER_ID_CHARACTERS or "\n" in text:
         raise InvalidBody(f"user_id must be one line of 1 to {MAX_USER_ID_CHARACTERS} characters", field="user_id")
     return text
+
+
+def query_user_id(text: str) -> str:
+    """A user's id in a query, as it is stored. Raises `InvalidRequest`."""
+    try:
+        return check_user_id(text)
+    except InvalidBody as error:
+        raise InvalidRequest(error.message, field=error.field) from None
 
 
 def check_content(text: str) -> str:

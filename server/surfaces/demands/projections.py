@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
 from server.surfaces.demands.model import evolve
 from server.surfaces.demands.rendering import summary
@@ -41,17 +42,10 @@ def project_demand(connection: Connection, event: Event) -> None:
     connection.execute(f"INSERT INTO demands ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 
-def list_demands(
-    connection: Connection, limit: int, before_seq: int | None = None, parent: str | None = None
-) -> tuple[list[dict[str, Any]], bool]:
-    """At most `limit` demands created before `before_seq` (exclusive), newest first, and whether there are more.
-
-    Those that somebody submitted, or with a `parent` the sub-negotiations of that demand."""
-    whose = "parent_demand_id IS NULL" if parent is None else "parent_demand_id = ?"  # each has its index
-    sql = f"SELECT {_COLUMNS} FROM demands WHERE {whose} AND created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
-    before = 2**63 - 1 if before_seq is None else before_seq
-    rows = connection.execute(sql, (*(() if parent is None else (parent,)), before, limit + 1)).fetchall()
-    return [summary(_state_of(row)) for row in rows[:limit]], len(rows) > limit
+def list_demands(connection: Connection, page: RowPage) -> tuple[list[DemandState], bool]:
+    """Demands as far as their rows are, and whether there are more."""
+    rows, has_more = read_rows(connection, _COLUMNS, "demands", page)
+    return [_state_of(row) for row in rows], has_more
 
 
 def open_demands(connection: Connection) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from server.api.pagination import PLACE, read_events
+from server.api.pagination import PAGE, PLACE, Filter, Listing, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
@@ -16,17 +16,16 @@ from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
 from server.http import params
 from server.http.responses import JsonResponse, json_response
+from server.http.text_rules import Id, one_of
 from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.projections import list_demands
-from server.surfaces.demands.state import DEMAND_ID, KIND, DemandState, initial, new_demand_id, stream_of
+from server.surfaces.demands.state import DEMAND_ID, KIND, STATUSES, DemandState, initial, new_demand_id, stream_of
 from server.surfaces.demands.text_writer import TextWriter
-from towow.errors import InvalidRequest, NotFound, RevisionMismatch
-from towow.events import is_id
+from towow.errors import NotFound, RevisionMismatch
 
 DEFAULT_RECENT_EVENTS = 50
 MAX_RECENT_EVENTS = 200
-MAX_LISTED_DEMANDS = 200
 _ID_ATTEMPTS = 8  # an id of 32 bits may be taken; eight times in a row it is not
 
 
@@ -37,6 +36,17 @@ class _SubmitInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _SUBMIT = msgspec.json.Decoder(_SubmitInput)
+LISTING = Listing(
+    "demands",
+    f"{KIND}:*",
+    list_demands,
+    rendering.summary,
+    {
+        "status": Filter("status", partial(one_of, field="status", choices=STATUSES)),
+        "user_id": Filter("user_id", inputs.query_user_id),
+        "parent": Filter("parent_demand_id", Id("parent", has_colons=True).in_query, or_null=True),
+    },
+)
 
 
 class DemandRoutes:
@@ -91,21 +101,15 @@ class DemandRoutes:
             return json_response(rendering.submitted(state))
         raise AssertionError("unreachable")
 
+    @params.takes(*LISTING.query_names)
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/demand
 
-        `limit=` 1 to 200, `before=` a `created_seq` (exclusive). 200 `{demands: […], has_more, head_seq, epoch}`, newest
-        first, true at `head_seq`. Sub-negotiations are listed with `parent=`, the id of the demand that started them. Errors:
-        invalid_request."""
-        require_read(request, f"{KIND}:*")
-        limit = params.query_integer(request, "limit", default=50, low=1, high=MAX_LISTED_DEMANDS)
-        before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
-        parent = params.query(request, "parent")
-        if parent is not None and not is_id(parent):
-            raise InvalidRequest("parent must be the id of a demand", field="parent")
-        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
-        demands, has_more = await self._log.query(partial(list_demands, limit=limit, before_seq=before, parent=parent))
-        return json_response({"demands": demands, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        `status=` processing, finalized, failed or cancelled, `user_id=`; `limit=` 1 to 200 (default 50), `order=newest|oldest`,
+        `before=` and `after=` a `created_seq` (exclusive). 200 `{demands: […], has_more, head_seq, epoch}`, newest first, true
+        at `head_seq`. Sub-negotiations are listed with `parent=`, the id of the demand that started them. Errors:
+        invalid_request, forbidden."""
+        return await LISTING.answer(request, self._log)
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/demand/{demand_id}
@@ -121,6 +125,7 @@ class DemandRoutes:
         200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found."""
         return json_response(rendering.status(await self._state(request)))
 
+    @params.takes(*params.STREAM)
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/stream/{demand_id}
 
@@ -136,6 +141,7 @@ class DemandRoutes:
             envelope=rendering.encode_sse_event,
         )
 
+    @params.takes("count", *PAGE)
     async def recent(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/recent/{demand_id}
 
@@ -155,6 +161,7 @@ class DemandRoutes:
         )
         return JsonResponse(page.json(rendering.encode_sse_event, ("count", *PLACE)))
 
+    @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/health
 

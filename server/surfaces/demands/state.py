@@ -33,6 +33,7 @@ DEMAND_ID = Id("demand_id", has_colons=True)
 TERMINAL_EVENTS = frozenset({FINALIZED, FAILED, CANCELLED})
 
 Status = Literal["processing", "finalized", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = ("processing", "finalized", "failed", "cancelled")
 Decision = Literal["accept", "revise", "reject"]
 
 # Phases that end a demand; every other one is "processing".

@@ -4,8 +4,8 @@ Pure. The events that follow are checked again where all events are (`towow/even
 
 from typing import Any
 
-from server.http.text_rules import one_of, plain_text, within
-from server.surfaces.generations.state import MODES, STATUSES, Language, Mode, Status
+from server.http.text_rules import plain_text, within
+from server.surfaces.generations.state import Language
 from towow.errors import InvalidBody, TooLarge
 from towow.events import payload_json
 
@@ -38,16 +38,6 @@ def check_context(context: dict[str, Any] | None) -> dict[str, Any]:
     if size > MAX_CONTEXT_BYTES:
         raise TooLarge(f"context has {size} bytes, the limit is {MAX_CONTEXT_BYTES}", field="context", limit=MAX_CONTEXT_BYTES)
     return given
-
-
-def query_status(text: str | None) -> Status | None:
-    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
-    return one_of(text, "status", STATUSES)
-
-
-def query_mode(text: str | None) -> Mode | None:
-    """One of the two modes, or None for both. Raises `InvalidRequest`."""
-    return one_of(text, "mode", MODES)
 
 
 def language_of(prompt: str) -> Language:

@@ -7,17 +7,16 @@ from typing import Any
 
 import msgspec
 
+from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
 from server.surfaces.generations.model import TRANSITIONS, evolve
 from server.surfaces.generations.state import (
     LLM_CHUNK,
     RUN_ID,
-    Mode,
     Progress,
     RunAgent,
     RunSession,
     RunState,
-    Status,
     initial,
 )
 from towow.events import Event
@@ -33,8 +32,8 @@ _UPSERT = (
 )
 # A row as it is now: the pieces of text of a run that is running have moved it on.
 _NEWEST = {"updated_at": "coalesce(e.timestamp, r.updated_at)", "last_seq": "coalesce(e.seq, r.last_seq)"}
-_FROM = (
-    "FROM runs AS r LEFT JOIN events AS e ON r.status = 'running' AND e.stream = 'run:' || r.run_id"
+_SOURCE = (
+    "runs AS r LEFT JOIN events AS e ON r.status = 'running' AND e.stream = 'run:' || r.run_id"
     " AND e.revision = (SELECT max(revision) FROM events WHERE stream = 'run:' || r.run_id)"
 )
 _COLUMNS = ", ".join(_NEWEST.get(name, f"r.{name}") for name in _FIELDS)
@@ -83,23 +82,10 @@ def get_run(connection: Connection, run_id: str) -> RunState:
     return _state_of(row) if row else initial(run_id)
 
 
-def list_runs(
-    connection: Connection,
-    limit: int,
-    before_seq: int,
-    *,
-    status: Status | None = None,
-    mode: Mode | None = None,
-    session_id: str | None = None,
-) -> tuple[list[RunState], bool]:
-    """At most `limit` runs started before `before_seq` (exclusive), newest first and without texts, and whether there are
-    more."""
-    asked = {"r.status": status, "r.mode": mode, "r.session_id": session_id}
-    given = {name: value for name, value in asked.items() if value is not None}
-    where = " AND ".join([f"{name} = ?" for name in given] + ["r.created_seq < ?"])
-    sql = f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY r.created_seq DESC LIMIT ?"
-    rows = connection.execute(sql, (*given.values(), before_seq, limit + 1)).fetchall()
-    return [_state_of(row) for row in rows[:limit]], len(rows) > limit
+def list_runs(connection: Connection, page: RowPage) -> tuple[list[RunState], bool]:
+    """Runs without texts, and whether there are more."""
+    rows, has_more = read_rows(connection, _COLUMNS, _SOURCE, page, seq="r.created_seq")
+    return [_state_of(row) for row in rows], has_more
 
 
 def count_running(connection: Connection) -> int:
@@ -115,10 +101,10 @@ def unfinished_runs(connection: Connection) -> list[str]:
 
 def get_session(connection: Connection, session_id: str) -> RunSession | None:
     """A session as its runs show it; None when it never had a run."""
-    newest, _ = list_runs(connection, 1, 2**63 - 1, session_id=session_id)
+    newest, _ = list_runs(connection, RowPage(1, where={"r.session_id": session_id}))
     if not newest:
         return None
-    sql = f"SELECT count(*), max({_NEWEST['updated_at']}), max({_NEWEST['last_seq']}) {_FROM} WHERE r.session_id = ?"
+    sql = f"SELECT count(*), max({_NEWEST['updated_at']}), max({_NEWEST['last_seq']}) FROM {_SOURCE} WHERE r.session_id = ?"  # noqa: S608
     return RunSession(newest[0], *connection.execute(sql, (session_id,)).fetchone())
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
+from server.api.pagination import Filter, Listing
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
@@ -13,15 +14,25 @@ from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
 from server.http.responses import json_response
+from server.http.text_rules import one_of
 from server.llm.provider import LanguageModel
-from server.surfaces.generations import commands, inputs, model, rendering
+from server.surfaces.generations import commands, model, rendering
 from server.surfaces.generations.projections import get_run, get_session, list_runs
-from server.surfaces.generations.state import KIND, RUN_ID, SESSION_ID, RunState, initial, stream_of
+from server.surfaces.generations.state import KIND, MODES, RUN_ID, SESSION_ID, STATUSES, RunState, initial, stream_of
 from towow.errors import Gone, NotFound
 from towow.events import seconds_of, timestamp_of
 
-DEFAULT_LISTED_RUNS = 50
-MAX_LISTED_RUNS = 200
+LISTING = Listing(
+    "runs",
+    f"{KIND}:*",
+    list_runs,
+    rendering.summary,
+    {
+        "status": Filter("r.status", partial(one_of, field="status", choices=STATUSES)),
+        "mode": Filter("r.mode", partial(one_of, field="mode", choices=MODES)),
+        "session_id": Filter("r.session_id", SESSION_ID.in_query),
+    },
+)
 
 
 class RunRoutes:
@@ -44,32 +55,15 @@ class RunRoutes:
             web.get("/api/model", self.model, allow_head=False),
         )
 
+    @params.takes(*LISTING.query_names)
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/runs
 
-        `status=` running, completed, failed or cancelled; `mode=` nova or loomi, `session_id=`, `limit=` 1 to 200 (default
-        50), `before=` a `created_seq` (exclusive). 200 `{runs: […], has_more, head_seq, epoch, model}`, newest first and
-        without the texts, true at `head_seq`; `model` as `GET /api/model` has it. Errors: invalid_request, forbidden."""
-        require_read(request, f"{KIND}:*")
-        asked = partial(
-            list_runs,
-            limit=params.query_integer(request, "limit", default=DEFAULT_LISTED_RUNS, low=1, high=MAX_LISTED_RUNS),
-            before_seq=params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1),
-            status=inputs.query_status(params.query(request, "status")),
-            mode=inputs.query_mode(params.query(request, "mode")),
-            session_id=SESSION_ID.in_query(params.query(request, "session_id")),
-        )
-        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
-        states, has_more = await self._log.query(asked)
-        return json_response(
-            {
-                "runs": [rendering.summary(state) for state in states],
-                "has_more": has_more,
-                "head_seq": head_seq,
-                "epoch": self._log.epoch,
-                "model": self._model.describe(),
-            }
-        )
+        `status=` running, completed, failed or cancelled, `mode=` nova or loomi, `session_id=`; `limit=` 1 to 200 (default
+        50), `order=newest|oldest`, `before=` and `after=` a `created_seq` (exclusive). 200 `{runs: […], has_more, head_seq,
+        epoch, model}`, newest first and without the texts, true at `head_seq`; `model` as `GET /api/model` has it. Errors:
+        invalid_request, forbidden."""
+        return await LISTING.answer(request, self._log, model=self._model.describe())
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/runs/{run_id}
@@ -88,6 +82,7 @@ class RunRoutes:
             raise NotFound(f"there is no run {run_id}", field="run_id")
         return json_response(rendering.detail(state))
 
+    @params.takes(*params.STREAM)
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /api/runs/{run_id}/events
 

@@ -54,6 +54,7 @@ class StartRoutes:
         """The routes."""
         return (web.post("/novachat", self.nova), web.post("/loomichat", self.loomi))
 
+    @params.takes(*params.STREAM)
     async def nova(self, request: web.Request) -> web.StreamResponse:
         """POST /novachat
 
@@ -64,6 +65,7 @@ class StartRoutes:
         storage_full, unavailable."""
         return await self._answer(request, NOVA)
 
+    @params.takes(*params.STREAM)
     async def loomi(self, request: web.Request) -> web.StreamResponse:
         """POST /loomichat
 

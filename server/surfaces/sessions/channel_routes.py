@@ -51,6 +51,7 @@ class ChannelRoutes:
             web.post("/api/broadcast", self.broadcast),
         )
 
+    @params.takes("broadcast", *params.STREAM)
     async def session_events(self, request: web.Request) -> web.StreamResponse:
         """GET /api/sessions/{session_name}/events
 
@@ -71,6 +72,7 @@ class ChannelRoutes:
             asked = asked._replace(cursor=max(first, self._log.meta.trimmed_seq), epoch=None)
         return await self._serve(request, (stream, BROADCAST), asked)
 
+    @params.takes("broadcast", *params.STREAM)
     async def operator_events(self, request: web.Request) -> web.StreamResponse:
         """GET /api/operators/{agent_id}/events
 
@@ -82,6 +84,7 @@ class ChannelRoutes:
         streams = (own, QUEUE, BROADCAST) if params.query_flag(request, "broadcast") else (own, QUEUE)
         return await self._serve(request, streams, params.asked(request))
 
+    @params.takes(*params.STREAM)
     async def broadcast_events(self, request: web.Request) -> web.StreamResponse:
         """GET /api/broadcast/events
 

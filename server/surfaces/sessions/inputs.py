@@ -2,10 +2,9 @@
 
 Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
-from server.http.text_rules import Id, one_of, plain_text, within
+from server.http.text_rules import Id, plain_text, within
 from server.surfaces.sessions.state import (
     AGENT_ID,
-    STATUSES,
     Role,
 )
 from towow.errors import InvalidBody
@@ -16,11 +15,6 @@ DEFAULT_BROADCAST_TYPE = "broadcast"
 
 MESSAGE_ID = Id("message_id", has_colons=True)
 BROADCAST_TYPE = Id("type", has_colons=True)
-
-
-def query_status(text: str | None) -> str | None:
-    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
-    return one_of(text, "status", STATUSES)
 
 
 def check_speaker(role: Role, agent_id: str | None) -> str | None:

@@ -5,6 +5,7 @@ messages costs a command one row, and a hand-over is remembered when retention h
 
 import msgspec
 
+from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
 from server.surfaces.sessions.model import evolve
 from server.surfaces.sessions.state import SESSION_NAME, SessionState, initial
@@ -38,11 +39,7 @@ def get_session(connection: Connection, session_name: str) -> SessionState:
     return SessionState(*row) if row else initial(session_name)
 
 
-def list_sessions(
-    connection: Connection, limit: int, before_seq: int, status: str | None = None
-) -> tuple[list[SessionState], bool]:
-    """At most `limit` sessions created before `before_seq` (exclusive), newest first, and whether there are more."""
-    where = "" if status is None else "status = ? AND "  # each has its index
-    sql = f"SELECT {_COLUMNS} FROM sessions WHERE {where}created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
-    rows = connection.execute(sql, (*(() if status is None else (status,)), before_seq, limit + 1)).fetchall()
-    return [SessionState(*row) for row in rows[:limit]], len(rows) > limit
+def list_sessions(connection: Connection, page: RowPage) -> tuple[list[SessionState], bool]:
+    """Sessions, and whether there are more."""
+    rows, has_more = read_rows(connection, _COLUMNS, "sessions", page)
+    return [SessionState(*row) for row in rows], has_more

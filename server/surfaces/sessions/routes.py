@@ -9,20 +9,28 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from server.api.pagination import Filter, Listing
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog, Receipt
 from server.http import params
 from server.http.responses import json_response
+from server.http.text_rules import one_of
 from server.surfaces.sessions import commands, inputs, model, rendering
 from server.surfaces.sessions.projections import get_session, list_sessions
-from server.surfaces.sessions.state import AGENT_ID, KIND, SESSION_NAME, Role, SessionState, operator_stream_of, stream_of
+from server.surfaces.sessions.state import (
+    AGENT_ID,
+    KIND,
+    SESSION_NAME,
+    STATUSES,
+    Role,
+    SessionState,
+    operator_stream_of,
+    stream_of,
+)
 from towow.errors import Conflict, NotFound
 from towow.events import uuid7
-
-DEFAULT_LISTED_SESSIONS = 50
-MAX_LISTED_SESSIONS = 200
 
 
 class _EscalateInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +59,16 @@ _ESCALATE = msgspec.json.Decoder(_EscalateInput)
 _MESSAGE = msgspec.json.Decoder(_MessageInput)
 _TAKE_OVER = msgspec.json.Decoder(_TakeOverInput)
 _RELEASE = msgspec.json.Decoder(_ReleaseInput)
+LISTING = Listing(
+    "sessions",
+    f"{KIND}:*",
+    list_sessions,
+    rendering.summary,
+    {
+        "status": Filter("status", partial(one_of, field="status", choices=STATUSES)),
+        "agent_id": Filter("agent_id", AGENT_ID.in_query),
+    },
+)
 
 
 class SessionRoutes:
@@ -132,20 +150,14 @@ class SessionRoutes:
         state, _ = await self._decide(session_name, commands.Release(agent_id, given.close))
         return json_response(rendering.handed_over(state, agent_id=agent_id))
 
+    @params.takes(*LISTING.query_names)
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/sessions
 
-        `status=` bot, waiting_agent, with_operator or closed; `limit=` 1 to 200 (default 50), `before=` a `created_seq`
-        (exclusive). 200 `{sessions: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`. Errors:
-        invalid_request, forbidden."""
-        require_read(request, f"{KIND}:*")
-        status = inputs.query_status(params.query(request, "status"))
-        limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_SESSIONS, low=1, high=MAX_LISTED_SESSIONS)
-        before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
-        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
-        states, has_more = await self._log.query(partial(list_sessions, limit=limit, before_seq=before, status=status))
-        sessions = [rendering.summary(state) for state in states]
-        return json_response({"sessions": sessions, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        `status=` bot, waiting_agent, with_operator or closed, `agent_id=` of the operator who has it; `limit=` 1 to 200
+        (default 50), `order=newest|oldest`, `before=` and `after=` a `created_seq` (exclusive). 200 `{sessions: […], has_more,
+        head_seq, epoch}`, newest first, true at `head_seq`. Errors: invalid_request, forbidden."""
+        return await LISTING.answer(request, self._log)
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/sessions/{session_name}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from server.api.pagination import PLACE, read_events
+from server.api.pagination import PAGE, PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.config import PROFILES, Config
 from server.eventlog.hub import BatchPolicy
@@ -38,6 +38,7 @@ class TaskEventRoutes:
             web.get("/api/tasks/{task_id}/events", self.page, allow_head=False),
         )
 
+    @params.takes("profile", "batch_size", "flush_interval", *params.STREAM)
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /sse/tasks/{task_id}/events
 
@@ -73,6 +74,7 @@ class TaskEventRoutes:
         seconds = params.query_seconds(request, "flush_interval", default=seconds, low=0.1, high=5.0)
         return BatchPolicy(size, round(HOLD_PART * seconds, 6))
 
+    @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /sse/health
 
@@ -80,6 +82,7 @@ class TaskEventRoutes:
         how the server is."""
         return json_response(HEALTH)
 
+    @params.takes("limit", *PAGE)
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET /api/tasks/{task_id}/events
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from server.http.text_rules import one_of
 from server.surfaces.tasks.commands import Emit
-from server.surfaces.tasks.state import NAME, STATUSES
+from server.surfaces.tasks.state import NAME
 from towow.errors import InvalidBody
 
 
@@ -27,11 +26,6 @@ class EmitManyInput(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON of several events of one task."""
 
     events: list[EmitInput]
-
-
-def query_status(text: str | None) -> str | None:
-    """One of the four statuses, or None for all. Raises `InvalidRequest`."""
-    return one_of(text, "status", STATUSES)
 
 
 def read_emit(given: EmitInput) -> Emit:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
 from server.surfaces.tasks.model import changes_state, evolve
 from server.surfaces.tasks.state import TASK_ID, TaskState, WorkItem, initial, names_of, task_id_of
@@ -80,12 +81,10 @@ def load_task(connection: Connection, task_id: str) -> TaskState:
     return msgspec.structs.replace(state, work_items=_items(rows))
 
 
-def list_tasks(connection: Connection, limit: int, before_seq: int, status: str | None = None) -> tuple[list[TaskState], bool]:
-    """At most `limit` tasks created before `before_seq` (exclusive), newest first, and whether there are more."""
-    where = "" if status is None else "status = ? AND "  # each has its index
-    sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE {where}created_seq < ? ORDER BY created_seq DESC LIMIT ?"  # noqa: S608
-    rows = connection.execute(sql, (*(() if status is None else (status,)), before_seq, limit + 1)).fetchall()
-    return [TaskState(*row) for row in rows[:limit]], len(rows) > limit
+def list_tasks(connection: Connection, page: RowPage) -> tuple[list[TaskState], bool]:
+    """Tasks without their work items, and whether there are more."""
+    rows, has_more = read_rows(connection, _TASK_COLUMNS, "tasks", page)
+    return [TaskState(*row) for row in rows], has_more
 
 
 def _items(rows: Any) -> dict[str, WorkItem]:

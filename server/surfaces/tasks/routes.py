@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from server.api.pagination import Filter, Listing
 from server.auth.authenticator import require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
@@ -14,18 +15,18 @@ from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import FOLLOWERS, json_response
+from server.http.text_rules import one_of
 from server.surfaces.tasks import inputs, model, rendering
 from server.surfaces.tasks.projections import list_tasks, load_task
-from server.surfaces.tasks.state import KIND, TASK_ID, initial, stream_of
+from server.surfaces.tasks.state import KIND, STATUSES, TASK_ID, initial, stream_of
 from towow.errors import InvalidBody, NotFound, TooLarge
 from towow.events import parse_json
-
-DEFAULT_LISTED_TASKS = 50
-MAX_LISTED_TASKS = 200
 
 _STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')  # however it is laid out, without parsing it twice
 _ONE = msgspec.json.Decoder(inputs.EmitInput)
 _MANY = msgspec.json.Decoder(inputs.EmitManyInput)
+_STATUS = Filter("status", partial(one_of, field="status", choices=STATUSES))
+LISTING = Listing("tasks", f"{KIND}:*", list_tasks, rendering.summary, {"status": _STATUS})
 
 
 class TaskRoutes:
@@ -83,20 +84,14 @@ class TaskRoutes:
         if count > 1:  # one was taken with the request
             self._limits.take_events(request, count - 1)
 
+    @params.takes(*LISTING.query_names)
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/tasks
 
-        `status=` running, completed, failed or cancelled; `limit=` 1 to 200 (default 50), `before=` a `created_seq`
-        (exclusive). 200 `{tasks: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`. Errors:
-        invalid_request, forbidden."""
-        require_read(request, f"{KIND}:*")
-        status = inputs.query_status(params.query(request, "status"))
-        limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_TASKS, low=1, high=MAX_LISTED_TASKS)
-        before = params.query_integer(request, "before", default=2**63 - 1, low=0, high=2**63 - 1)
-        head_seq = self._log.head_seq  # read before the rows: following from here repeats, never skips
-        states, has_more = await self._log.query(partial(list_tasks, limit=limit, before_seq=before, status=status))
-        tasks = [rendering.summary(state) for state in states]
-        return json_response({"tasks": tasks, "has_more": has_more, "head_seq": head_seq, "epoch": self._log.epoch})
+        `status=` running, completed, failed or cancelled; `limit=` 1 to 200 (default 50), `order=newest|oldest`, `before=` and
+        `after=` a `created_seq` (exclusive). 200 `{tasks: […], has_more, head_seq, epoch}`, newest first, true at `head_seq`.
+        Errors: invalid_request, forbidden."""
+        return await LISTING.answer(request, self._log)
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/tasks/{task_id}

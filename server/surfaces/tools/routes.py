@@ -55,6 +55,7 @@ class ToolRoutes:
             web.get(f"{BASE}/health/{{session_id}}", self.health, allow_head=False),
         )
 
+    @params.takes(*params.STREAM)
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /agent_backend/api/sse/events/{session_id}
 
@@ -97,6 +98,7 @@ class ToolRoutes:
         )
         return json_response(rendering.answered((await self._decisions.decide(session_id, command)).permission))
 
+    @params.takes("wait")
     async def permission(self, request: web.Request) -> web.StreamResponse:
         """GET /agent_backend/api/sse/permissions/{session_id}/{permission_id}
 
@@ -118,6 +120,7 @@ class ToolRoutes:
             if is_over or not await wait_for_event(self._log, ends, cursor, seconds):
                 return json_response(rendering.detail(permission, self._log.clock()))
 
+    @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /agent_backend/api/sse/health/{session_id}
 

@@ -282,11 +282,11 @@ describe("with a body", () => {
 });
 
 describe("without a body", () => {
-  const URL = "/api/runs/r-7/events?since_seq=4&color=red";
+  const URL = "/api/runs/r-7/events?since_seq=4&x_color=red";
 
   test("connect() follows the run of the url from its cursor", () => {
     open(URL, {}).connect();
-    assert.deepEqual(FakeEventSource.last.query, { since_seq: "4", keepalive: "event", color: "red" });
+    assert.deepEqual(FakeEventSource.last.query, { since_seq: "4", keepalive: "event", x_color: "red" });
     FakeEventSource.last.ready(4);
     assert.deepEqual(told, [["connected", { agentSource: "transport", payload: { run_id: "r-7" } }]]);
     assert.equal(client.isConnected, true);

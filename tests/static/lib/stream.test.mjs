@@ -818,6 +818,16 @@ describe("what other people's clients ask for", () => {
     assert.equal(browser.polled[0].href, "http://other.example/api/tasks/t-1/events?since_seq=10&epoch=e1&limit=1");
   });
 
+  test("a path of its own says which stream it is, so only the polls of all events name it", async () => {
+    browser.answers = [answer(403, { error: { code: "forbidden" } })];
+    const source = open({ streams: ["run:r-1"], types: ["agent_*"], path: "/api/runs/r-1/events" });
+    assert.equal(source.url.href.split("?")[1], "since_seq=10&epoch=e1&keepalive=event");
+    source.refuse();
+    await settle();
+    assert.deepEqual(browser.polled[0].searchParams.getAll("stream"), ["run:r-1"]);
+    assert.deepEqual(browser.polled[0].searchParams.getAll("type"), ["agent_*"]);
+  });
+
   test("delays grow by another factor", async () => {
     assert.deepEqual([1, 2, 3, 4].map((n) => backoffCeiling(n, 1000, 20_000, 3)), [1000, 3000, 9000, 20_000]);
     open({ factor: 3 });

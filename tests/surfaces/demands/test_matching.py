@@ -3,6 +3,7 @@
 import pytest
 
 from server.eventlog.database import migrate, sqlite3
+from server.eventlog.queries import RowPage
 from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE, model
 from server.surfaces.demands.commands import RecordCandidates, Submit
@@ -413,6 +414,7 @@ def record(log, demand_id, *candidates):
         log.take(new)
 
 
+ROOTS = RowPage(10, where={"parent_demand_id": None})
 BOB = {"agent_id": "user_agent_bob", "name": "Bob", "reason": "venue: 场地", "score": 1.5}
 
 
@@ -428,7 +430,8 @@ class TestDemandProjection:
         state = initial("d-1")
         for event in log.events:
             state = model.evolve(state, event)
-        assert list_demands(log.db, 10) == ([summary(state)], False)
+        ((listed,), has_more) = list_demands(log.db, ROOTS)
+        assert (summary(listed), has_more) == (summary(state), False)
         (row,) = log.db.execute("SELECT status, phase FROM demands").fetchall()
         assert row == ("processing", "collecting_offers")
 
@@ -436,13 +439,13 @@ class TestDemandProjection:
         """`before_seq` is exclusive; the second value says whether there are older ones."""
         for n in range(5):
             submit(log, f"d-{n}")
-        first, has_more = list_demands(log.db, 2)
-        assert [row["demand_id"] for row in first] == ["d-4", "d-3"]
+        first, has_more = list_demands(log.db, ROOTS._replace(limit=2))
+        assert [state.demand_id for state in first] == ["d-4", "d-3"]
         assert has_more
-        second, has_more = list_demands(log.db, 3, first[-1]["created_seq"])
-        assert [row["demand_id"] for row in second] == ["d-2", "d-1", "d-0"]
+        second, has_more = list_demands(log.db, ROOTS._replace(limit=3, before_seq=first[-1].created_seq))
+        assert [state.demand_id for state in second] == ["d-2", "d-1", "d-0"]
         assert not has_more
-        assert list_demands(log.db, 2, 1) == ([], False)
+        assert list_demands(log.db, ROOTS._replace(before_seq=1)) == ([], False)
 
     def test_open_demands_are_those_that_have_not_ended(self, log):
         """What a restarted coordinator goes on with, oldest first."""
@@ -451,7 +454,7 @@ class TestDemandProjection:
         record(log, "d-0", BOB)
         record(log, "d-2")
         assert open_demands(log.db) == ["d-0", "d-1", "d-3"]
-        assert {row["demand_id"]: row["status"] for row in list_demands(log.db, 9)[0]} == {
+        assert {state.demand_id: state.status for state in list_demands(log.db, ROOTS)[0]} == {
             "d-0": "processing",
             "d-1": "processing",
             "d-2": "failed",
@@ -462,14 +465,14 @@ class TestDemandProjection:
         """A row begins with the understanding."""
         log.append("demand:d-1", "note", {"text": "hello"})
         log.append("demand:d-1", "towow.filter.completed", {"candidates": []})
-        assert list_demands(log.db, 9) == ([], False)
+        assert list_demands(log.db, ROOTS) == ([], False)
 
     def test_malformed_events_do_not_break_the_row(self, log):
         """Wrong types fold to defaults."""
         log.append("demand:d-1", "towow.demand.understood", {"surface_demand": [], "user_id": 5, "demand_id": "d-9"})
         log.append("demand:d-1", "towow.filter.completed", {"candidates": "none"})
-        ((row,), _) = list_demands(log.db, 9)
-        assert (row["demand_id"], row["surface_demand"], row["user_id"], row["phase"]) == (
+        ((row,), _) = list_demands(log.db, ROOTS)
+        assert (row.demand_id, row.surface_demand, row.user_id, row.phase) == (
             "d-1",
             "",
             "anonymous",

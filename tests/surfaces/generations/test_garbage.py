@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.eventlog.queries import RowPage
 from server.eventlog.verify import empty
 from server.surfaces.generations import SURFACE, rendering
 from server.surfaces.generations.commands import CancelRun
@@ -142,7 +143,7 @@ def test_the_row_is_the_state_without_its_texts(migrated, start, rest):
     for event in (*events, *events):
         project_run(migrated, event)
     assert without_texts(get_run(migrated, RUN)) == without_texts(folded(events))
-    assert [state.run_id for state in list_runs(migrated, 10, 99)[0]] == [RUN]
+    assert [state.run_id for state in list_runs(migrated, RowPage(10))[0]] == [RUN]
 
 
 def without_texts(state):

@@ -408,8 +408,6 @@ def test_ids_of_operators(text, is_good):
         pytest.param(inputs.check_reason, "x" * 500, "x" * 500, id="the longest reason"),
         pytest.param(inputs.MESSAGE_ID.in_body, "m:1", "m:1", id="a message_id"),
         pytest.param(inputs.BROADCAST_TYPE.in_body, "news.flash", "news.flash", id="a type"),
-        pytest.param(inputs.query_status, None, None, id="any status"),
-        pytest.param(inputs.query_status, "closed", "closed", id="a status"),
     ],
 )
 def test_texts_are_kept_as_they_were_said(check, given, expected):
@@ -431,8 +429,6 @@ def test_texts_are_kept_as_they_were_said(check, given, expected):
         pytest.param(inputs.MESSAGE_ID.in_body, "", InvalidBody, "message_id", id="an empty message_id"),
         pytest.param(inputs.MESSAGE_ID.in_body, "x" * 129, InvalidBody, "message_id", id="a long message_id"),
         pytest.param(inputs.BROADCAST_TYPE.in_body, "a b", InvalidBody, "type", id="a type with a blank"),
-        pytest.param(inputs.query_status, "new", InvalidRequest, "status", id="a status that no session has"),
-        pytest.param(inputs.query_status, "", InvalidRequest, "status", id="an empty status"),
     ],
 )
 def test_what_cannot_be_said_is_refused_with_its_field(check, given, error, field):

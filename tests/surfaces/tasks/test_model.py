@@ -304,20 +304,6 @@ def test_ids_of_tasks(text, is_good):
     assert caught.value.field == "task_id"
 
 
-@pytest.mark.parametrize("text", [None, *STATUSES])
-def test_a_list_is_of_all_tasks_or_of_one_status(text):
-    """The four statuses, or none."""
-    assert inputs.query_status(text) == text
-
-
-@pytest.mark.parametrize("text", ["", "new", "Running", "*"])
-def test_a_status_that_no_task_has_is_refused(text):
-    """Rather than an empty list."""
-    with pytest.raises(InvalidRequest) as caught:
-        inputs.query_status(text)
-    assert caught.value.field == "status"
-
-
 # Rendering
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.eventlog.queries import RowPage
 from server.eventlog.verify import empty
 from server.surfaces.tasks import SURFACE, rendering
 from server.surfaces.tasks.model import evolve
@@ -157,8 +158,8 @@ def test_of_very_many_work_items_the_newest_thousand_are_read(tables):
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        pytest.param(partial(list_tasks, limit=10, before_seq=2**62), "tasks_by_creation", id="all"),
-        pytest.param(partial(list_tasks, limit=10, before_seq=2**62, status="running"), "tasks_by_status", id="by status"),
+        pytest.param(partial(list_tasks, page=RowPage(10)), "tasks_by_creation", id="all"),
+        pytest.param(partial(list_tasks, page=RowPage(10, where={"status": "running"})), "tasks_by_status", id="by status"),
         pytest.param(partial(load_task, task_id="t-1"), "task_work_items_in_order", id="work items"),
     ],
 )

@@ -17,8 +17,8 @@
  *   `shutdown`, `throttled`, `attempts`, `ended`, `token_expired`, `closed`, or the server's error code
  *
  * @typedef {object} StreamOptions
- * @property {string[]} streams names or patterns, as in `stream=`
- * @property {string[]} [types] globs over event types, as in `type=`
+ * @property {string[]} streams names or patterns, as in `stream=` of `/api/events*`; another `path` has its own
+ * @property {string[]} [types] globs over event types, as in `type=` of `/api/events*`
  * @property {(event: StoredEvent) => void | Promise<void>} onEvent called in seq order; if it throws or rejects, the
  *   event comes again with the next connection
  * @property {(details: ResetDetails) => Cursor | void | Promise<Cursor | void>} onReset the log cannot be continued from
