@@ -142,8 +142,8 @@ class EventRoutes:
         """GET /api/events/stream
 
         `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `start=beginning|live|tail:N`, `allow_pending=1`,
-        `keepalive=event`, `format=ndjson` (or `Accept: application/x-ndjson`). SSE, NDJSON, or WebSocket on an upgrade.
-        204 at the end of an ended stream. Errors: invalid_request, not_found."""
+        `keepalive=event`, `format=ndjson` (or `Accept: application/x-ndjson`). SSE, NDJSON, or WebSocket on an upgrade. 204 at
+        the end of an ended stream. Errors: invalid_request, forbidden, not_found, too_many_requests."""
         selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
         asked = params.asked(request)
         return await self._streaming.serve(
@@ -172,7 +172,8 @@ class EventRoutes:
         """GET /api/streams
 
         `kind=`, `after=` a stream name (exclusive), `limit=` 1 to 1,000. 200 `{streams: [{name, kind, last_seq, revision,
-        count, updated_at, ended}], has_more, next_after, head_seq}` in the order of names. Errors: invalid_request."""
+        count, updated_at, ended}], has_more, next_after, head_seq}` in the order of names. Errors: invalid_request,
+        forbidden."""
         kind = Id("kind", has_colons=True).in_query(params.query(request, "kind"))
         after = Id("after", has_colons=True).in_query(params.query(request, "after") or None) or ""
         limit = params.query_integer(request, "limit", default=DEFAULT_LISTED_STREAMS, low=1, high=MAX_LISTED_STREAMS)
@@ -203,7 +204,7 @@ class EventRoutes:
     async def index(self, request: web.Request) -> web.StreamResponse:
         """GET /api
 
-        200 `{title, description, version, routes}`: what this server answers, one line a route."""
+        200 `{title, description, version, routes}`: what this server answers, one line a route. Errors: invalid_request."""
         routes = {f"{route.method} {route.resource.canonical}" for route in request.app.router.routes() if route.resource}
         return json_response({**_INDEX, "routes": sorted(routes - {f"HEAD {route.split()[1]}" for route in routes})})
 
@@ -211,8 +212,9 @@ class EventRoutes:
     async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /health
 
-        Writes and reads the database. 200 `{status: "ok", epoch, head_seq, followers, uptime_seconds, version,
-        sqlite_version, durable}`. Errors: storage_full, unavailable."""
+        Writes and reads the database. 200 `{status: "ok", epoch, head_seq, oldest_seq, followers, uptime_seconds, version,
+        sqlite_version, synchronous, warnings}`; `synchronous` is how commits reach the disk, `warnings` a list of sentences.
+        Errors: storage_full, unavailable."""
         await self._log.check_writable()
         meta = await self._log.refresh_meta()
         fault = engine_fault()

@@ -68,7 +68,8 @@ class AuthRoutes:
     async def logout(self, request: web.Request) -> web.StreamResponse:
         """POST /api/logout
 
-        200 `{success: true}`; the browser forgets the cookie. Errors: unsupported_media_type."""
+        200 `{success: true}`; the browser forgets the cookie. Errors: invalid_request, unsupported_media_type,
+        too_many_requests."""
         params.require_type(request, params.JSON_TYPES)  # a form of another page must not log anybody out
         return json_response({"success": True}, headers=self._cookie(request, "", 0))
 
@@ -76,7 +77,7 @@ class AuthRoutes:
         """GET /api/session
 
         200 `{name, read, append, expires_at, csrf, auth}` of whoever asks; `auth` is how clients are recognised here. Without
-        good credentials `name` is null and nothing may be read."""
+        good credentials `name` is null and nothing may be read. Errors: invalid_request."""
         try:
             return self._told(await self._authenticator.authenticate(request))
         except Unauthorized:
@@ -86,8 +87,8 @@ class AuthRoutes:
         """POST /api/tickets
 
         `{streams: [name or pattern]}`, 1 to 64. 201 `{ticket, expires_at}`: `?ticket=` opens one stream of these, once, for an
-        `EventSource` that cannot send headers. Errors: invalid_request, invalid_body, forbidden, unsupported_media_type,
-        request_timeout, too_many_requests."""
+        `EventSource` that cannot send headers. Errors: invalid_request, invalid_body, too_large, forbidden,
+        unsupported_media_type, request_timeout, too_many_requests."""
         given = await params.read_json(request, _TICKET, timeout_seconds=self._config.server.body_timeout_seconds)
         most = self._config.stream.max_streams_per_request
         if not 1 <= len(given.streams) <= most:

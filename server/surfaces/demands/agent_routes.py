@@ -52,8 +52,8 @@ class AgentRoutes:
         """POST /api/agents
 
         `{agent_id, name, capabilities: [text], description?}`. 201 with the agent and the `seq` of its registration; 200 when
-        it was registered just so before; a changed one replaces the old. Errors: invalid_request, invalid_body,
-        unsupported_media_type, storage_full, unavailable."""
+        it was registered just so before; a changed one replaces the old. Errors: invalid_request, invalid_body, too_large,
+        forbidden, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
         agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
         require_append(request, matching.stream_of(agent.agent_id))
@@ -72,7 +72,8 @@ class AgentRoutes:
     async def list(self, request: web.Request) -> web.StreamResponse:
         """GET /api/agents
 
-        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`."""
+        200 `{agents: [{agent_id, name, capabilities, description, sample, registered_at}], head_seq}`. Errors:
+        invalid_request, forbidden."""
         require_read(request, f"{matching.KIND}:*")
         head_seq = self._log.head_seq
         return json_response({"agents": await self._log.query(matching.list_agents), "head_seq": head_seq})
@@ -80,7 +81,7 @@ class AgentRoutes:
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/agents/{agent_id}
 
-        200 with the agent. Errors: invalid_request, not_found."""
+        200 with the agent. Errors: invalid_request, forbidden, not_found."""
         agent_id = matching.AGENT_ID.in_path(request.match_info)
         require_read(request, matching.stream_of(agent_id))
         agent = await self._log.query(partial(matching.get_agent, agent_id=agent_id))
@@ -93,8 +94,8 @@ class AgentRoutes:
         """GET /api/agents/{agent_id}/events
 
         What concerns an agent, each with its `demand_id`: invitations (`towow.demand.broadcast`), proposals in which it has a
-        part (`towow.proposal.distributed`) and how they end. Live unless a cursor or `start=` says otherwise; canonical
-        events on every transport. Errors: invalid_request, not_found."""
+        part (`towow.proposal.distributed`) and how they end. Live unless a cursor or `start=` says otherwise; canonical events
+        on every transport. Errors: invalid_request, forbidden, not_found, too_many_requests."""
         agent_id = matching.AGENT_ID.in_path(request.match_info)
         return await self._streaming.serve(
             request,
@@ -107,8 +108,8 @@ class AgentRoutes:
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """DELETE /api/agents/{agent_id}
 
-        200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, not_found, storage_full,
-        unavailable."""
+        200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, forbidden, not_found,
+        too_many_requests, storage_full, unavailable."""
         agent_id = matching.AGENT_ID.in_path(request.match_info)
         require_append(request, matching.stream_of(agent_id))
 

@@ -76,10 +76,10 @@ class DemandRoutes:
     async def submit(self, request: web.Request) -> web.StreamResponse:
         """POST /api/demand/submit
 
-        `{raw_input, user_id?, confirm?}`; with `confirm` nothing is agreed without the user's yes. 200 `{demand_id, channel_id,
-        status, understanding: {surface_demand, confidence, capabilities, language, requirements, written_by}, seq}` when the
-        understanding is on disk; the negotiation goes on behind it. Errors: invalid_request, invalid_body, too_large,
-        unsupported_media_type, request_timeout, storage_full, unavailable."""
+        `{raw_input, user_id?, confirm?}`; with `confirm` nothing is agreed without the user's yes. 200 `{demand_id,
+        channel_id, status, understanding: {surface_demand, confidence, capabilities, language, requirements, written_by},
+        seq}` when the understanding is on disk; the negotiation goes on behind it. Errors: invalid_request, invalid_body,
+        too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         require_append(request, f"{KIND}:*")
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
         raw_input = inputs.check_raw_input(given.raw_input, self._config.demands.max_demand_characters)
@@ -116,13 +116,13 @@ class DemandRoutes:
 
         200 with the summary, `raw_input`, `understanding`, `candidates`, `offers`, `declined`, `waiting_for`, `deadline_at`,
         `proposals` with their `feedback`, `gaps`, `subnets` and `outcome`, true at `last_seq`. Errors: invalid_request,
-        not_found."""
+        forbidden, not_found."""
         return json_response(rendering.detail(await self._state(request)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """GET /api/demand/{demand_id}/status
 
-        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, not_found."""
+        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, forbidden, not_found."""
         return json_response(rendering.status(await self._state(request)))
 
     @params.takes(*params.STREAM)
@@ -130,7 +130,8 @@ class DemandRoutes:
         """GET /api/events/stream/{demand_id}
 
         The demand's events in source 000's shape: everything or after a cursor in any form, then live, then `end`.
-        `: heartbeat` every 5 s of silence. 204 at the end of an ended demand. Errors: invalid_request, not_found."""
+        `: heartbeat` every 5 s of silence. 204 at the end of an ended demand. Errors: invalid_request, forbidden, not_found,
+        too_many_requests."""
         return await self._streaming.serve(
             request,
             self._selection(request),

@@ -103,9 +103,9 @@ class RunRoutes:
         """POST /api/runs/{run_id}/cancel
 
         End a run; its agents stop at once. 200 `{success, run_id, status: "cancelled", seq}`, the same when it was cancelled
-        before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a
-        conflict, with `run_status` and `reason`. Errors: invalid_request, forbidden, not_found, conflict, storage_full,
-        unavailable."""
+        before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a conflict,
+        with `run_status` and `reason`. Errors: invalid_request, forbidden, not_found, conflict, too_many_requests,
+        storage_full, unavailable."""
         run_id = RUN_ID.in_path(request.match_info)
         stream = stream_of(run_id)
         require_append(request, stream)
@@ -136,7 +136,7 @@ class RunRoutes:
         """GET /api/model
 
         200 `{kind: remote|local|none, name, status: ready|starting|fetching|absent, hint}`: which model writes generations;
-        `hint` says in a sentence what to do for one. Errors: forbidden."""
+        `hint` says in a sentence what to do for one. Errors: invalid_request, forbidden."""
         require_read(request, f"{KIND}:*")
         return json_response(self._model.describe())
 

@@ -57,7 +57,7 @@ class ChannelRoutes:
 
         The session for both of its sides: everything or after a cursor in any form, then live, then `end` when it was closed;
         204 at the end of a closed one. `broadcast=1` adds the broadcasts since the session began, and then a closed session
-        does not end the stream. Errors: invalid_request, forbidden, not_found."""
+        does not end the stream. Errors: invalid_request, forbidden, not_found, too_many_requests."""
         session_name = SESSION_NAME.in_path(request.match_info)
         stream = stream_of(session_name)
         asked = params.asked(request)
@@ -77,9 +77,9 @@ class ChannelRoutes:
         """GET /api/operators/{agent_id}/events
 
         What concerns an operator, and what all of them should see: sessions that wait, are taken over and given back. Live
-        unless a cursor or `start=` says otherwise; what waits already is in the list of sessions, whose `head_seq` is a
-        cursor here. What concerns this operator comes twice, once on each `stream`. `broadcast=1` adds the broadcasts. Errors:
-        invalid_request, forbidden."""
+        unless a cursor or `start=` says otherwise; what waits already is in the list of sessions, whose `head_seq` is a cursor
+        here. What concerns this operator comes twice, once on each `stream`. `broadcast=1` adds the broadcasts. Errors:
+        invalid_request, forbidden, too_many_requests."""
         own = operator_stream_of(AGENT_ID.in_path(request.match_info))
         streams = (own, QUEUE, BROADCAST) if params.query_flag(request, "broadcast") else (own, QUEUE)
         return await self._serve(request, streams, params.asked(request))
@@ -89,15 +89,15 @@ class ChannelRoutes:
         """GET /api/broadcast/events
 
         What is said to everybody: live unless a cursor or `start=` says otherwise, also before the first. Errors:
-        invalid_request, forbidden."""
+        invalid_request, forbidden, too_many_requests."""
         return await self._serve(request, (BROADCAST,), params.asked(request)._replace(allow_pending=True))
 
     async def broadcast(self, request: web.Request) -> web.StreamResponse:
         """POST /api/broadcast
 
         `{payload: object, type?: "broadcast", source?}`: say something to everybody. 201 `{success, seq}`. Errors:
-        invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, storage_full,
-        unavailable."""
+        invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests,
+        storage_full, unavailable."""
         require_append(request, BROADCAST)
         given = await params.read_json(request, _BROADCAST, timeout_seconds=self._config.server.body_timeout_seconds)
         event = new_event(

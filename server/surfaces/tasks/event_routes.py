@@ -42,12 +42,12 @@ class TaskEventRoutes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /sse/tasks/{task_id}/events
 
-        The task's events as `{seq, revision, event_id, event_type, task_id, phase, span_id, payload, timestamp, source}`:
-        everything or after a cursor in any form, then live, then `end` when it has ended. The first one after quiet is sent at
-        once; later ones when there are `batch_size=` (1 to 100) or the oldest has waited 0.8 × `flush_interval=` seconds (0.1
-        to 5). `profile=default|low_latency|high_throughput` sets both. `rotate` after `[tasks] max_events_per_stream`. 204 at
-        the end of an ended task; `allow_pending=1` waits for one that does not exist. Errors: invalid_request, forbidden,
-        not_found."""
+        The task's events as `{seq, revision, event_id, event_type, task_id, phase, span_id, payload, timestamp,
+        source}`: everything or after a cursor in any form, then live, then `end` when it has ended. The first one after quiet
+        is sent at once; later ones when there are `batch_size=` (1 to 100) or the oldest has waited 0.8 × `flush_interval=`
+        seconds (0.1 to 5). `profile=default|low_latency|high_throughput` sets both. `rotate` after `[tasks]
+        max_events_per_stream`. 204 at the end of an ended task; `allow_pending=1` waits for one that does not exist. Errors:
+        invalid_request, forbidden, not_found, too_many_requests."""
         task_id = TASK_ID.in_path(request.match_info)
         tasks = self._config.tasks
         return await self._streaming.serve(

@@ -52,7 +52,7 @@ class NoticeRoutes:
         event_id?}`. 201 `{success: true, seq, permission_id?}`, for a request also `status` and `expires_in_seconds`; 200 when
         it was stored before (the same `event_id`, or the same request of the same `permission_id`), or when a later
         `tool_status` took the place of this one (`coalesced`). Errors: invalid_request, invalid_body, too_large, forbidden,
-        not_found, conflict, unsupported_media_type, request_timeout, storage_full, unavailable."""
+        not_found, conflict, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         session_id = SESSION_ID.in_path(request.match_info)
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _NOTICE, timeout_seconds=self._timeout_seconds)

@@ -59,9 +59,9 @@ class ToolRoutes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /agent_backend/api/sse/events/{session_id}
 
-        The session's events as `{type, data, seq, event_id, revision}`: everything or after a cursor in any form, then live. It
-        may be opened before the first event. `data: {"type":"heartbeat","timestamp":…}` without an id after 15 s of silence.
-        Errors: invalid_request, forbidden."""
+        The session's events as `{type, data, seq, event_id, revision}`: everything or after a cursor in any form, then live.
+        It may be opened before the first event. `data: {"type":"heartbeat","timestamp":…}` without an id after 15 s of
+        silence. Errors: invalid_request, forbidden, too_many_requests."""
         session_id = SESSION_ID.in_path(request.match_info)
         require_read(request, stream_of(session_id))
         self._connections[session_id] += 1
@@ -83,9 +83,10 @@ class ToolRoutes:
         """POST /agent_backend/api/sse/permission-response/{session_id}
 
         `{approved, reason?, permission_id?}`; without the id the one permission that is pending. 200 `{success: true,
-        permission_id, approved, reason, actor, seq}`, the first answer's, also when the same decision comes again. The opposite
-        one is a conflict; one that comes too late is gone, and denied. Errors: invalid_request, invalid_body, too_large,
-        forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, storage_full, unavailable."""
+        permission_id, approved, reason, actor, seq}`, the first answer's, also when the same decision comes again. The
+        opposite one is a conflict; one that comes too late is gone, and denied. Errors: invalid_request, invalid_body,
+        too_large, forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, too_many_requests,
+        storage_full, unavailable."""
         session_id = SESSION_ID.in_path(request.match_info)
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _ANSWER, timeout_seconds=self._config.server.body_timeout_seconds)
