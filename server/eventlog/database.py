@@ -207,7 +207,8 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
     db.execute(f"PRAGMA journal_size_limit = {config.journal_size_limit_bytes}")
     was = int(db.execute("PRAGMA user_version").fetchone()[0])
     version = migrate(db)
-    if 0 < was < version:  # what the log says of them is not in them yet
+    has_new_tables = any("CREATE TABLE" in script for number, _, script in migrations() if number > was)
+    if 0 < was < version and has_new_tables:  # what the log says of them is not in them yet
         hint = f"new tables are empty: `{program()} rebuild` fills them from the log"
         _log.warning("file_migrated", was=was, version=version, hint=hint)
     # A file that cannot be written is found out now, not by the first publisher. (BEGIN IMMEDIATE alone would only read it.)

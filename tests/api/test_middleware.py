@@ -130,7 +130,7 @@ async def test_generated_request_ids_are_unique(client):
 
 async def test_a_request_is_one_line_with_its_fields(client, lines):
     """Method, path, status, milliseconds, bytes, id; a publish says how many followers it reached."""
-    answer = await client.post("/api/events?x=1", json=body())
+    answer = await client.post("/api/events?x_secret=1", json=body())
     [line] = requests_in(lines)
     assert line["log_level"] == "info"
     assert line["ms"] > 0

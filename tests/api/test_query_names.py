@@ -8,7 +8,7 @@ from server.app import LOG, make_app
 from server.config import Config
 from server.http import params
 from tests.support import assert_error, publish, read_frames
-from tests.support.tokens import with_tokens
+from tests.support.tokens import bearer, token, with_tokens
 
 ROUTES = [route for route in make_app(Config()).router.routes() if route.method != "HEAD"]
 # Pages, files and checks of health: whoever calls them adds what he likes.
@@ -94,5 +94,7 @@ async def test_a_path_that_is_not_there_says_so_first(client):
 
 async def test_without_credentials_nothing_is_said_of_a_query(aiohttp_client, quiet_config):
     """401 comes before 400; credentials in the query go with every route."""
-    client = await aiohttp_client(make_app(with_tokens(quiet_config)))
+    client = await aiohttp_client(make_app(with_tokens(quiet_config, token("ann", "read:*"))))
     await assert_error(await client.get("/api/events?no_such_name=1", headers={"Authorization": "Bearer x"}), "unauthorized")
+    await assert_error(await client.get("/api/events?no_such_name=1", headers=bearer("ann")), "invalid_request", status=400)
+    assert (await client.get("/api/events?token=x&ticket=y", headers=bearer("ann"))).status == 200
