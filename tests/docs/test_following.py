@@ -40,12 +40,12 @@ def test_the_control_frames_are_the_documented_ones():
     assert all(f'"{reason}"' in source_of("server/streaming", "server/api") for reason in reasons)
 
 
-@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("number", range(1, 8))
 async def test_each_documented_way_to_give_a_cursor_works_and_the_first_one_wins(aiohttp_client, config, number):
     """In the order of the document: each names event 2 while all that come after it name event 1."""
     [sentence] = re.findall(r"order of precedence: the header (.*?)\.", PAGE.replace("\n", " "))
     names = re.findall(r"`([A-Za-z_-]+)`", sentence)
-    assert len(names) == 6
+    assert len(names) == 7
     given = {name: "2" if n == number else "1" for n, name in enumerate(names, 1) if n >= number}
     client = await aiohttp_client(make_app(config))
     await publish(client, 3)
