@@ -32,7 +32,7 @@ from towow.subscription import Subscription
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_PREFIX = "sse:"
-DEFAULT_TYPE = "message"  # of a message that does not say its own
+DEFAULT_TYPE = "message"  # of a message without a type
 DEFAULT_SOURCE = "unknown"
 BROADCAST = "broadcast:all"
 
@@ -52,7 +52,7 @@ class Content(NamedTuple):
 def stream_of(target: str, prefix: str = DEFAULT_PREFIX, *, allow_pattern: bool = False) -> str:
     """The stream of a channel, or of a session by its name; `sse:session:*` and `sse:agent:*` only where a pattern is allowed.
 
-    Raises `InvalidRequest` (`target`) for anything else, and for what would be longer than the 128 characters of a stream."""
+    Raises `InvalidRequest` (`target`) for anything else, and for a name that would exceed the 128 characters of a stream."""
     channel = target.removeprefix(prefix) if target.startswith(prefix) else None
     stream = None
     if channel == "broadcast":
@@ -107,10 +107,10 @@ class Backend(Protocol):
     """A log with the streams of the channels."""
 
     async def connect(self) -> None:
-        """Open what is needed; safe to call again."""
+        """Open the connections; safe to call again."""
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the connections."""
 
     async def publish(self, stream: str, content: Content) -> int:
         """Store an event and return its seq."""
@@ -184,7 +184,7 @@ class SseManager:
             await self._backend.connect()
 
     async def close(self) -> None:
-        """End every subscription and close what was opened, for good; safe to call again."""
+        """End every subscription and close the connections, for good; safe to call again."""
         self._is_closed = True
         for subscription in list(self._subscriptions):
             await subscription.aclose()

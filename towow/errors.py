@@ -4,7 +4,7 @@
     ├── InvalidRequest        invalid_request     a path, query, header or syntax that cannot be read
     ├── InvalidBody           invalid_body        JSON that is well formed but not of the documented shape
     ├── Unauthorized          unauthorized        no token, ticket or cookie, or one that is not good
-    ├── Forbidden             forbidden           who asks may not have it: scope, origin, part in a negotiation
+    ├── Forbidden             forbidden           the principal may not do it: scope, origin, part in a negotiation
     ├── NotFound              not_found           the named thing never existed
     ├── MethodNotAllowed      method_not_allowed  the path exists, the method does not
     ├── Conflict              conflict            the state does not allow it, or an event_id is taken by other content
@@ -70,13 +70,13 @@ class InvalidBody(TowowError):
 
 
 class Unauthorized(TowowError):
-    """Raised when nobody is recognised: no credentials, or none that are good (`unauthorized`). Never says which."""
+    """Raised without valid credentials (`unauthorized`); the text never distinguishes missing from wrong ones."""
 
     code = "unauthorized"
 
 
 class Forbidden(TowowError):
-    """Raised when who asks may not have it (`forbidden`)."""
+    """Raised when the principal may not do it (`forbidden`)."""
 
     code = "forbidden"
 
@@ -112,7 +112,7 @@ class Gone(TowowError):
 
 
 class RevisionMismatch(TowowError):
-    """Raised when `expected_revision` is not the stream's revision (`revision_mismatch`); details say both."""
+    """Raised when `expected_revision` is not the stream's revision (`revision_mismatch`); details have both."""
 
     code = "revision_mismatch"
 

@@ -1,6 +1,6 @@
 """The event: its fields, its names, its one JSON form, and the one JSON parser that input goes through.
 
-Everything here is pure. What arrives is either refused with a code and the field at fault, or is a value whose canonical
+Everything here is pure. Input is either refused with a code and the field at fault, or is a value whose canonical
 JSON is fixed for good: history, live streams and the digest chain all use the same bytes."""
 
 import itertools
@@ -27,7 +27,7 @@ _SOURCE = re.compile(r"[!#-\[\]-~]{1,256}\Z")  # printable ASCII but the quote a
 _GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19  # digits that may not fit 64 bits
-# What JSON allows raw but line-oriented readers may take for an end of line, or a terminal for a command.
+# Characters that JSON allows raw, but that line-oriented readers may take for an end of line, or a terminal for a command.
 _UNSAFE = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0), 0x2028, 0x2029)}
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class NewEvent(msgspec.Struct, gc=False):
-    """An event that is not stored yet, already validated; `event_id` None asks the log for a UUIDv7.
+    """An event that is not stored yet, already validated; `event_id` None lets the log choose a UUIDv7.
 
     `expected_revision`: the stream's revision before this event; 0 the stream must not exist, None any."""
 
@@ -157,7 +157,7 @@ def _bad_name(field: str, rule: str) -> InvalidBody:
 def payload_json(payload: dict[str, Any]) -> str:
     """The canonical JSON text of a payload: compact, one line, line separators and control characters escaped.
 
-    Raises `InvalidBody` for what JSON cannot carry everywhere: NaN, infinities, lone surrogates, integers over 64 bits,
+    Raises `InvalidBody` for values that JSON cannot carry everywhere: NaN, infinities, lone surrogates, integers over 64 bits,
     more than 64 levels."""
     try:
         encoded = msgspec.json.encode(payload)
@@ -190,7 +190,7 @@ def _check_portable(value: Any, path: str, depth: int) -> None:
 
 
 def parse_json(raw: bytes, decoder: msgspec.json.Decoder[T], *, field: str = "body") -> T:
-    """Decode untrusted JSON. Raises `InvalidRequest` for what is not JSON and `InvalidBody` for the wrong shape.
+    """Decode untrusted JSON. Raises `InvalidRequest` for text that is not JSON and `InvalidBody` for the wrong shape.
 
     Refuses NaN, a byte order mark, invalid UTF-8, lone surrogates and extreme nesting; `payload_json` refuses the rest."""
     try:

@@ -36,7 +36,7 @@ class _LostError(Exception):
 
 
 class _EndedError(Exception):
-    """Nothing more will come."""
+    """Raised at the end of the stream."""
 
     def __init__(self, **detail: Any) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _EndedError(Exception):
 
 
 class Position:
-    """Where a follower is: what to ask for next, and which events are new. Pure."""
+    """The place of a follower in the log: the query that continues there, and which events are new. Pure."""
 
     def __init__(self, since_seq: int | str | None, start: str | None, epoch: str | None) -> None:
         self.cursor: int | str | None = since_seq
@@ -66,7 +66,7 @@ class Position:
         return True
 
     def at_head(self, head_seq: int, epoch: str) -> None:
-        """All up to `head_seq` has been sent (`ready`): who started live resumes here, not at a later head."""
+        """All up to `head_seq` has been sent (`ready`): a follower that started live resumes here, not at a later head."""
         self.epoch = epoch
         self.advance(head_seq)
 
@@ -242,7 +242,7 @@ class _Following:
 
 
 def _readable_event(frame: Frame) -> Event | None:
-    """The event of a frame; None for control frames and for what is no event."""
+    """The event of a frame; None for control frames and for unreadable data."""
     try:
         return read_event(frame.data) if frame.event == "message" else None
     except InvalidBody:

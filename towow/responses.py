@@ -25,7 +25,7 @@ _SECONDS = re.compile(r"[0-9]{1,6}\Z")
 class Unreachable(Unavailable):
     """Raised without an answer: no connection, a broken one, or a time-out (`unavailable`).
 
-    `was_sent` says whether the request may have reached the server; what it did is then unknown."""
+    `was_sent` says whether the request may have reached the server; its effect is then unknown."""
 
     def __init__(self, message: str, *, was_sent: bool = True, **details: Any) -> None:
         super().__init__(message, **details)
@@ -191,7 +191,7 @@ def _keywords(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code_of(status: int) -> str:
-    """The first code with this status: the server's own table backwards, and what a proxy in front may say."""
+    """The first code with this status: the server's own table backwards, and the codes of a proxy in front."""
     codes = {"unauthorized": 401, "too_many_requests": 429} | STATUS_BY_CODE
     return next((code for code, known in codes.items() if known == status), "internal")
 

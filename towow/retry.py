@@ -26,24 +26,24 @@ _random = random.Random()  # spreads tries; nothing secret  # noqa: S311
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient a client is; all times in seconds. The defaults outlast a restart of the server."""
+    """How long a client tries again; all times in seconds. The defaults outlast a restart of the server."""
 
     total_seconds: float = 30.0
     """No new try begins later than this after the first; 0 tries once."""
     first_wait_seconds: float = 0.1
     """Wait before the second try; doubled for each further one."""
     longest_wait_seconds: float = 5.0
-    """Ceiling of a wait that the server did not ask for itself with Retry-After."""
+    """Ceiling of a wait, unless the server sent Retry-After."""
     jitter_seconds: float = 0.5
     """Up to this much is added at random, so that clients do not come back together."""
     storage_full: bool = False
     """Also try again after 507: off, because a full disk rarely has room again within `total_seconds`."""
     reconnect_seconds: float = 1.0
-    """Base of a follower's wait before it reconnects, until the server says its own with `retry:`."""
+    """Base of a follower's wait before it reconnects, until the server sends its own with `retry:`."""
     longest_reconnect_seconds: float = 30.0
     """Ceiling of a follower's wait."""
     silence_seconds: float = 40.0
-    """Silence after which a follower reconnects, until `ready` tells the server's keepalive."""
+    """Silence after which a follower reconnects, until `ready` has the server's keepalive."""
 
 
 async def retried(call: Callable[[], Awaitable[T]], retry: Retry, *, is_repeatable: bool) -> T:
@@ -65,11 +65,11 @@ async def retried(call: Callable[[], Awaitable[T]], retry: Retry, *, is_repeatab
 
 def _wait_after(error: TowowError, failures: int, retry: Retry, left_seconds: float) -> float | None:
     """Seconds until the next try: the server's Retry-After, else a doubling backoff; None when no time is left for it."""
-    asked = float(error.details.get("retry_after_seconds", 0))
-    if left_seconds <= 0 or asked > left_seconds:
+    retry_after = float(error.details.get("retry_after_seconds", 0))
+    if left_seconds <= 0 or retry_after > left_seconds:
         return None
     backoff = retry.first_wait_seconds * 2 ** min(failures, 64) + _random.uniform(0, retry.jitter_seconds)
-    return asked or min(backoff, retry.longest_wait_seconds, left_seconds)
+    return retry_after or min(backoff, retry.longest_wait_seconds, left_seconds)
 
 
 def _is_worth_it(error: TowowError, retry: Retry, is_repeatable: bool) -> bool:

@@ -94,7 +94,7 @@ class Run(RunSummary, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """The model that writes; `hint` is a sentence about what to do, empty when there is nothing to do."""
+    """The model that writes; `hint` is an advice for people, empty when none is needed."""
 
     kind: str
     name: str | None

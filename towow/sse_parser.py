@@ -26,7 +26,7 @@ class Frame(NamedTuple):
 class SseParser:
     """Turns chunks of a stream's bytes into frames; one parser per connection.
 
-    `last_event_id` is what the specification keeps across frames; `retry_milliseconds` the newest `retry:` or
+    `last_event_id` is kept across frames, as the specification demands; `retry_milliseconds` the newest `retry:` or
     None. A frame that the end of the stream cuts off is never returned."""
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:

@@ -1,4 +1,4 @@
-"""What every follow returns: an async iterator that a time-out around its `anext` does not end."""
+"""The result of every follow: an async iterator that a time-out around its `anext` does not end."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ class Subscription(Generic[T]):
         await self.aclose()
 
     def __del__(self) -> None:
-        """Close the connection of a subscription that nobody reads any more."""
+        """Close the connection of a subscription without a reader."""
         task = self._next
         if task is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it

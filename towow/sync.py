@@ -104,7 +104,7 @@ class Subscription(Generic[T]):
 
 
 class _Blocking:
-    """What the clients share: the thread, from `with` to its end."""
+    """The part that both clients share: the thread, from `with` to its end."""
 
     def __init__(self, inner: client.Client | tools.SimpleNotifier) -> None:
         self._inner = inner

@@ -29,9 +29,9 @@ TIMED_OUT = "timed_out"
 TIMEOUT = "timeout"
 
 _WAIT_SECONDS = 20.0  # one long poll; the server's limit is `max_wait_seconds`
-_DEFAULT_TIMEOUT_SECONDS = 120.0  # until the server says its own
+_DEFAULT_TIMEOUT_SECONDS = 120.0  # until the server sends its own
 _GRACE_SECONDS = 2.0  # the server decides what was in time; the wait for its decision ends this much later
-_PAUSE_SECONDS = (0.05, 2.0)  # first and longest wait before the server is asked again
+_PAUSE_SECONDS = (0.05, 2.0)  # first and longest wait before the next call
 
 T = TypeVar("T")
 RiskLevel = Literal["low", "medium", "high"]
@@ -154,8 +154,7 @@ class SimpleNotifier:
     ) -> RequestedPermission:
         """Ask for a permission without waiting.
 
-        The same `permission_id` is the same request, whatever became of it. Raises `Conflict` when it was asked in other
-        words."""
+        The same `permission_id` is the same request, whatever became of it. Raises `Conflict` for other content under it."""
         body = _request(tool_name, parameters, risk_level, permission_id or _new_id(), timeout_seconds)
         return await self._transport.post(RequestedPermission, self._path("notify"), body)
 
@@ -183,11 +182,11 @@ class SimpleNotifier:
         permission_id = permission_id or _new_id()
         body = _request(tool_name, parameters, risk_level, permission_id, timeout_seconds)
         until = time.monotonic() + (timeout_seconds or _DEFAULT_TIMEOUT_SECONDS) + _GRACE_SECONDS
-        asked = await self._until(until, RequestedPermission, "POST", self._path("notify"), body=body)
-        if asked is None:
+        requested = await self._until(until, RequestedPermission, "POST", self._path("notify"), body=body)
+        if requested is None:
             return Permission(False, TIMED_OUT, TIMEOUT, permission_id)
-        if asked.status == "pending":
-            until = time.monotonic() + asked.expires_in_seconds + _GRACE_SECONDS
+        if requested.status == "pending":
+            until = time.monotonic() + requested.expires_in_seconds + _GRACE_SECONDS
         path = f"{self._path('permissions')}/{path_segment(permission_id)}"
         while True:
             found = await self._until(until, StoredPermission, "GET", path, wait_seconds=_WAIT_SECONDS)
@@ -222,8 +221,8 @@ class SimpleNotifier:
         body = json_body(type=event_type, data={**data, "timestamp": timestamp_of()}, event_id=uuid7())
         return await self._transport.post(Notice, self._path("notify"), body)
 
-    def _path(self, what: str) -> str:
-        return f"{BASE}/{what}/{self._segment}"
+    def _path(self, route: str) -> str:
+        return f"{BASE}/{route}/{self._segment}"
 
 
 def _new_id() -> str:

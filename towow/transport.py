@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def path_segment(name: int | str) -> str:
-    """One segment of a path; what the caller passes cannot leave it."""
+    """One segment of a path, quoted; no value can leave it."""
     return quote(str(name), safe=":")
 
 
