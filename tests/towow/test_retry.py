@@ -61,6 +61,7 @@ def test_an_unreachable_server_prints_nothing() -> None:
     assert (done.stdout, done.stderr) == ("unreachable\nnothing yet\nnothing yet\n", "")
 
 
+@pytest.mark.slow
 def test_a_restarting_server_prints_nothing(tmp_path: Path) -> None:
     """Tries that are repeated and follows that resume are seen by their results only."""
     with ServerProcess(tmp_path / "towow.db", environment={"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}) as server:
