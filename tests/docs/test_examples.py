@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs.reading import blocks, read
 from tests.support import ServerProcess
+from towow.channels import shutdown_redis_sse
 
 pytestmark = pytest.mark.slow
 SECONDS = 30.0
@@ -75,6 +76,7 @@ async def test_the_example_of_sessions_says_something_and_reads_it(server, capsy
         assert not reading.done()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
+    await shutdown_redis_sse()
     assert said.startswith("new_message {'role': 'bot', 'content': 'hello'")
 
 
