@@ -18,6 +18,8 @@ from towow.errors import StartupError
 ENVIRONMENT_PREFIX = "TOWOW__"
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]  # an end, so that `inf` is refused
+LONGEST_WAIT_SECONDS = 86_400.0  # what an event says that people, agents and runs are given counts up to here
+Wait = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_WAIT_SECONDS)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 ZeroOrMore = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -98,12 +100,12 @@ class DemandsSection(Section, frozen=True):
     sample_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.8
     max_candidates: Annotated[int, msgspec.Meta(ge=1, le=30)] = 10
     max_demand_characters: Count = 10_000
-    offer_timeout_seconds: Positive = 30.0
-    feedback_timeout_seconds: Positive = 30.0
+    offer_timeout_seconds: Wait = 30.0
+    feedback_timeout_seconds: Wait = 30.0
     max_rounds: Annotated[int, msgspec.Meta(ge=1, le=20)] = 5
     max_depth: Annotated[int, msgspec.Meta(ge=0, le=5)] = 2
     max_subnets: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
-    subnet_timeout_seconds: Positive = 120.0
+    subnet_timeout_seconds: Wait = 120.0
     keepalive_seconds: Positive = 5.0
 
 
@@ -128,7 +130,7 @@ class GenerationsSection(Section, frozen=True):
 
     max_prompt_characters: Count = 10_000
     max_runs: Count = 100
-    run_timeout_seconds: Positive = 600.0
+    run_timeout_seconds: Wait = 600.0
     chunk_milliseconds: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 50
     chunk_characters: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 400
     max_retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
@@ -141,7 +143,7 @@ class GenerationsSection(Section, frozen=True):
 class ToolsSection(Section, frozen=True):
     """`[tools]`: the status of tools, and permissions that somebody has to give."""
 
-    permission_timeout_seconds: Positive = 120.0
+    permission_timeout_seconds: Wait = 120.0
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=256, le=262_144)] = 65_536
     redact_keys: tuple[str, ...] = (
         "password",

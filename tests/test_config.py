@@ -6,7 +6,7 @@ import tomllib
 import msgspec
 import pytest
 
-from server.config import FORMER_KEYS, FORMER_SECTIONS, Config, load_config
+from server.config import FORMER_KEYS, FORMER_SECTIONS, LONGEST_WAIT_SECONDS, Config, load_config
 from tests.support import ROOT
 from towow.errors import StartupError
 
@@ -63,6 +63,25 @@ def test_no_file_no_environment_and_no_flags_give_the_defaults():
     """A server starts without being told anything."""
     assert load_config(environment={}) == Config()
     assert load_config(environment={"PATH": "/bin", "TOWO__SERVER__PORT": "x", "towow__server__port": "x"}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("demands", "offer_timeout_seconds"),
+        ("demands", "feedback_timeout_seconds"),
+        ("demands", "subnet_timeout_seconds"),
+        ("generations", "run_timeout_seconds"),
+        ("tools", "permission_timeout_seconds"),
+    ],
+)
+def test_a_time_that_events_carry_is_at_most_as_long_as_events_may_say(write, section, key):
+    """What is longer than counts when the event is read is refused before the start."""
+    config = load_config(write(f"[{section}]\n{key} = {LONGEST_WAIT_SECONDS}\n"), environment={})
+    assert getattr(getattr(config, section), key) == LONGEST_WAIT_SECONDS
+    message = refusal(write(f"[{section}]\n{key} = {LONGEST_WAIT_SECONDS + 1}\n"))
+    assert key in message
+    assert "86400" in message
 
 
 # Precedence.

@@ -3,7 +3,7 @@
 What sub-negotiations do is indented. Everything in an event is a stranger's text or a stranger's shape: it is
 shown on one line, and what has not the right type is left out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from server.cli.output import safe_text
+from server.http.payloads import number_in, object_in, objects_in, text_in, texts_in
 from towow.events import Event
 
 _TIME_COLUMNS = 9  # "  12.3 s  "
@@ -63,11 +64,11 @@ def _sentences(event_type: str, payload: dict[str, Any], seconds: float, depth: 
         case "towow.demand.understood":
             pass  # the first one heads everything, the others follow what triggered them
         case "towow.filter.completed":
-            yield from _candidates(_objects(payload, "candidates"))
+            yield from _candidates(objects_in(payload, "candidates"))
         case "towow.demand.broadcast":
             yield Text(f"{len(_texts(payload, 'agent_ids'))} invited, {_within(payload, 'offers_within_seconds')} to offer")
         case "towow.offer.submitted":
-            yield from _offer(name, _object(payload, "offer"))
+            yield from _offer(name, object_in(payload, "offer"))
         case "towow.offer.declined":
             yield Text.assemble((name, "bold"), (" declines", "red"), _after(_text(payload, "reason")))
         case "towow.gap.identified":
@@ -105,7 +106,7 @@ def _candidates(candidates: list[dict[str, Any]]) -> Iterator[RenderableType]:
 
 def _offer(name: str, offer: dict[str, Any]) -> Iterator[RenderableType]:
     what = ", ".join(_texts(offer, "capabilities"))
-    price = _money(_object(offer, "terms"), "price")
+    price = _money(object_in(offer, "terms"), "price")
     yield Text.assemble((name, "bold"), " offers ", what or "something", f" for {price}" if price else "")
     content = _text(offer, "content")
     if content:
@@ -119,7 +120,7 @@ def _proposal(payload: dict[str, Any]) -> Iterator[RenderableType]:
     heading = f"proposal {number}" if isinstance(number, int) else "proposal"
     yield Text(f"{heading}, {total} in all" if total else heading, style="bold magenta")
     table = _table("who", "what", "price", "conditions")
-    for each in _objects(payload, "assignments"):
+    for each in objects_in(payload, "assignments"):
         conditions = "; ".join(_texts(each, "conditions"))
         if _text(each, "subnet_id"):
             conditions = "; ".join(filter(None, ("agreed below", conditions)))
@@ -132,7 +133,7 @@ def _proposal(payload: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _agreement(payload: dict[str, Any], seconds: float, depth: int) -> Iterator[RenderableType]:
-    proposal = _object(payload, "proposal")
+    proposal = object_in(payload, "proposal")
     total = _money(proposal, "total_price")
     number = payload.get("round")
     said = f"agreed{_took(seconds, depth)}"
@@ -161,15 +162,15 @@ def _table(*columns: str) -> Table:
 
 def _price(assignment: dict[str, Any]) -> str:
     """What is proposed, and below it what was asked for where that differs."""
-    terms = _object(assignment, "terms")
+    terms = object_in(assignment, "terms")
     price = _money(terms, "price")
-    asked = _number(assignment, "offered_price")
+    asked = number_in(assignment, "offered_price")
     return f"{price}\nasked {_amount(asked)}" if price and asked is not None and asked != terms["price"] else price
 
 
 def _money(fields: dict[str, Any], key: str) -> str:
     """An amount with its currency, or nothing."""
-    value = _number(fields, key)
+    value = number_in(fields, key)
     return "" if value is None else f"{_amount(value)} {_text(fields, 'currency')}".rstrip()
 
 
@@ -178,7 +179,7 @@ def _amount(value: float) -> str:
 
 
 def _within(payload: dict[str, Any], key: str) -> str:
-    seconds = _number(payload, key)
+    seconds = number_in(payload, key)
     return "some time" if seconds is None else f"{seconds:g} s"
 
 
@@ -197,28 +198,8 @@ def _shown(text: str) -> str:
 
 
 def _text(fields: dict[str, Any], key: str) -> str:
-    value = fields.get(key)
-    return _shown(value) if isinstance(value, str) else ""
+    return _shown(text_in(fields, key))
 
 
 def _texts(fields: dict[str, Any], key: str) -> list[str]:
-    value = fields.get(key)
-    return [_shown(item) for item in _items(value) if isinstance(item, str)]
-
-
-def _number(fields: dict[str, Any], key: str) -> float | None:
-    value = fields.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _object(fields: dict[str, Any], key: str) -> dict[str, Any]:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(fields: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    return [item for item in _items(fields.get(key)) if isinstance(item, dict)]
-
-
-def _items(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list) else ()
+    return [_shown(text) for text in texts_in(fields, key)]

@@ -16,7 +16,7 @@ from tests.support.tokens import bearer, token, with_tokens
 from tests.surfaces.generations.generating import by_hand
 from towow.events import Event, kind_of
 
-FILES = ("__init__", "state", "commands", "model", "inputs", "projections", "rendering", "routes")
+FILES = ("__init__", "state", "commands", "payloads", "model", "inputs", "projections", "rendering", "routes")
 LISTED = [each for each in SAMPLES if each.listed]
 ENDING = [each for each in SAMPLES if each.surface.kinds[each.kind].terminal]
 

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from server.http.payloads import text_in, texts_in
 from server.surfaces.generations import payloads
 from server.surfaces.generations.commands import (
     AppendChunk,
@@ -124,7 +125,7 @@ def _changes(state: RunState, event: Event) -> dict[str, Any]:
 
 
 def _after_resume(state: RunState, payload: dict[str, Any]) -> dict[str, Any]:
-    named = payloads.names_in(payload, "restarts")
+    named = texts_in(payload, "restarts")
     restarted = {
         name: RunAgent(name, agent.task_description, agent.stage)
         for name, agent in state.agents.items()
@@ -138,13 +139,13 @@ def _after_end(state: RunState, event: Event, payload: dict[str, Any], status: S
     changes: dict[str, Any] = {"status": status, "ended_at": event.timestamp}
     if status == "completed":
         return changes | {
-            "result": payloads.text_of(payload, "result"),
+            "result": text_in(payload, "result"),
             "partial": payload.get("partial") is True,
             "degraded": state.degraded or payload.get("degraded") is True,
             "progress": msgspec.structs.replace(state.progress, percent=100),
         }
     reason = "cancelled" if status == "cancelled" else payloads.reason_of(payload)
-    return changes | {"reason": reason, "error": payloads.text_of(payload, "error")}
+    return changes | {"reason": reason, "error": text_in(payload, "error")}
 
 
 def decide(state: RunState, command: Command) -> list[NewEvent]:

@@ -2,11 +2,11 @@
 
 `model.py` decides which events change the state."""
 
-import math
 from typing import Any, cast
 
 import msgspec
 
+from server.http.payloads import list_in, number_in, object_in, seconds_in, text_in
 from server.surfaces.generations.plans import planned_agents
 from server.surfaces.generations.state import (
     MODES,
@@ -22,24 +22,23 @@ from server.surfaces.generations.state import (
 from towow.events import Event, is_id
 
 MAX_AGENTS = 16  # of a plan that came with the event
-MAX_SECONDS = 86_400.0
 _MAX_COUNT = 1_000_000
 
 
 def started(event: Event) -> dict[str, Any] | None:
     """The fields of the state that a `run_started` gives; None when mode or prompt are missing."""
     payload = event.payload
-    mode, prompt, context = payload.get("mode"), text_of(payload, "prompt"), payload.get("context")
+    mode, prompt = payload.get("mode"), text_in(payload, "prompt")
     if mode not in MODES or not prompt.strip():
         return None
     language: Language = "zh" if payload.get("language") == "zh" else "en"
     agents = _agents_of(payload) or planned_agents(cast(Mode, mode), language)
-    session_id, continues = text_of(payload, "session_id"), text_of(payload, "continues")
+    session_id, continues = text_in(payload, "session_id"), text_in(payload, "continues")
     return {
         "mode": mode,
         "prompt": prompt,
         "session_id": session_id if SESSION_ID.allows(session_id) else None,
-        "context": context if isinstance(context, dict) else {},
+        "context": object_in(payload, "context"),
         "language": language,
         "agents": agents,
         "timeout_seconds": seconds_in(payload, "timeout_seconds"),
@@ -52,18 +51,17 @@ def started(event: Event) -> dict[str, Any] | None:
 
 def _agents_of(payload: dict[str, Any]) -> dict[str, RunAgent]:
     """The agents that a run was started with; those without a name are left out."""
-    given = payload.get("agents")
     agents: dict[str, RunAgent] = {}
-    for each in given if isinstance(given, list) else ():
-        name = text_of(each, "name") if isinstance(each, dict) else ""
+    for each in list_in(payload, "agents"):
+        name = text_in(each, "name")
         if is_id(name) and len(agents) < MAX_AGENTS:
-            agents.setdefault(name, RunAgent(name, text_of(each, "task_description"), count_in(each, "stage") or 1))
+            agents.setdefault(name, RunAgent(name, text_in(each, "task_description"), _count(each, "stage") or 1))
     return agents
 
 
 def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> RunAgent | None:
     """The agent of the run that an event is about: the one that it names, or that it comes from."""
-    return state.agents.get(text_of(payload, "agent")) or state.agents.get(event.source)
+    return state.agents.get(text_in(payload, "agent")) or state.agents.get(event.source)
 
 
 def begun(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
@@ -73,7 +71,7 @@ def begun(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
 
 def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent after a piece of its text."""
-    content, written_by = text_of(payload, "content"), text_of(payload, "written_by")
+    content, written_by = text_in(payload, "content"), text_in(payload, "written_by")
     return msgspec.structs.replace(
         agent,
         status="running",
@@ -87,13 +85,13 @@ def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
 
 def completed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent whose text is whole."""
-    return msgspec.structs.replace(agent, status="completed", summary=text_of(payload, "summary"), error="", error_type="")
+    return msgspec.structs.replace(agent, status="completed", summary=text_in(payload, "summary"), error="", error_type="")
 
 
 def failed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
     """An agent that has failed; its text so far stays visible."""
     return msgspec.structs.replace(
-        agent, status="failed", error=text_of(payload, "error"), error_type=text_of(payload, "error_type")
+        agent, status="failed", error=text_in(payload, "error"), error_type=text_in(payload, "error_type")
     )
 
 
@@ -104,8 +102,8 @@ def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
         agent,
         status="retrying",
         retries=agent.retries + 1,
-        error=text_of(payload, "error"),
-        error_type=text_of(payload, "error_type"),
+        error=text_in(payload, "error"),
+        error_type=text_in(payload, "error_type"),
         **emptied,
     )
 
@@ -113,10 +111,10 @@ def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
 def progress_of(state: RunState, payload: dict[str, Any]) -> Progress:
     """The progress that a payload reports."""
     return Progress(
-        percent=min(count_in(payload, "percent"), 100),
-        stage=count_in(payload, "stage"),
-        completed=count_in(payload, "completed"),
-        total=count_in(payload, "total") or state.progress.total,
+        percent=min(_count(payload, "percent"), 100),
+        stage=_count(payload, "stage"),
+        completed=_count(payload, "completed"),
+        total=_count(payload, "total") or state.progress.total,
     )
 
 
@@ -126,27 +124,6 @@ def reason_of(payload: dict[str, Any]) -> str:
     return reason if reason in REASONS else "internal"
 
 
-def text_of(payload: dict[str, Any], key: str) -> str:
-    """A text in a payload, empty when it is none."""
-    value = payload.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def names_in(payload: dict[str, Any], key: str) -> list[str]:
-    """The texts of a list in a payload."""
-    value = payload.get(key)
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-
-
-def count_in(payload: dict[str, Any], key: str) -> int:
-    """A number of things in a payload, 0 when it is none."""
-    value = payload.get(key)
-    is_count = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return max(0, min(int(cast(float, value)), _MAX_COUNT)) if is_count else 0
-
-
-def seconds_in(payload: dict[str, Any], key: str) -> float:
-    """Seconds in a payload, at most a day, 0 when they are none."""
-    value = payload.get(key)
-    is_time = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return max(0.0, min(float(cast(float, value)), MAX_SECONDS)) if is_time else 0.0
+def _count(payload: dict[str, Any], key: str) -> int:
+    """A number of things, cut to a whole one within reason."""
+    return max(0, min(int(number_in(payload, key) or 0), _MAX_COUNT))

@@ -11,8 +11,8 @@ from typing import Any, assert_never
 import msgspec
 
 from server.surfaces.sessions.commands import Command, Escalate, Release, Say, TakeOver
+from server.surfaces.sessions.payloads import changes_of, step_of
 from server.surfaces.sessions.state import (
-    AGENT_ID,
     AGENT_WORKBENCH,
     AI_CHATBOT,
     NEW_MESSAGE,
@@ -52,42 +52,12 @@ def evolve(state: SessionState, event: Event) -> SessionState:
         return state
     payload = {} if event.event_type == NEW_MESSAGE else event.payload
     changes: dict[str, Any] = {}
-    status = TRANSITIONS.get((state.status, _step(event.event_type, payload)))
+    status = TRANSITIONS.get((state.status, step_of(event.event_type, payload)))
     if status is not None:
-        changes = {**_changes(state, event, payload, status), "status": status}
+        changes = {**changes_of(state, event, payload, status), "status": status}
         if not state.exists:
             changes |= {"created_at": event.timestamp, "created_seq": event.seq}
     return msgspec.structs.replace(state, last_seq=event.seq, revision=event.revision, updated_at=event.timestamp, **changes)
-
-
-def _step(event_type: str, payload: dict[str, Any]) -> str:
-    if event_type != STATUS_CHANGE:
-        return event_type
-    status = payload.get("status")
-    if status == "with_operator" and not AGENT_ID.allows(payload.get("agent_id")):
-        return event_type  # nobody would have it
-    return f"{event_type}:{status}"
-
-
-def _changes(state: SessionState, event: Event, payload: dict[str, Any], status: str) -> dict[str, Any]:
-    if event.event_type == NEW_MESSAGE:
-        return {"messages": state.messages + 1}
-    if event.event_type == TRANSFER_REQUEST:
-        return {"reason": _text(payload, "reason") or None}
-    nobody: dict[str, Any] = {"agent_id": None, "released_by": None, "waiting_since": None}
-    if state.status != status:
-        nobody["status_seq"] = event.seq
-    if event.event_type == SESSION_CLOSED:
-        return {**nobody, "released_by": state.released_by or state.agent_id}
-    match status:
-        case "waiting_agent":
-            return {**nobody, "waiting_since": event.timestamp}
-        case "with_operator":
-            return {**nobody, "agent_id": payload["agent_id"]}
-        case "bot":
-            return {**nobody, "released_by": state.agent_id, "reason": None}
-        case _:
-            return {**nobody, "released_by": state.agent_id}
 
 
 def decide(state: SessionState, command: Command) -> list[NewEvent]:
@@ -199,8 +169,3 @@ def _require_exists(state: SessionState) -> None:
 def _conflict(state: SessionState, message: str) -> Conflict:
     who = f" of {state.agent_id}" if state.agent_id is not None else ""
     return Conflict(f"{message}: it is {state.status}{who}", status=state.status, agent_id=state.agent_id)
-
-
-def _text(payload: dict[str, Any], key: str) -> str:
-    value = payload.get(key)
-    return value if isinstance(value, str) else ""

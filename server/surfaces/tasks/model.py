@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from server.surfaces.tasks.commands import Emit
+from server.surfaces.tasks.payloads import name_in, names_of, percent_in
 from server.surfaces.tasks.state import (
     ALIASES,
-    MAX_NAME_CHARACTERS,
     PHASE_ENTER,
     PROGRESS_UPDATE,
     TASK_CANCELLED,
@@ -24,7 +24,6 @@ from server.surfaces.tasks.state import (
     WORK_ITEM_START,
     TaskState,
     WorkItem,
-    names_of,
     stream_of,
 )
 from towow.events import Event, NewEvent, new_event
@@ -66,7 +65,7 @@ def _changes(state: TaskState, event: Event) -> dict[str, Any]:
     if event_type == PHASE_ENTER:
         return {} if phase is None else {"phase": phase}
     if event_type == PROGRESS_UPDATE:
-        progress = percent_of(event.payload.get("progress"))
+        progress = percent_in(event.payload, "progress")
         return {} if progress is None else {"progress": progress}
     return {} if span_id is None else _work_item_changes(state, span_id, event_type, event)
 
@@ -79,7 +78,7 @@ def _work_item_changes(state: TaskState, span_id: str, event_type: str, event: E
         item = msgspec.structs.replace(item, started_at=event.timestamp, ended_at=None)
     else:
         item = msgspec.structs.replace(item, ended_at=event.timestamp)
-    item = msgspec.structs.replace(item, status=status, name=_name_in(event.payload) or item.name, last_seq=event.seq)
+    item = msgspec.structs.replace(item, status=status, name=name_in(event.payload) or item.name, last_seq=event.seq)
     counts = {"running": state.items_running, "completed": state.items_completed, "failed": state.items_failed}
     if before is not None:
         counts[before.status] -= 1
@@ -88,19 +87,6 @@ def _work_item_changes(state: TaskState, span_id: str, event_type: str, event: E
         "work_items": {**state.work_items, span_id: item},
         **{f"items_{each}": count for each, count in counts.items()},
     }
-
-
-def percent_of(value: object) -> float | None:
-    """A number from 0 to 100 (inclusive); None for anything else, true and false too."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-        return None
-    return float(value)
-
-
-def _name_in(payload: dict[str, Any]) -> str | None:
-    """What people call a work item: `name`, else `title`, cut at 200 characters."""
-    texts = [value.strip() for value in (payload.get("name"), payload.get("title")) if isinstance(value, str)]
-    return next((text[:MAX_NAME_CHARACTERS] for text in texts if text), None)
 
 
 def decide(state: TaskState, command: Emit, *, max_event_bytes: int = 262_144) -> list[NewEvent]:

@@ -10,7 +10,8 @@ import msgspec
 from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
 from server.surfaces.tasks.model import changes_state, evolve
-from server.surfaces.tasks.state import TASK_ID, TaskState, WorkItem, initial, names_of, task_id_of
+from server.surfaces.tasks.payloads import names_of
+from server.surfaces.tasks.state import TASK_ID, TaskState, WorkItem, initial, task_id_of
 from towow.events import Event
 
 MAX_READ_WORK_ITEMS = 1_000

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from server.surfaces.tasks.state import TaskState, WorkItem, name_or_none, task_id_of
+from server.surfaces.tasks.payloads import name_or_none
+from server.surfaces.tasks.state import TaskState, WorkItem, task_id_of
 from towow.events import Event, payload_json
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

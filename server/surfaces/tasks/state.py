@@ -6,7 +6,6 @@ events.
 import msgspec
 
 from server.http.text_rules import Id
-from towow.events import Event
 
 KIND = "task"
 
@@ -87,25 +86,3 @@ def task_id_of(stream: str) -> str:
 def initial(task_id: str) -> TaskState:
     """The state of a task of which no event is known."""
     return TaskState(task_id)
-
-
-class _Names(msgspec.Struct):
-    phase: object = None
-    span_id: object = None
-
-
-_decode_names = msgspec.json.Decoder(_Names).decode
-
-
-def names_of(event: Event) -> tuple[str | None, str | None]:
-    """The phase and the span that an event names in its payload; None for what is absent or no name."""
-    text = event.payload_json
-    if '"phase"' not in text and '"span_id"' not in text:  # most events name neither, and need not be decoded
-        return None, None
-    names = _decode_names(text)
-    return name_or_none(names.phase), name_or_none(names.span_id)
-
-
-def name_or_none(value: object) -> str | None:
-    """The value when it may name a phase or a span."""
-    return value if NAME.allows(value) else None

@@ -7,9 +7,9 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from server.http.payloads import MAX_SECONDS
 from server.surfaces.tools import checks
 from server.surfaces.tools.commands import ClearPermission, ReportEvent, RequestPermission
-from server.surfaces.tools.payloads import MAX_WITHIN_SECONDS
 from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.state import PERMISSION_ID, new_permission_id
 from towow.errors import InvalidBody, TooLarge
@@ -80,14 +80,14 @@ def _check_report(event_type: Literal["tool_status", "tool_result", "result_clea
 def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> RequestPermission:
     if data.get("status", "pending") != "pending":
         raise InvalidBody('data.status must be "pending", when it is given', field="data.status")
-    default = min(rules.permission_timeout_seconds, MAX_WITHIN_SECONDS)
+    default = min(rules.permission_timeout_seconds, MAX_SECONDS)
     return RequestPermission(
         permission_id=permission_id or new_permission_id(),
         tool_name=checks.line(data, "tool_name", MAX_TOOL_NAME_CHARACTERS, is_needed=True),
         parameters=checks.mapping(data, "parameters"),
         risk_level=checks.risk_level(data, "data.risk_level"),
         within_seconds=checks.seconds(
-            data, "expires_within_seconds", default=default, low=min(default, MIN_WITHIN_SECONDS), high=MAX_WITHIN_SECONDS
+            data, "expires_within_seconds", default=default, low=min(default, MIN_WITHIN_SECONDS), high=MAX_SECONDS
         ),
         fields=_without(data, _ASKED),
     )

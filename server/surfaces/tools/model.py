@@ -9,6 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from server.http.payloads import text_in
 from server.surfaces.tools.commands import (
     AnswerPermission,
     ClearPermission,
@@ -17,7 +18,7 @@ from server.surfaces.tools.commands import (
     ReportEvent,
     RequestPermission,
 )
-from server.surfaces.tools.payloads import permission_of, requested, status_of, text_of
+from server.surfaces.tools.payloads import permission_of, requested, status_of
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
     PERMISSION_REQUEST,
@@ -65,8 +66,8 @@ def evolve_permission(permission: PermissionState | None, event: Event) -> Permi
     return msgspec.structs.replace(
         permission,
         status=status,
-        reason=text_of(payload, "reason"),
-        actor=text_of(payload, "actor"),
+        reason=text_in(payload, "reason"),
+        actor=text_in(payload, "actor"),
         ended_at=event.timestamp,
         ended_seq=event.seq,
         last_seq=event.seq,

@@ -2,9 +2,7 @@
 
 `model.py` decides which events change a permission."""
 
-import math
-from typing import Any
-
+from server.http.payloads import object_in, seconds_in, text_in
 from server.surfaces.tools.state import (
     PERMISSION_CLEARED,
     PERMISSION_ID,
@@ -19,7 +17,6 @@ from server.surfaces.tools.state import (
 from towow.events import Event
 
 DEFAULT_WITHIN_SECONDS = 120.0  # for a request that names no time
-MAX_WITHIN_SECONDS = 86_400.0
 _EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED})
 
 
@@ -54,22 +51,14 @@ def status_of(event: Event) -> Status | None:
 def requested(event: Event) -> PermissionState:
     """The permission of a request, read from a payload that every publisher may have written."""
     payload = event.payload
-    parameters, risk_level = payload.get("parameters"), payload.get("risk_level")
-    within = payload.get("expires_within_seconds")
-    is_time = isinstance(within, int | float) and not isinstance(within, bool) and math.isfinite(within) and within > 0
+    risk_level = payload.get("risk_level")
     return PermissionState(
         permission_id=permission_of(event) or event.event_id,
-        tool_name=text_of(payload, "tool_name"),
-        parameters=parameters if isinstance(parameters, dict) else {},
+        tool_name=text_in(payload, "tool_name"),
+        parameters=object_in(payload, "parameters"),
         risk_level=risk_level if risk_level in RISK_LEVELS else "high",
-        expires_within_seconds=min(float(within), MAX_WITHIN_SECONDS) if is_time else DEFAULT_WITHIN_SECONDS,  # type: ignore[arg-type]
+        expires_within_seconds=seconds_in(payload, "expires_within_seconds") or DEFAULT_WITHIN_SECONDS,
         requested_at=event.timestamp,
         requested_seq=event.seq,
         last_seq=event.seq,
     )
-
-
-def text_of(payload: dict[str, Any], key: str) -> str:
-    """A text in a payload, empty when it is none."""
-    value = payload.get(key)
-    return value if isinstance(value, str) else ""

@@ -5,7 +5,8 @@ import pytest
 
 from server.surfaces.tasks import inputs, rendering
 from server.surfaces.tasks.commands import Emit
-from server.surfaces.tasks.model import changes_state, decide, evolve, percent_of
+from server.surfaces.tasks.model import changes_state, decide, evolve
+from server.surfaces.tasks.payloads import percent_in
 from server.surfaces.tasks.state import (
     ALIASES,
     STATUSES,
@@ -203,7 +204,7 @@ def test_the_phase_is_the_one_that_was_entered_last(steps, phase):
 )
 def test_progress_is_a_number_of_percent(value, expected):
     """Anything else leaves the progress as it was."""
-    assert percent_of(value) == expected
+    assert percent_in({"progress": value}, "progress") == expected
     state = after(("progress_update", {"progress": 7}), ("progress_update", {"progress": value}))
     assert state.progress == (7.0 if expected is None else expected)
 

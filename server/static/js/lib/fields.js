@@ -105,12 +105,12 @@ export function writer(value) {
  * The end of a time that people were given, counted from the event that began it.
  *
  * @param {string} timestamp ISO-8601
- * @param {any} seconds 0 to 86,400; anything else counts as 30, as on the server
+ * @param {any} seconds 0 or more, of which 86,400 count; anything else counts as 30, as on the server
  * @returns {number | null} ms since 1970; null when the timestamp is no time
  */
 export function deadline(timestamp, seconds) {
   const given = number(seconds);
-  const end = Date.parse(timestamp) + (given !== null && given >= 0 && given <= LONGEST_SECONDS ? given : DEFAULT_SECONDS) * 1000;
+  const end = Date.parse(timestamp) + (given !== null && given >= 0 ? Math.min(given, LONGEST_SECONDS) : DEFAULT_SECONDS) * 1000;
   return Number.isNaN(end) ? null : end;
 }
 

@@ -9,6 +9,7 @@ from datetime import date
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+from server.http.payloads import object_in, text_in
 from server.surfaces.demands.commands import OfferDraft
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.samples.agents import POLICIES, SAMPLE_AGENTS, AgentPolicy, Bilingual, SampleAgent
@@ -87,11 +88,11 @@ def _friendly(amount: float, currency: str) -> int:
 
 def answer_invitation(invitation: Mapping[str, Any]) -> OfferDraft | InvitationDeclined | None:
     """What the invited agent answers to `towow.demand.broadcast`; None when it is no sample agent."""
-    agent = _AGENTS.get(_text(invitation, "agent_id"))
+    agent = _AGENTS.get(text_in(invitation, "agent_id"))
     if agent is None:
         return None
     limits = POLICIES[agent["agent_id"]]
-    requirements = _object(invitation, "requirements")
+    requirements = object_in(invitation, "requirements")
     job = _job(_language_of(invitation), requirements)
     capabilities = _offered(agent, invitation, job.language)
     if not capabilities:
@@ -130,7 +131,7 @@ def _offered(agent: SampleAgent, invitation: Mapping[str, Any], language: Langua
     requested = [names for names in _requested(invitation) if names]
     offered: list[str] = []
     if not requested:
-        matched = [part.partition(": ")[0] for part in _text(invitation, "reason").split("; ")]
+        matched = [part.partition(": ")[0] for part in text_in(invitation, "reason").split("; ")]
         requested = [frozenset({name}) for name in matched if name in CONCEPTS]
         offered = [text for text in agent["capabilities"] if text in matched and text not in CONCEPTS]
     in_language = sorted(agent["capabilities"], key=lambda text: (IS_HAN.search(text) is not None) != (language == "zh"))
@@ -187,9 +188,9 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     It rejects a proposal in which it has nothing to do, or that has become what it cannot do; it revises
     when the price is too low or its condition was not stated yet; otherwise it accepts."""
     own_offer = own_offer if isinstance(own_offer, Mapping) else {}
-    agent_id = _text(proposal, "agent_id")
+    agent_id = text_in(proposal, "agent_id")
     limits = POLICIES.get(agent_id)
-    requirements = _object(proposal, "requirements")
+    requirements = object_in(proposal, "requirements")
     job = _job(_language_of(proposal, own_offer), requirements)
     assignment = _assignment(agent_id, proposal)
     if not _can_do(agent_id, own_offer, assignment):
@@ -198,8 +199,8 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
     if limits is not None and (objection := _objection(limits, job)):
         return ProposalAnswer("reject", objection)
 
-    terms = _object(assignment, "terms")
-    own_terms = _object(own_offer, "terms")
+    terms = object_in(assignment, "terms")
+    own_terms = object_in(own_offer, "terms")
     currency = _currency(job.language, terms, own_terms, proposal, requirements)
     price = _price(terms)
     lowest = _lowest(limits, job, currency, own_terms)
@@ -218,7 +219,7 @@ def answer_proposal(own_offer: Mapping[str, Any], proposal: Mapping[str, Any]) -
 
 def _assignment(agent_id: str, proposal: Mapping[str, Any]) -> Mapping[str, Any]:
     """The agent's own part of a proposal; empty when it has none."""
-    own = _object(proposal, "assignment")
+    own = object_in(proposal, "assignment")
     others = (item for item in _list(proposal, "assignments") if isinstance(item, dict) and item.get("agent_id") == agent_id)
     return own or next(others, {})
 
@@ -328,16 +329,6 @@ def _money(job: _Job, price: float, currency: str) -> str:
 # Reading payloads that may hold anything.
 
 
-def _text(payload: Mapping[str, Any], key: str) -> str:
-    value = payload.get(key) if isinstance(payload, Mapping) else None
-    return value if isinstance(value, str) else ""
-
-
-def _object(payload: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = payload.get(key) if isinstance(payload, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
 def _list(payload: Mapping[str, Any], key: str) -> list[Any]:
     value = payload.get(key) if isinstance(payload, Mapping) else None
     return list(value) if isinstance(value, list | tuple) else []
@@ -371,14 +362,14 @@ def _job(language: Language, requirements: Mapping[str, Any]) -> _Job:
 
 def _currency(language: Language, *payloads: Mapping[str, Any]) -> str:
     """The first currency that is named and known; else that of the language."""
-    named = (_text(payload, "currency") for payload in payloads)
+    named = (text_in(payload, "currency") for payload in payloads)
     return next((code for code in named if code in UNITS_PER_DOLLAR), "CNY" if language == "zh" else "USD")
 
 
 def _language_of(*payloads: Mapping[str, Any]) -> Language:
     """The language that is named, else that of the first text."""
     for payload in payloads:
-        if (named := _text(payload, "language")) in ("zh", "en"):
+        if (named := text_in(payload, "language")) in ("zh", "en"):
             return "zh" if named == "zh" else "en"
-    texts = (_text(payload, key) for payload in payloads for key in ("content", "raw_input", "surface_demand", "summary"))
+    texts = (text_in(payload, key) for payload in payloads for key in ("content", "raw_input", "surface_demand", "summary"))
     return "zh" if IS_HAN.search(next(filter(None, texts), "")) else "en"
