@@ -161,11 +161,11 @@ describe("the record", () => {
 
   test("tells who waits for an event when it comes", async () => {
     const record = new TaskRecord();
-    const heard = record.heard("id-2");
+    const arrival = record.arrival("id-2");
     record.add(at("note"));
     record.clear();
     record.add(at("note"));
-    await heard;
+    await arrival;
   });
 });
 
@@ -175,10 +175,10 @@ describe("delays", () => {
     assert.equal(delays.summary, null);
     delays.sent("a", 100);
     delays.sent("b", 100);
-    delays.heard("b", 110);
-    delays.heard("a", 130);
-    delays.heard("a", 999);
-    delays.heard("other", 999);
+    delays.received("b", 110);
+    delays.received("a", 130);
+    delays.received("a", 999);
+    delays.received("other", 999);
     assert.deepEqual(delays.summary, { count: 2, median: 30, slowest: 30 });
   });
 
@@ -186,11 +186,11 @@ describe("delays", () => {
     const delays = new Delays();
     delays.sent("a", 0);
     delays.interrupted();
-    delays.heard("a", 9000);
+    delays.received("a", 9000);
     assert.equal(delays.summary, null);
     for (let i = 0; i < 2000; i += 1) {
       delays.sent(`e-${i}`, 0);
-      delays.heard(`e-${i}`, i);
+      delays.received(`e-${i}`, i);
     }
     assert.deepEqual(delays.summary, { count: 500, median: 1750, slowest: 1999 });
   });

@@ -52,7 +52,7 @@ export class FrameReader {
 }
 
 /**
- * The JSON of a frame; what is none is said to the console.
+ * The JSON of a frame; a text that is none is logged.
  *
  * @param {string} text
  * @returns {any} undefined for what is no JSON

@@ -2,12 +2,12 @@
  * Source 004's `SSEClient`: what the tools of a session do, as callbacks, and the way to answer what they ask.
  *
  * It owns its connection alone: the browser's own retry is never left running, `disconnect()` leaves no timer, and what came
- * before an interruption is not told twice. A token never stands in a URL: each connection has a ticket of its own, good
+ * before an interruption is not reported twice. A token never stands in a URL: each connection has a ticket of its own, good
  * once. Without a token the page's cookie counts. `EventStream` in `../stream.js` is for pages that show the connection.
  *
  * @import { Environment } from "../lib/environment.js"
  *
- * @typedef {string | (() => string | Promise<string>)} Token a function is asked for each connection, so it may be renewed
+ * @typedef {string | (() => string | Promise<string>)} Token a function is called for each connection, so it may be renewed
  *
  * @typedef {object} ClientOptions
  * @property {string} [baseUrl] of the server, without a slash at its end; default: the page's own
@@ -22,7 +22,7 @@ import { Reconnector } from "./reconnect.js";
 import { parseFrame } from "./frames.js";
 
 const BASE = "/agent_backend/api/sse";
-const HEARTBEAT_SECONDS = 15; // until the server has told its own
+const HEARTBEAT_SECONDS = 15; // until the server has sent its own
 const SILENT_HEARTBEATS = 2.5;
 
 export class SSEClient {
@@ -66,7 +66,7 @@ export class SSEClient {
   #generation = 0;
   #lastSeq = 0;
   #epoch = "";
-  /** Ids of what was asked and not answered. @type {Set<string>} */
+  /** Ids of requests that are not answered. @type {Set<string>} */
   #pending = new Set();
   #online = () => this.#comeBack();
 
@@ -86,7 +86,7 @@ export class SSEClient {
   }
 
   /**
-   * Connect; a connection that is open is closed first. What was told before is not told again.
+   * Connect; a connection that is open is closed first. An event that was reported is not reported again.
    */
   connect() {
     this.disconnect();
@@ -109,7 +109,7 @@ export class SSEClient {
    * @param {boolean} approved
    * @param {string} [reason]
    * @param {string} [permissionId]
-   * @returns {Promise<boolean>} whether this answer counts; false after `onError` said why not
+   * @returns {Promise<boolean>} whether this answer counts; false after `onError` was called with the reason
    */
   async approvePermission(approved, reason = "", permissionId) {
     const id = permissionId ?? (this.#pending.size === 1 ? [...this.#pending][0] : undefined);
@@ -169,7 +169,7 @@ export class SSEClient {
     }
   }
 
-  /** Whether the stream is open and has said so. @returns {boolean} */
+  /** Whether the stream is open and `onConnectionOpen` was called. @returns {boolean} */
   get isConnected() {
     return this.#isConnected;
   }

@@ -1,5 +1,5 @@
 /**
- * Source 003's `SSEClient`: starts a generation, or follows one, and tells what its agents do as events with listeners.
+ * Source 003's `SSEClient`: starts a generation, or follows one, and reports what its agents do as events with listeners.
  *
  * A generation goes on at the server when nobody listens. With `body`, `connect()` starts one by POST; when that answer breaks
  * off, the rest is read by GET from the last event on, with the same stream module as the pages. Without a body the url is that
@@ -42,7 +42,7 @@ const PASSED_ON = new Set(["progress", "retrying", "run_started", "run_resumed",
 const TERMINAL = new Set(["run_complete", "run_failed"]);
 
 export class SSEClient {
-  /** Of the generation; null before the server has said it. @type {string | null} */
+  /** Of the generation; null before the server has sent it. @type {string | null} */
   runId = null;
   #url;
   #options;
@@ -58,8 +58,8 @@ export class SSEClient {
   #lastSeq = 0;
   /** @type {string | null} */
   #epoch = null;
-  /** The failure in a row that was told last. */
-  #toldAttempt = 0;
+  /** The failure in a row that was reported last. */
+  #reportedAttempt = 0;
 
   /**
    * @param {string} url to POST to (`/novachat`, `/loomichat`), or of a generation's events (`/api/runs/{run_id}/events`)
@@ -262,7 +262,7 @@ export class SSEClient {
   #streamChanged({ name, attempt, nextTryAt, reason }) {
     if (name === "connected") {
       this.#epoch = /** @type {EventStream} */ (this.#connection).cursor?.epoch ?? this.#epoch;
-      this.#toldAttempt = 0;
+      this.#reportedAttempt = 0;
       this.#connected();
       return;
     }
@@ -271,8 +271,8 @@ export class SSEClient {
       this.#connection = null;
       if (reason === "ended") this.#isOver = true;
       else if (reason !== "closed") this.#trouble(reason ?? "refused", "the stream of the generation was closed");
-    } else if (attempt !== this.#toldAttempt && nextTryAt !== null) {
-      this.#toldAttempt = attempt;
+    } else if (attempt !== this.#reportedAttempt && nextTryAt !== null) {
+      this.#reportedAttempt = attempt;
       this.#trouble(reason ?? "network", "the connection was lost and is tried again", true);
     }
   }

@@ -40,7 +40,7 @@ export class PostStream {
     this.#environment = environment;
     this.#handlers = handlers;
     this.#silenceMs = silenceMs;
-    this.#heard();
+    this.#received();
     void this.#run(url, request);
   }
 
@@ -50,7 +50,7 @@ export class PostStream {
     this.#aborter.abort();
   }
 
-  #heard() {
+  #received() {
     this.#environment.clearTimeout(this.#timer);
     this.#timer = this.#environment.setTimeout(() => this.#lost("silence"), this.#silenceMs);
   }
@@ -92,7 +92,7 @@ export class PostStream {
     while (!signal.aborted) {
       const { value, done } = await reader.read();
       if (done || signal.aborted) break;
-      this.#heard();
+      this.#received();
       for (const { name, data } of frames.push(decoder.decode(value, { stream: true }))) {
         if (!signal.aborted) this.#handlers.onFrame(name, data);
       }

@@ -34,7 +34,7 @@ export class Reconnector {
 
   /**
    * @param {Pick<Environment, "setTimeout" | "clearTimeout" | "random">} environment
-   * @param {() => Policy} policy asked at every interruption
+   * @param {() => Policy} policy read at every interruption
    * @param {() => void} connect
    * @param {() => void} giveUp called once, when no attempt is left
    */
@@ -48,7 +48,7 @@ export class Reconnector {
   /**
    * Plan the next attempt after an interruption; a planned one is replaced.
    *
-   * @param {number} [leastMs] that somebody asked to wait
+   * @param {number} [leastMs] that the server wants to be waited for
    */
   plan(leastMs = 0) {
     this.cancel();

@@ -105,7 +105,7 @@ export class ConnectionStatus {
     return undefined;
   }
 
-  /** Show what `getStats()` says. @param {Partial<Stats>} stats */
+  /** Show the counters of `getStats()`. @param {Partial<Stats>} stats */
   setStats(stats) {
     for (const [name, node] of this.#counts) setText(node, String(stats[name] ?? 0));
   }

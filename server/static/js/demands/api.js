@@ -1,7 +1,7 @@
 /**
  * What the first page asks of the server's JSON API.
  *
- * Paths and shapes are the server's; callers say what a failure, a `RequestError` of `http.js`, means.
+ * Paths and shapes are the server's; callers decide what a failure, a `RequestError` of `http.js`, means.
  *
  * @import { Demand, DemandPage, EventPage } from "../lib/types.js"
  */
@@ -40,7 +40,7 @@ export function submitDemand(rawInput, mustConfirm) {
 }
 
 /**
- * Answer a proposal as the user who asked.
+ * Answer a proposal as the user of the demand.
  *
  * @param {string} id of the demand
  * @param {{user_id: string, proposal_id: string, decision: string, comment?: string}} answer

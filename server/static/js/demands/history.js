@@ -28,7 +28,7 @@ export function historyReader({ state, dispatch, describe }) {
         try {
           const page = await readHistory(id, sinceSeq);
           const { epoch } = state();
-          // Of another log than the list: the stream is about to say so, and to bring both to the same.
+          // Of another log than the list: the stream is about to be reset, which brings both to the same.
           if (epoch && page.epoch !== epoch) return;
           hasMore = page.has_more;
           sinceSeq = page.next_since_seq;

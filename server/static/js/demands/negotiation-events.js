@@ -114,7 +114,7 @@ function gapIdentified(negotiation, payload, { seq, timestamp }) {
 /** @param {Negotiation} negotiation @param {Payload} payload @param {StoredEvent} event */
 function subnetTriggered(negotiation, payload, { seq, timestamp }) {
   const id = text(payload.subnet_id);
-  // An id below its parent's: whoever appends what, nesting has an end.
+  // An id below its parent's: nesting has an end, for any events.
   if (!id.startsWith(`${negotiation.id}.`) || !isDemandId(id) || negotiation.subnets.some((subnet) => subnet.id === id)) return;
   negotiation.subnets.push({
     id,
@@ -173,8 +173,8 @@ function answered(negotiation, payload, { seq, timestamp }) {
   if (!round || payload.proposal_id !== round.proposalId || !DECISIONS.has(payload.decision)) return;
   const isUser = !text(payload.agent_id);
   const by = text(isUser ? payload.user_id : payload.agent_id);
-  const isAsked = isUser ? by === negotiation.wanted?.user : round.asked.includes(by);
-  if (!isAsked || round.answers.some((answer) => answer.isUser === isUser && answer.by === by)) return;
+  const isParticipant = isUser ? by === negotiation.wanted?.user : round.asked.includes(by);
+  if (!isParticipant || round.answers.some((answer) => answer.isUser === isUser && answer.by === by)) return;
   round.answers.push({
     by,
     isUser,
@@ -194,8 +194,8 @@ function ended(negotiation, payload, { seq, timestamp }) {
   const proposal = object(payload.proposal);
   const kind = /** @type {"finalized" | "failed" | "cancelled"} */ (negotiation.phase);
   const assignments = assignmentsOf(negotiation, proposal.assignments);
-  const isSaid = assignments.length > 0 || !last;
-  const plan = { ...(last ?? EMPTY_ROUND), ...(isSaid ? planOf(proposal, assignments) : {}) };
+  const isGiven = assignments.length > 0 || !last;
+  const plan = { ...(last ?? EMPTY_ROUND), ...(isGiven ? planOf(proposal, assignments) : {}) };
   negotiation.outcome = {
     kind,
     reason: text(payload.reason),

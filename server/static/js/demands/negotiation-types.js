@@ -1,7 +1,7 @@
 /**
  * What a negotiation is on the page, as JSDoc types; nothing runs here. Times are ISO-8601, deadlines ms since 1970.
  *
- * @typedef {"rules" | "llm" | ""} Writer who wrote a text; empty: an agent or a person
+ * @typedef {"rules" | "llm" | ""} Writer the origin of a text; empty: an agent or a person
  * @typedef {"found" | "invited" | "offered" | "declined" | "silent" | "proposed" | "withdrawn" | "chosen"} Fate
  *
  * @typedef {object} Requirements
@@ -11,7 +11,7 @@
  * @property {string} date
  *
  * @typedef {object} Wanted
- * @property {string} surface what is asked for, in one line
+ * @property {string} surface what is wanted, in one line
  * @property {string} raw as it was written
  * @property {string} confidence
  * @property {{name: string, term: string}[]} capabilities
@@ -62,7 +62,7 @@
  * @property {string[]} capabilities
  * @property {Record<string, any>} terms what is proposed
  * @property {number | null} price what is proposed
- * @property {number | null} offeredPrice what the agent asked for
+ * @property {number | null} offeredPrice the price of the agent's offer
  * @property {string[]} conditions
  * @property {string} subnetId agreed in that sub-negotiation; else empty
  *
@@ -77,7 +77,7 @@
  * @property {number} seq
  * @property {string} at
  *
- * @typedef {object} Considered what was said to the round before
+ * @typedef {object} Considered an answer to the round before
  * @property {string} by
  * @property {boolean} isUser
  * @property {string} decision accept, revise, reject or silent
@@ -96,7 +96,7 @@
  * @property {string} summary
  * @property {Writer} writtenBy
  * @property {number | null} deadline
- * @property {Answer[]} answers the first one of each who was asked
+ * @property {Answer[]} answers the first one of each participant
  * @property {string[]} asked agents that have to answer
  * @property {string[]} awaited agents that have not answered
  * @property {boolean} awaitsUser the user's yes is needed and was not given
@@ -128,7 +128,7 @@
  * @property {"finalized" | "failed" | "cancelled"} kind
  * @property {string} reason
  * @property {string} message
- * @property {string} by who cancelled
+ * @property {string} by the user or the parent that cancelled
  * @property {number} round
  * @property {Round | null} plan what was agreed
  * @property {boolean} isComplete nothing is missing

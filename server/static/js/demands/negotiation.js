@@ -2,7 +2,7 @@
  * A negotiation folded from its events, as it was at any seq; pure, and total on whatever anybody appended.
  *
  * The rules are the server's: an event counts only where `phases.js` has a place for it, offers only of invited agents,
- * answers only of those who were asked, and of each only the first. Any other event only moves the position.
+ * answers only of participants, and of each only the first. Any other event only moves the position.
  *
  * @import { StoredEvent } from "../lib/types.js"
  * @import { Fate, Negotiation } from "./negotiation-types.js"
@@ -66,7 +66,7 @@ function begin(id) {
 }
 
 /**
- * What follows from all events together: who is awaited, and what has become of each candidate.
+ * What follows from all events together: the awaited answers, and the fate of each candidate.
  *
  * @param {Negotiation} negotiation
  */

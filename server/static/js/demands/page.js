@@ -45,7 +45,7 @@ const feed = demandsFeed(shell.storage, {
     void loadHistory();
   },
   onState(connection) {
-    shell.heard(connection);
+    shell.onState(connection);
     const hasFailed = [state.timeline, ...Object.values(state.branches)].some((timeline) => timeline?.history === "failed");
     if (connection.name === "connected" && hasFailed) void loadHistory();
   },
@@ -118,7 +118,7 @@ async function loadOlder() {
   try {
     dispatch({ type: "older", page: await readDemands(state.oldestSeq) });
   } catch {
-    // The button stays; the connection notice says what is wrong.
+    // The button stays; the connection notice shows what is wrong.
   }
 }
 

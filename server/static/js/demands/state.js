@@ -20,7 +20,7 @@
  * @property {number} headSeq the newest seq that this state knows of
  * @property {Record<string, Demand>} demands by id
  * @property {string[]} order ids of the listed ones, newest first; sub-negotiations are shown inside their parent
- * @property {boolean} hasMore older demands can be asked for
+ * @property {boolean} hasMore there are older demands
  * @property {number} oldestSeq `created_seq` where the list of pages ends; older ones may be in `demands` by choice
  * @property {Timeline | null} timeline of the chosen demand
  * @property {Record<string, Timeline>} branches histories of its sub-negotiations, at any depth, by demand id

@@ -63,7 +63,7 @@ export function storyteller() {
 }
 
 /**
- * Sub-negotiations of a story, at any depth, whose history was not asked for yet.
+ * Sub-negotiations of a story, at any depth, whose history is not requested yet.
  *
  * @param {PageState} state
  * @param {Story} story of the newest position

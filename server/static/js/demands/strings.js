@@ -1,7 +1,7 @@
 /**
  * The texts of the page of the demands in both languages, under the same keys.
  *
- * `demands.html` holds the English ones as well, so that the page says something before scripts run.
+ * `demands.html` holds the English ones as well, so that the page has texts before scripts run.
  */
 
 /** @type {Record<string, string>} */

@@ -54,7 +54,7 @@ export function readModel() {
 }
 
 /**
- * Where a run is told.
+ * Where a run is.
  *
  * @param {string} id
  * @returns {string}

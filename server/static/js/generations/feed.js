@@ -51,7 +51,7 @@ export function runFeed(id, { onRun, onFailed, onState }) {
  * @param {() => PastRuns} handlers.past what is shown
  * @param {(past: PastRuns) => void} handlers.onRuns
  * @param {(error: unknown) => void} handlers.onFailed
- * @param {(model: Record<string, any>) => void} handlers.onModel what the list says of it
+ * @param {(model: Record<string, any>) => void} handlers.onModel as the list has it
  * @param {(state: StreamState) => void} handlers.onState
  * @returns {SnapshotFeed<any>}
  */

@@ -34,7 +34,7 @@ export function withPage(past, page) {
 }
 
 /**
- * The list after an event of any run, as the log tells it.
+ * The list after an event of any run, in the shape of the log.
  *
  * @param {PastRuns} past
  * @param {Record<string, any> & {stream: string, seq: number}} event

@@ -30,7 +30,7 @@ const RUN_LINK = /^#([A-Za-z0-9._:-]{1,124})$/;
 const SESSION_ID = /^[A-Za-z0-9_-]{1,120}$/;
 const CLOCK_MS = 20_000; // how often "3 minutes ago" is looked at again
 const SECOND_MS = 1000;
-const MODEL_MS = 2500; // how often a model that is not ready is asked after
+const MODEL_MS = 2500; // between two looks at a model that is not ready
 
 const shell = shellOf({ strings: { en, zh }, main: "run", reconnectNow, render, translate: (t) => views.compose.translate(t) });
 const session = remembered(shell.storage, "towow.generations.session");
@@ -65,7 +65,7 @@ const earlier = pastFeed({
     change({ pastStatus: isRefused ? "forbidden" : "failed", pastError: failureText(error, shell.t) });
   },
   onModel: showModel,
-  onState: shell.heard,
+  onState: shell.onState,
 });
 const writeCountdowns = countdowns(() => shell.t, { left: "generations.attempt.left", over: "generations.attempt.over" });
 const views = {
@@ -123,12 +123,12 @@ async function start(mode, prompt, goesOn) {
 
 /** Begin a session anew that the server has forgotten, so that nothing is promised that does not come. */
 async function renewSession() {
-  const asked = page.sessionId;
+  const sessionId = page.sessionId;
   try {
-    await api.readSessionState(asked);
+    await api.readSessionState(sessionId);
   } catch (error) {
     const isForgotten = error instanceof RequestError && error.status === 410;
-    if (isForgotten && asked === page.sessionId) change({ sessionId: newSession() });
+    if (isForgotten && sessionId === page.sessionId) change({ sessionId: newSession() });
   }
 }
 
@@ -148,7 +148,7 @@ function followAddress() {
   chosen = runFeed(runId, {
     onRun: (run) => change({ run, runError: null }),
     onFailed: (runError) => change({ runError }),
-    onState: shell.heard,
+    onState: shell.onState,
   });
   void chosen.begin();
   isNewlyChosen = true;
@@ -172,7 +172,7 @@ async function loadOlder() {
     const older = await api.readRuns(page.past.oldestSeq);
     change({ past: withPage(page.past, older) });
   } catch {
-    // The button stays; the connection notice says what is wrong.
+    // The button stays; the connection notice shows what is wrong.
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * What the events of a run say, read from payloads that anybody may have written, as the server's `generations/payloads.py` does.
+ * The fields of a run's events, read from payloads that anybody may have written, as the server's `generations/payloads.py` does.
  *
- * Of a payload only what has the right type counts. `run-state.js` says which of it changes anything.
+ * Of a payload only what has the right type counts. `state.js` decides which of it changes anything.
  *
  * @import { Agent, Progress, Run, RunEvent } from "./types.js"
  */
@@ -18,7 +18,7 @@ export const NO_PROGRESS = { percent: 0, stage: 0, completed: 0, total: 0 };
 
 /**
  * @param {RunEvent} event
- * @returns {Partial<Run>} nothing when it says too little
+ * @returns {Partial<Run>} nothing when it has too little
  */
 export function startOf({ payload, timestamp, seq }) {
   const { mode } = payload;
@@ -82,11 +82,11 @@ export function newAgent(name, task, stage) {
 
 /**
  * @param {Record<string, any>} payload
- * @param {number} total where it says none
+ * @param {number} total where it has none
  * @returns {Progress}
  */
-export function progressOf({ percent, stage, completed, total: told }, total) {
-  return { percent: Math.min(count(percent), 100), stage: count(stage), completed: count(completed), total: count(told) || total };
+export function progressOf({ percent, stage, completed, total: given }, total) {
+  return { percent: Math.min(count(percent), 100), stage: count(stage), completed: count(completed), total: count(given) || total };
 }
 
 /**

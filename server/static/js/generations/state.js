@@ -32,19 +32,19 @@ export function runEventOf({ event_type, agent_source, source, payload, timestam
 }
 
 /**
- * The run as `GET /api/runs/{id}` tells it, true at its `last_seq`; a row of the list is one without texts.
+ * The run of `GET /api/runs/{id}`, true at its `last_seq`; a row of the list is one without texts.
  *
- * @param {Record<string, any>} told
+ * @param {Record<string, any>} snapshot
  * @returns {Run}
  */
-export function runOf(told) {
+export function runOf(snapshot) {
   return {
-    ...newRun(told.run_id),
-    status: told.status,
-    mode: told.mode,
-    prompt: told.prompt,
-    sessionId: told.session_id ?? "",
-    agents: (told.agents ?? []).map((/** @type {Record<string, any>} */ each) => ({
+    ...newRun(snapshot.run_id),
+    status: snapshot.status,
+    mode: snapshot.mode,
+    prompt: snapshot.prompt,
+    sessionId: snapshot.session_id ?? "",
+    agents: (snapshot.agents ?? []).map((/** @type {Record<string, any>} */ each) => ({
       ...newAgent(each.name, each.task_description, each.stage),
       status: each.status,
       text: each.text ? new GrowingText(each.text) : NO_TEXT,
@@ -55,18 +55,18 @@ export function runOf(told) {
       writtenBy: each.written_by ?? "",
       degraded: Boolean(each.degraded),
     })),
-    continues: told.continues ?? "",
-    progress: told.progress ?? NO_PROGRESS,
-    reason: told.reason ?? "",
-    error: told.error ?? "",
-    result: told.result ?? "",
-    partial: Boolean(told.partial),
-    degraded: Boolean(told.degraded),
-    resumes: told.resumes ?? 0,
-    createdAt: told.created_at,
-    endedAt: told.ended_at ?? "",
-    createdSeq: told.created_seq,
-    lastSeq: told.last_seq,
+    continues: snapshot.continues ?? "",
+    progress: snapshot.progress ?? NO_PROGRESS,
+    reason: snapshot.reason ?? "",
+    error: snapshot.error ?? "",
+    result: snapshot.result ?? "",
+    partial: Boolean(snapshot.partial),
+    degraded: Boolean(snapshot.degraded),
+    resumes: snapshot.resumes ?? 0,
+    createdAt: snapshot.created_at,
+    endedAt: snapshot.ended_at ?? "",
+    createdSeq: snapshot.created_seq,
+    lastSeq: snapshot.last_seq,
   };
 }
 
@@ -119,7 +119,7 @@ function changesOf(run, event) {
 /**
  * @param {Run} run
  * @param {RunEvent} event
- * @returns {Partial<Run>} nothing where no agent of the run can be meant
+ * @returns {Partial<Run>} nothing where it names no agent of the run
  */
 function withAgent(run, event) {
   const named = (/** @type {string} */ name) => run.agents.find((agent) => agent.name === name);

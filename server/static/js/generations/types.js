@@ -17,7 +17,7 @@
  * @property {string} errorType why it failed or tries again
  * @property {string} error the same as the server's sentence
  * @property {number} retries since it last began
- * @property {number | null} nextTryAt ms since 1970; null where it does not wait, or nobody said until when
+ * @property {number | null} nextTryAt ms since 1970; null where it does not wait, or the event names no time
  * @property {string} writtenBy the model, or `template`; empty before the first piece
  * @property {boolean} degraded no model has written it
  *

@@ -1,5 +1,5 @@
 /**
- * Who the page is to the server: asked once, told to whoever listens, with the CSRF token in memory and nowhere else.
+ * The page's login: read once, reported to listeners, with the CSRF token in memory and nowhere else.
  *
  * The cookie is HttpOnly, so the page never sees it. What is on the screen about it belongs to `views/login.js`.
  *
@@ -11,7 +11,7 @@
  * @property {string} csrf
  * @property {"off" | "token" | "jwt"} auth
  *
- * @typedef {"unknown" | "open" | "in" | "out"} AccessState `open`: nobody is asked; `out`: a login is needed
+ * @typedef {"unknown" | "open" | "in" | "out"} AccessState `open`: there are no logins; `out`: a login is needed
  */
 
 const NOBODY = { name: null, read: [], append: [], csrf: "", expires_at: null };
@@ -20,7 +20,7 @@ const NOBODY = { name: null, read: [], append: [], csrf: "", expires_at: null };
 export class LoginFailed extends Error {
   /**
    * @param {number} status
-   * @param {string} message the server's own words, or empty
+   * @param {string} message of the server, or empty
    */
   constructor(status, message) {
     super(message);
@@ -43,7 +43,7 @@ export class Access {
     this.#fetch = fetch;
   }
 
-  /** What the server said last; null before it said anything. @returns {Session | null} */
+  /** The last answer of the server; null before the first. @returns {Session | null} */
   get session() {
     return this.#session;
   }
@@ -78,7 +78,7 @@ export class Access {
       const response = await this.#fetch("/api/session", { cache: "no-store" });
       if (response.ok) this.#set(await response.json());
     } catch {
-      // The page tries without knowing; a 401 then says that a login is needed.
+      // The page tries without knowing; a 401 then means that a login is needed.
     }
   }
 
@@ -98,7 +98,7 @@ export class Access {
     );
   }
 
-  /** The server did not know us any more: a 401, or a stream that ended because its token expired. */
+  /** The server does not accept the login any more: a 401, or a stream that ended because its token expired. */
   refused() {
     if (this.state === "open") return;
     this.#set({ auth: "token", ...this.#session, ...NOBODY });

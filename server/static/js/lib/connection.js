@@ -8,15 +8,15 @@
  * @typedef {object} ConnectionHandlers
  * @property {(name: string, data: string) => void} onFrame `event` for stored events, else the control frame's name
  * @property {(reason: "network" | "silence") => void} onLost
- * @property {() => void} onRefused the browser gave up and does not say why
+ * @property {() => void} onRefused the browser gave up without a reason
  */
 
 const CONTROL_FRAMES = ["ready", "reset", "rotate", "end"];
 const REFUSED = 2; // EventSource.CLOSED: the answer was no stream
 
 export class Connection {
-  /** When the server was last heard, ms since 1970. */
-  heardAt;
+  /** When the last frame came, ms since 1970. */
+  receivedAt;
   #environment;
   #source;
   #silenceMs;
@@ -34,21 +34,21 @@ export class Connection {
     this.#environment = environment;
     this.#silenceMs = silenceMs;
     this.#onLost = onLost;
-    this.heardAt = environment.now();
+    this.receivedAt = environment.now();
     const source = new environment.EventSource(url);
     this.#source = source;
-    source.onopen = () => this.#heard();
+    source.onopen = () => this.#received();
     source.onmessage = ({ data }) => {
-      this.#heard();
+      this.#received();
       onFrame("event", data);
     };
     for (const name of CONTROL_FRAMES) {
       source.addEventListener(name, ({ data }) => {
-        this.#heard();
+        this.#received();
         onFrame(name, data);
       });
     }
-    source.addEventListener("keepalive", () => this.#heard());
+    source.addEventListener("keepalive", () => this.#received());
     source.onerror = () => {
       const isRefused = source.readyState === REFUSED;
       // The browser would try again by itself without telling when: closing it leaves one owner of reconnects.
@@ -59,9 +59,9 @@ export class Connection {
     this.#watch();
   }
 
-  /** Whether nothing was heard for longer than the limit. @returns {boolean} */
+  /** Whether no frame came for longer than the limit. @returns {boolean} */
   get isSilent() {
-    return this.#environment.now() - this.heardAt >= this.#silenceMs;
+    return this.#environment.now() - this.receivedAt >= this.#silenceMs;
   }
 
   /** @param {number} silenceMs that the server's own keepalive asks for */
@@ -79,14 +79,14 @@ export class Connection {
     this.#source.close();
   }
 
-  #heard() {
-    this.heardAt = this.#environment.now();
+  #received() {
+    this.receivedAt = this.#environment.now();
   }
 
   /** One timer per connection, not one per frame: it looks at the time of the last frame when it fires. */
   #watch() {
     this.#environment.clearTimeout(this.#timer);
-    const remaining = this.heardAt + this.#silenceMs - this.#environment.now();
+    const remaining = this.receivedAt + this.#silenceMs - this.#environment.now();
     if (remaining > 0) {
       this.#timer = this.#environment.setTimeout(() => this.#watch(), remaining);
       return;

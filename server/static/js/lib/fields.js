@@ -95,7 +95,7 @@ export function agentId(value) {
 
 /**
  * @param {any} value
- * @returns {"rules" | "llm" | ""} who wrote a text; empty: nobody of the two, or unsaid
+ * @returns {"rules" | "llm" | ""} the origin of a text; empty: neither, or not given
  */
 export function writer(value) {
   return value === "rules" || value === "llm" ? value : "";

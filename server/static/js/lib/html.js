@@ -88,7 +88,7 @@ export function fill(parent, ...children) {
 }
 
 /**
- * Write a text into an element unless it says so already, so that nothing is announced twice.
+ * Write a text into an element unless it has it already, so that nothing is announced twice.
  *
  * @param {Element} node
  * @param {string} text

@@ -1,18 +1,18 @@
 /**
- * Requests to the server: one time-out, one shape of errors, the CSRF token with every change, and a 401 told to the login.
+ * Requests to the server: one time-out, one shape of errors, the CSRF token with every change, and a 401 reported to the login.
  *
  * Nothing here retries but a change whose CSRF token was another tab's: that one was refused before it did anything.
  */
 
 import { access } from "./access.js";
-import { heardServerTime } from "./server-clock.js";
+import { learnServerTime } from "./server-clock.js";
 
 /**
  * A request that brought no result. `status` is 0 when the server did not answer.
  */
 export class RequestError extends Error {
   /**
-   * @param {string} message the server's own words, or empty
+   * @param {string} message of the server, or empty
    * @param {number} status
    * @param {any} [details] the `error` object of the answer
    */
@@ -63,7 +63,7 @@ async function request(path, init) {
   try {
     const headers = { Accept: "application/json", ...init.headers };
     response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...init, headers });
-    heardServerTime(response.headers.get("Date"), Date.now());
+    learnServerTime(response.headers.get("Date"), Date.now());
     if (response.ok) return await response.json();
   } catch {
     throw new RequestError("", 0);

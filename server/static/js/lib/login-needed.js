@@ -1,5 +1,5 @@
 /**
- * What the end of a stream says about the login.
+ * Whether the end of a stream means that a login is needed.
  *
  * @import { StreamState } from "./stream-options.js"
  */

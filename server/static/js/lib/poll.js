@@ -1,8 +1,8 @@
 /**
- * One page of events over plain HTTP, with every way it can end told apart.
+ * One page of events over plain HTTP, with a name for every way it can end.
  *
  * `stream.js` uses it twice: as the fallback when streams do not get through, and to learn why the browser gave up,
- * because an EventSource never tells the status.
+ * because an EventSource does not have the status.
  *
  * @import { EventPage } from "./types.js"
  * @import { Environment } from "./environment.js"

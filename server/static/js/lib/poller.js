@@ -7,7 +7,7 @@
  *
  * @typedef {object} PollerOptions
  * @property {Environment} environment
- * @property {() => string} url of the next page; asked before every request
+ * @property {() => string} url of the next page; called before every request
  * @property {(page: EventPage) => Promise<void>} onPage resolves when every event of the page was handled
  * @property {(isFirstAfterFailure: boolean) => void} onHealthy after each page
  * @property {(delayMs: number) => void} onUnhealthy after each request that may work later

@@ -1,4 +1,4 @@
-/** The server's clock as far as its answers tell it, so that a countdown is right on a machine whose own clock is not. */
+/** The server's clock as far as its answers have it, so that a countdown is right on a machine whose own clock is not. */
 
 const BELIEVED_MS = 2500; // the header has whole seconds and answers take time: less of a difference is none
 
@@ -10,7 +10,7 @@ let offsetMs = 0;
  * @param {string | null} date the Date header
  * @param {number} now ms since 1970 by this machine
  */
-export function heardServerTime(date, now) {
+export function learnServerTime(date, now) {
   const difference = Date.parse(date ?? "") - now;
   if (!Number.isNaN(difference)) offsetMs = Math.abs(difference) < BELIEVED_MS ? 0 : difference;
 }

@@ -44,7 +44,7 @@ export async function readUntilItWorks(read, signal, onFailed = () => undefined,
  * @template Snapshot
  * @typedef {object} FeedOptions
  * @property {() => Promise<Snapshot>} read
- * @property {(snapshot: Snapshot, isReset: boolean) => Cursor | null} onSnapshot shows it, and says where it ends; null: nothing follows
+ * @property {(snapshot: Snapshot, isReset: boolean) => Cursor | null} onSnapshot shows it and returns where it ends; null: nothing follows
  * @property {(error: unknown) => void} [onFailed] called with what made the first read fail
  * @property {number[]} [refusals] statuses after which it is not read again by itself; default 403
  * @property {Omit<StreamOptions, "start" | "onReset">} stream without a stored cursor unless its `environment` has a storage

@@ -1,5 +1,5 @@
 /**
- * What a page tells a stream and hears from it: the options of `EventStream`, their defaults, and its states.
+ * The options of an `EventStream`, their defaults, and its states.
  *
  * @import { Cursor, StoredEvent } from "./types.js"
  * @import { Environment } from "./environment.js"
@@ -40,7 +40,7 @@
  *   polls bring the events; 0: it does not come back, nor wait for the network; default: no limit
  * @property {number} [failuresBeforePolling] default 4
  * @property {number} [pollMs] between two polls; default 3,000
- * @property {number} [keepaliveSeconds] until the server has told its own; default 15
+ * @property {number} [keepaliveSeconds] until the server has sent its own; default 15
  * @property {Partial<Environment>} [environment] replaces parts of the browser
  */
 

@@ -88,7 +88,7 @@ export class EventStream {
   }
 
   /**
-   * Connect for the first time. It tries even if the browser says it is offline: a server on this machine may answer.
+   * Connect for the first time. It tries even if the browser is offline: a server on this machine may answer.
    */
   start() {
     if (this.#isActive || this.#isClosed) return;
@@ -381,11 +381,11 @@ export class EventStream {
     const { path, pollPath, whenNew } = this.#options;
     const query = this.#query(pollPath);
     if (!this.#cursor.value && whenNew === "beginning") query.set("since_seq", "0");
-    if (pollPath !== path) query.set("limit", String(limit)); // a stream that has no pages is asked why it refuses, no more
+    if (pollPath !== path) query.set("limit", String(limit)); // without pages the answer only has to say why the stream is refused
     return `${this.#options.baseUrl}${pollPath}?${query}`;
   }
 
-  /** @param {string} path a path of its own says what it is about, and takes neither streams nor types */
+  /** @param {string} path a path of its own names its stream, and takes neither streams nor types */
   #query(path) {
     const query = new URLSearchParams();
     if (path === DEFAULTS.path || path === DEFAULTS.pollPath) {

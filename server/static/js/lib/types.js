@@ -8,7 +8,7 @@
  * @property {string} event_id
  * @property {string} event_type
  * @property {string} timestamp UTC ISO-8601 with milliseconds and `Z`
- * @property {string} source who appended it
+ * @property {string} source the publisher's name
  * @property {Record<string, any>} payload
  *
  * @typedef {object} Cursor

@@ -1,9 +1,9 @@
 /**
  * Source 002's `EventStreamService`: the events of a task, each once and in order, over kills of the server and of the network.
  *
- * All tabs of an origin that watch a task share one connection: `tabs.js` says which of them has it. That one connects with
+ * All tabs of an origin that watch a task share one connection: `tabs.js` elects the one that has it. That one connects with
  * `EventStream`, the others hear from it; what each hands out is put in order, and what is missing is read, by its own
- * `intake.js`, so it does not matter who brought an event, nor when the connection changed hands.
+ * `intake.js`, so the origin of an event and the moment of a hand-over do not matter.
  *
  * @import { Environment } from "../lib/environment.js"
  * @import { ResetDetails } from "../lib/poll.js"
@@ -70,8 +70,8 @@ export class EventStreamService {
     this.#tabs = new Tabs(this.#env, `towow.task:${this.#baseUrl}|${this.#taskId}`, {
       onLead: () => this.#lead(),
       onDeposed: () => this.#stopLeading(),
-      onMessage: (message) => this.#heard(message),
-      onAsked: () => this.#tell(),
+      onMessage: (message) => this.#messaged(message),
+      onRequest: () => this.#tell(),
     });
     this.#log("enabled", this.#taskId);
   }
@@ -93,9 +93,9 @@ export class EventStreamService {
     this.#isEnding = false;
     this.#isInterrupted = false;
     this.#show({ name: "connecting", attempt: 0, nextTryAt: null, reason: null });
-    if (!this.#isStarted) return; // stopped by whom it told
+    if (!this.#isStarted) return; // a listener has stopped it
     this.#intake.start();
-    // Without a check of revisions a tab could not tell what it missed before it heard the others.
+    // Without a check of revisions a tab would not notice what it missed before it listened to the others.
     if (this.options.shared && this.options.gapDetection) {
       this.#intake.isSettled = false;
       this.#tabs.join();
@@ -194,7 +194,7 @@ export class EventStreamService {
       this.#log("dropped by the filter", event.seq);
       return;
     }
-    // What comes before the server has said which log this is, the others read for themselves.
+    // The other tabs read for themselves what comes before the server has named its log.
     const { epoch } = this.#intake.position;
     if (epoch !== null) this.#tabs.post({ kind: "event", epoch, event });
     this.#intake.push(event);
@@ -224,7 +224,7 @@ export class EventStreamService {
   }
 
   /** @param {any} message from the tab that leads */
-  #heard({ kind, event, details, state, epoch, seq }) {
+  #messaged({ kind, event, details, state, epoch, seq }) {
     const own = this.#intake.position.epoch;
     if (kind === "event") {
       if (own !== null && own !== epoch) return;
@@ -242,7 +242,7 @@ export class EventStreamService {
   /**
    * @param {string | null} epoch
    * @param {number} seq
-   * @param {boolean} isConfirmed whether the server has just said that this is its log
+   * @param {boolean} isConfirmed whether the server has just confirmed this log
    */
   #reach(epoch, seq, isConfirmed) {
     const own = this.#intake.position.epoch;
@@ -261,7 +261,7 @@ export class EventStreamService {
     stream?.close();
   }
 
-  /** The task is over: that is said after its last event was handled. @param {number} lastSeq */
+  /** The task is over: `onEnd` is called after its last event was handled. @param {number} lastSeq */
   #end(lastSeq) {
     this.#isEnding = true;
     if (this.options.gapDetection) this.#intake.reach(lastSeq);
@@ -293,7 +293,7 @@ export class EventStreamService {
     if (isNews && state.reason !== null && !NOT_AN_ERROR.has(state.reason)) {
       this.#error(state.reason, `the connection to ${this.#taskId} is ${state.name}: ${state.reason}`);
     }
-    if (!this.#isStarted) return; // stopped by whom the error was told
+    if (!this.#isStarted) return; // the listener of the error has stopped it
     const isLost = state.reason === "attempts" && !this.options.autoReconnect;
     if (state.name === "closed") this.#finish(isLost ? "disconnected" : "closed");
     else if (state.name === "connected" || state.name === "offline") this.#become(state.name);

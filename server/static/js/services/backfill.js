@@ -49,7 +49,7 @@ export class Backfill {
   }
 
   /**
-   * Read what is missing; whoever is told of its end asks again.
+   * Read what is missing; the caller reads again after `onDone` where it has to.
    *
    * @param {Missing} missing
    * @param {string | null} epoch of the log that the cursor is from

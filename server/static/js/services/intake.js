@@ -41,8 +41,8 @@ export class Intake {
   #retry = null;
   /** The event that was handed out last, maybe for another time. @type {TaskEvent | null} */
   #handedOut = null;
-  /** A reset that nobody was told of yet. @type {ResetDetails | null} */
-  #untold = null;
+  /** A reset that is not reported yet. @type {ResetDetails | null} */
+  #unreported = null;
   /** The last revision of the hole that was counted and is still open; 0 for none. */
   #openGap = 0;
 
@@ -110,7 +110,7 @@ export class Intake {
     void this.#deliver();
   }
 
-  /** The server has said which log this is. @param {string} epoch */
+  /** The server has named its log. @param {string} epoch */
   meet(epoch) {
     if (this.position.epoch === null) this.#ordering.position = { ...this.position, epoch };
   }
@@ -137,7 +137,7 @@ export class Intake {
     if (isHere) return this.#ordering.restart(this.position);
     this.#ordering.restart({ epoch: details.epoch, seq: Math.max(0, details.oldest_seq - 1), revision: null });
     this.#openGap = 0;
-    this.#untold = details;
+    this.#unreported = details;
     if (!this.#isDelivering) this.#tellReset();
     void this.#deliver();
     return undefined;
@@ -204,10 +204,10 @@ export class Intake {
     if (this.#isRunning && this.#retry === null) this.#seek();
   }
 
-  /** After the handler that was running: nothing of the old log is handled after a reset was told. */
+  /** After the handler that was running: nothing of the old log is handled after a reset was reported. */
   #tellReset() {
-    const details = this.#untold;
-    this.#untold = null;
+    const details = this.#unreported;
+    this.#unreported = null;
     if (details) this.#handlers.onReset(details);
   }
 
@@ -234,7 +234,7 @@ export class Intake {
     this.#handlers.onCount({ gapsDetected: 1 });
   }
 
-  /** Count a gap as recovered when what was missing has been handled, whoever brought it. */
+  /** Count a gap as recovered when what was missing has been handled, from any source. */
   #closeGap() {
     if (!this.#openGap || (this.position.revision ?? 0) < this.#openGap) return;
     this.#openGap = 0;

@@ -1,5 +1,5 @@
 /**
- * What a page tells an `EventStreamService` and hears from it: source 002's options with their defaults, and what was added.
+ * The options of an `EventStreamService`, its states and counters: source 002's with their defaults, and ours.
  *
  * @import { ResetDetails } from "../lib/poll.js"
  * @import { Environment } from "../lib/environment.js"

@@ -1,5 +1,5 @@
 /**
- * The order of one task's events, whoever brings them: what is next, what is missing, what came before. No I/O.
+ * The order of one task's events from any source: what is next, what is missing, what came before. No I/O.
  *
  * Missing events show in `revision`, which has no holes within a task; `seq` counts the whole log, so its holes mean nothing.
  *
@@ -23,7 +23,7 @@ const MAX_WAITING = 10_000; // events; what comes while so many wait is read aga
 export class Ordering {
   /** @type {Position} */
   position;
-  /** A seq that events of this task may reach, as somebody who is further has said. */
+  /** A seq that events of this task may reach, as a tab that is further has reported. */
   reachedSeq = 0;
   /** The furthest seq that came or was handled. */
   furthestSeq;
@@ -56,20 +56,20 @@ export class Ordering {
   }
 
   /**
-   * Take in an event. One too many is only remembered as a place that was reached, unless it was asked for.
+   * Take in an event. One too many is only remembered as a place that was reached, unless it was requested.
    *
    * @param {TaskEvent} event
-   * @param {boolean} [isAskedFor]
+   * @param {boolean} [isRequested]
    * @returns {boolean} false: it was here before
    */
-  accept(event, isAskedFor = false) {
+  accept(event, isRequested = false) {
     if (event.seq <= this.position.seq) {
       if (!this.#wasSkipped(event.revision) || this.#late.has(event.revision)) return false;
       this.#late.set(event.revision, event);
       return true;
     }
     if (this.#waiting.has(event.revision)) return false;
-    if (!isAskedFor && this.#waiting.size >= MAX_WAITING && event.seq > this.furthestSeq) {
+    if (!isRequested && this.#waiting.size >= MAX_WAITING && event.seq > this.furthestSeq) {
       this.reachedSeq = Math.max(this.reachedSeq, event.seq);
       return true;
     }
@@ -111,7 +111,7 @@ export class Ordering {
     return { kind: this.position.revision === null ? "unsure" : "gap", since, until, lastRevision: first.revision - 1 };
   }
 
-  /** The event is the next one for sure: it was asked for. @param {TaskEvent} event */
+  /** The event is the next one for sure: it was requested. @param {TaskEvent} event */
   follow({ revision }) {
     if (this.position.revision === null) this.position = { ...this.position, revision: revision - 1 };
   }

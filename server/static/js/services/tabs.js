@@ -2,7 +2,7 @@
  * One of all tabs leads: the one that holds a Web Lock. It speaks to the others on a BroadcastChannel, and when it goes, the
  * next one in the queue for the lock leads.
  *
- * A leader that sleeps (a suspended tab keeps its lock) does not answer when asked, and its lock is taken. Where the browser
+ * A leader that sleeps (a suspended tab keeps its lock) does not answer a request, and its lock is taken. Where the browser
  * has no locks or no channels, or refuses them, each tab leads itself.
  *
  * @import { Environment } from "../lib/environment.js"
@@ -11,7 +11,7 @@
  * @property {() => void} onLead
  * @property {() => void} onDeposed another tab took the lock: follow it
  * @property {(message: any) => void} onMessage from the leader
- * @property {() => void} onAsked a tab wants to know where the leader is
+ * @property {() => void} onRequest a tab wants to know where the leader is
  */
 
 const ANSWER_MS = 3000; // an answer is a matter of milliseconds; a page that is only busy is back within this time
@@ -56,7 +56,7 @@ export class Tabs {
       this.#handlers.onLead();
       return;
     }
-    this.#channel.onmessage = ({ data }) => this.#heard(data);
+    this.#channel.onmessage = ({ data }) => this.#received(data);
     this.#environment.addEventListener("visibilitychange", this.#wake);
     this.#environment.addEventListener("pageshow", this.#wake);
     this.#request(false);
@@ -122,9 +122,9 @@ export class Tabs {
   }
 
   /** @param {any} message */
-  #heard(message) {
+  #received(message) {
     if (message?.kind === "ask") {
-      if (this.isLeader) this.#handlers.onAsked();
+      if (this.isLeader) this.#handlers.onRequest();
     } else if (!this.isLeader) {
       this.#expect(QUIET_MS, () => this.#ask());
       this.#handlers.onMessage(message);

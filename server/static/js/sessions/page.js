@@ -48,7 +48,7 @@ const feeds = new SessionFeeds({
     page.sessions[name] = foldSession(page.sessions[name], message);
     shell.plan();
   },
-  onState: shell.heard,
+  onState: shell.onState,
 });
 const showPane = panesView("panes", "(min-width: 960px)");
 const views = {
@@ -110,7 +110,7 @@ function useOperator(operatorId) {
         page.queue = foldQueue(page.queue, message, operatorId);
         shell.plan();
       },
-      onState: shell.heard,
+      onState: shell.onState,
     });
     void waiting.begin();
   }

@@ -1,5 +1,5 @@
 /**
- * What happens to one session, and who waits for a human: pure folds over events, for any events that anybody appended.
+ * What happens to one session, and the queue of an operator: pure folds over events, for any events that anybody appended.
  *
  * Events come in two shapes, source 001's from its streams and the log's own from polls; both are read here.
  *
@@ -20,7 +20,7 @@
  * @typedef {object} Session
  * @property {string} name
  * @property {string} status new, bot, waiting_agent, with_operator or closed
- * @property {string} agentId who has it; empty: nobody
+ * @property {string} agentId of the operator; empty: none
  * @property {string} reason
  * @property {string} since when its status began; empty while new
  * @property {Entry[]} entries
@@ -126,10 +126,10 @@ export function foldQueue(queue, { type, payload, timestamp, seq }, operatorId) 
 
 /**
  * @param {Record<string, Waiting>} rows
- * @returns {Waiting[]} who waits longest first
+ * @returns {Waiting[]} the longest waiting first
  */
 export function longestFirst(rows) {
-  // By place in the log: the stream tells times in whole seconds, the lists in milliseconds.
+  // By place in the log: the stream has times in whole seconds, the lists in milliseconds.
   return Object.values(rows).sort((one, two) => one.seq - two.seq || (one.name < two.name ? -1 : 1));
 }
 

@@ -1,11 +1,11 @@
 /**
  * How long an event takes from the moment it is sent by this page until it is back on its stream.
  *
- * Only what is sent and heard over a connection that stayed counts: an event that was fetched later says nothing about it.
+ * Only what is sent and received over a connection that stayed counts: an event that was fetched later measures something else.
  */
 
 const MOST_DELAYS = 500; // the newest ones
-const MOST_WAITING = 5000; // events that were sent and not heard yet
+const MOST_WAITING = 5000; // events that were sent and have not come back yet
 
 export class Delays {
   /** When each was sent, by event_id. @type {Map<string, number>} */
@@ -25,7 +25,7 @@ export class Delays {
    * @param {string} eventId
    * @param {number} now
    */
-  heard(eventId, now) {
+  received(eventId, now) {
     const sentAt = this.#sent.get(eventId);
     if (sentAt === undefined) return;
     this.#sent.delete(eventId);

@@ -1,5 +1,5 @@
 /**
- * Sends what a task says, one event after another at its time, through whatever happens to the server.
+ * Sends the events of a task, one after another at its time, over failures of the server.
  *
  * Each event brings its id, so an event whose answer was lost is sent again and stored once.
  *

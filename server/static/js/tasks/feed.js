@@ -126,8 +126,8 @@ export class TaskWatch {
    * @param {string} eventId
    * @returns {Promise<void>}
    */
-  heard(eventId) {
-    return this.#record.heard(eventId);
+  arrival(eventId) {
+    return this.#record.arrival(eventId);
   }
 
   /**
@@ -178,7 +178,7 @@ export class TaskWatch {
     const { gapsDetected } = this.stats;
     if (gapsDetected > this.#gaps) this.log.say("remark.gap");
     this.#gaps = gapsDetected;
-    this.delays.heard(event.eventId, performance.now());
+    this.delays.received(event.eventId, performance.now());
     this.#record.add(event);
     this.#handlers.onChange();
   }

@@ -43,10 +43,10 @@ const views = {
 let tasks = { list: [], hasMore: false, status: "loading", error: "" };
 /** @type {TaskWatch | null} */
 let watched = null;
-let missing = ""; // id of a task that was asked for and is not there
+let missing = ""; // id of a requested task that does not exist
 let complaint = "";
 let wasOver = false;
-let asked = ""; // id of the task that was asked for last
+let requested = ""; // id of the task that was requested last
 const sampling = new Sampling({ storage: readSessionStorage(), post: (taskId, event) => sendEvent(watched, taskId, event), onBegin: goTo, onChange: shell.plan });
 
 function render() {
@@ -91,7 +91,7 @@ async function loadTasks() {
 
 function reconnectNow() {
   if (watched) watched.reconnectNow();
-  else if (asked) void open(asked);
+  else if (requested) void open(requested);
   void loadTasks();
 }
 
@@ -104,12 +104,12 @@ function reconnectNow() {
 async function open(id, isRemembered = false) {
   byId("task-id").value = id;
   missing = complaint = "";
-  asked = id;
+  requested = id;
   try {
     await readTask(id);
-    if (asked === id) watch(id);
+    if (requested === id) watch(id);
   } catch (error) {
-    if (asked !== id) return;
+    if (requested !== id) return;
     const status = error instanceof RequestError ? error.status : -1;
     if (status === 404) missing = isRemembered ? "" : id;
     else if (status === 403) complaint = shell.t.text("choose.refused");
@@ -131,7 +131,7 @@ function watch(id) {
   wasOver = false;
   views.log.begin();
   views.tries.clear();
-  watched = new TaskWatch(id, { onChange: shell.plan, onState: shell.heard });
+  watched = new TaskWatch(id, { onChange: shell.plan, onState: shell.onState });
   void watched.start();
   if (!tasks.list.some(({ task_id }) => task_id === id)) void loadTasks();
   render();
@@ -162,7 +162,7 @@ async function followAddress() {
   if (TASK_ID.test(id) && id !== watched?.taskId) await open(id);
 }
 
-/** On a narrow screen the task is below the list: bring it before the eyes of who has just chosen it. */
+/** On a narrow screen the task is below the list: bring it into view once it is chosen. */
 function showTask() {
   const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (watched && matchMedia("(max-width: 959.98px)").matches) byId("task").scrollIntoView({ behavior: isCalm ? "auto" : "smooth" });

@@ -1,5 +1,5 @@
 /**
- * What a page knows of a task: its state after all events so far, its log, and who waits for an event.
+ * What a page knows of a task: its state after all events so far, its log, and the callers that wait for an event.
  *
  * Events are folded when somebody looks, many at once, so that a burst costs one look.
  *
@@ -34,7 +34,7 @@ export class TaskRecord {
     this.#awaited.delete(event.eventId);
   }
 
-  /** Forget everything but who waits. */
+  /** Forget everything but the callers that wait. */
   clear() {
     this.log = new TaskLog();
     this.#task = NEW_TASK;
@@ -47,7 +47,7 @@ export class TaskRecord {
    * @param {string} eventId
    * @returns {Promise<void>}
    */
-  heard(eventId) {
+  arrival(eventId) {
     return new Promise((resolve) => this.#awaited.set(eventId, () => resolve()));
   }
 }

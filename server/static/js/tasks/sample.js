@@ -28,7 +28,7 @@ const BROKEN = { spanId: "fetch-returns", at: 0.26, again: 0.28, error: { en: "T
 const STEPS = 24; // progress updates
 
 /**
- * Everything that the task says, in order.
+ * All events of the task, in order.
  *
  * @param {number} milliseconds it takes
  * @param {Language} language
@@ -36,21 +36,21 @@ const STEPS = 24; // progress updates
  */
 export function sampleTask(milliseconds, language) {
   /** @type {Emission[]} */
-  const said = PHASES.map(([phase, at]) => ({ at, event_type: "phase_enter", phase, payload: {} }));
+  const events = PHASES.map(([phase, at]) => ({ at, event_type: "phase_enter", phase, payload: {} }));
   for (const [span_id, phase, from, to, names] of WORK) {
     const name = names[language];
-    said.push({ at: from, event_type: "work_item_start", phase, span_id, payload: { name } });
-    said.push({ at: to, event_type: "work_item_complete", phase, span_id, payload: { name, seconds: Math.round((to - from) * milliseconds) / 1000 } });
+    events.push({ at: from, event_type: "work_item_start", phase, span_id, payload: { name } });
+    events.push({ at: to, event_type: "work_item_complete", phase, span_id, payload: { name, seconds: Math.round((to - from) * milliseconds) / 1000 } });
     if (span_id !== BROKEN.spanId) continue;
-    said.push({ at: BROKEN.at, event_type: "work_item_failed", phase, span_id, payload: { name, error: BROKEN.error[language], attempt: 1 } });
-    said.push({ at: BROKEN.again, event_type: "work_item_start", phase, span_id, payload: { name, attempt: 2 } });
+    events.push({ at: BROKEN.at, event_type: "work_item_failed", phase, span_id, payload: { name, error: BROKEN.error[language], attempt: 1 } });
+    events.push({ at: BROKEN.again, event_type: "work_item_start", phase, span_id, payload: { name, attempt: 2 } });
   }
   for (let step = 1; step <= STEPS; step += 1) {
     const at = (0.97 * step) / STEPS;
-    said.push({ at, event_type: "progress_update", payload: { progress: Math.round((98 * step) / STEPS), done: WORK.filter(([, , , to]) => to <= at).length, total: WORK.length } });
+    events.push({ at, event_type: "progress_update", payload: { progress: Math.round((98 * step) / STEPS), done: WORK.filter(([, , , to]) => to <= at).length, total: WORK.length } });
   }
-  said.push({ at: 1, event_type: "task_complete", payload: { items: WORK.length } });
-  return said.map((each) => ({ ...each, at: Math.round(each.at * milliseconds) })).sort((one, two) => one.at - two.at);
+  events.push({ at: 1, event_type: "task_complete", payload: { items: WORK.length } });
+  return events.map((each) => ({ ...each, at: Math.round(each.at * milliseconds) })).sort((one, two) => one.at - two.at);
 }
 
 /**

@@ -44,7 +44,7 @@ export async function sendNote(watched, t) {
 }
 
 /**
- * Append very many events; the log says how long it took.
+ * Append very many events and log how long it took.
  *
  * @param {TaskWatch} watched
  * @param {Translator} t
@@ -54,7 +54,7 @@ export async function sendBurst(watched, t, onShown) {
   const began = performance.now();
   const event_id = randomId();
   const events = burst(BURST_EVENTS, watched.task.events + 1).map((event) => ({ ...event, source: SOURCE }));
-  const shown = watched.heard(event_id).then(() => performance.now() - began);
+  const shown = watched.arrival(event_id).then(() => performance.now() - began);
   await emitAll(watched.taskId, [...events.slice(0, -1), { ...events[events.length - 1], event_id }]);
   const sent = performance.now() - began;
   void shown.then((span) => {

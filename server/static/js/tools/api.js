@@ -15,7 +15,7 @@ export function eventsPath(sessionId) {
 }
 
 /**
- * How a session is; its `pending` says how long each request has left.
+ * How a session is; its `pending` has the time that each request has left.
  *
  * @param {string} sessionId
  * @returns {Promise<{pending: Record<string, any>[]}>}

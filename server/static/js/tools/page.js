@@ -70,7 +70,7 @@ function watch(id) {
       if (event.type === "permission_request") planDeadlines();
       shell.plan();
     },
-    onState: shell.heard,
+    onState: shell.onState,
   });
   render();
 }
@@ -83,10 +83,10 @@ function planDeadlines() {
 /** Ask the server how long each request has left; without an answer the times in the requests count. */
 async function readDeadlines() {
   if (!room.prompts.length) return;
-  const asked = sessionId;
+  const requested = sessionId;
   try {
-    const { pending } = await readHealth(asked);
-    if (asked === sessionId) room = withDeadlines(room, pending, serverNow());
+    const { pending } = await readHealth(requested);
+    if (requested === sessionId) room = withDeadlines(room, pending, serverNow());
     shell.plan();
   } catch {
     // The times in the requests are right as long as the clocks are.

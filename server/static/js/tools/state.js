@@ -73,7 +73,7 @@ export function foldRoom(room, event) {
   const { type, data, timestamp, seq } = event;
   const tool = text(data.tool_name);
   const id = text(data.permission_id);
-  if (type === "permission_cleared" && room.settled[id]) return room; // its answer has said so
+  if (type === "permission_cleared" && room.settled[id]) return room; // its answer has settled it
   const next = { ...room, history: [event, ...room.history].slice(0, MOST_HISTORY), count: room.count + 1 };
   switch (type) {
     case "tool_status":
@@ -130,7 +130,7 @@ function toolOf(known, name, { data, timestamp, seq }) {
 }
 
 /**
- * The tools once one has brought its result: it does not run any more, whether or not its runner says so, too.
+ * The tools once one has brought its result: it does not run any more, also where its runner does not report it.
  *
  * @param {Room["tools"]} tools
  * @param {string} name

@@ -3,7 +3,7 @@
 import { RequestError } from "../lib/http.js";
 
 /**
- * What went wrong: the server's own words, or what can be said without them.
+ * The text for a failure: the server's message, or one of ours where it sent none.
  *
  * @param {unknown} error
  * @param {Translator} t

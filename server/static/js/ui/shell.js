@@ -37,7 +37,7 @@ export function worst(states) {
  * @property {Translator} t the present one
  * @property {Storage | null} storage
  * @property {() => void} plan renders soon, once for all that changes until then
- * @property {(state: StreamState) => void} heard for `onState` of each stream: asks for the login where one is needed, and renders soon
+ * @property {(state: StreamState) => void} onState for `onState` of each stream: asks for the login where one is needed, and renders soon
  * @property {(states: StreamState[], seq: number) => void} renderConnection
  * @property {(text: string) => void} say shows a text for a few seconds
  * @property {() => Promise<void>} start shows everything for the first time; resolves as soon as requests may succeed
@@ -68,12 +68,12 @@ export function shellOf({ strings = {}, main, reconnectNow, render, translate })
       if (document.visibilityState === "visible") requestAnimationFrame(renderNow);
       else setTimeout(renderNow, HIDDEN_MS);
     },
-    heard(state) {
+    onState(state) {
       if (needsLogin(state)) access.refused();
       shell.plan();
     },
     renderConnection(states, seq) {
-      // The login dialog says it better.
+      // The login dialog explains it better.
       connection.render(access.state === "out" || states.some(needsLogin) ? CONNECTING : worst(states), seq, shell.t);
     },
     say: (text) => connection.say(text),

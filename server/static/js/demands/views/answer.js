@@ -56,7 +56,7 @@ export function answerForm({ negotiation }, round, t) {
     if (pressed) pressed.textContent = t.text("answer.sending");
     try {
       await answerProposal(id, { user_id: wanted?.user ?? "anonymous", proposal_id: round.proposalId, decision, ...(comment && { comment }) });
-      // The answer comes back as an event, which takes this form away: the focus goes where its effect is told.
+      // The answer comes back as an event, which takes this form away: the focus goes where its effect is shown.
       document.getElementById("now")?.focus({ preventScroll: true });
     } catch (error) {
       message.textContent = t.text("answer.failed", { message: describeRefusal(error, t) });

@@ -1,5 +1,5 @@
 /**
- * Ending a negotiation: asked once more in a dialog, with an optional reason; errors stand next to the buttons.
+ * Ending a negotiation: a dialog to confirm it, with an optional reason; errors stand next to the buttons.
  *
  * @import { Translator } from "../../ui/i18n.js"
  */

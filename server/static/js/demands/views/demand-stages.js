@@ -1,5 +1,5 @@
 /**
- * The first two stages: what is wanted, and who could do it.
+ * The first two stages: what is wanted, and the agents that could do it.
  *
  * @import { Candidate, Negotiation, Requirements, Wanted } from "../negotiation-types.js"
  * @import { Translator } from "../../ui/i18n.js"
@@ -125,7 +125,7 @@ function row({ id, name, reason, score, fate }, best, t) {
 
 /**
  * @param {string} reason "capability: term" as the server writes it, or any text
- * @returns {string} said once where both are the same
+ * @returns {string} the term once where both are the same
  */
 function reasonOf(reason) {
   const text = textOf(reason, 300);

@@ -99,7 +99,7 @@ function subnetBox({ id, capability, surface, deadline, outcome, seq, changedSeq
 
 /**
  * @param {HTMLElement} box
- * @param {Story | undefined} story of the sub-negotiation; undefined while its history was not asked for
+ * @param {Story | undefined} story of the sub-negotiation; undefined while its history is not requested
  * @param {Context} context
  * @param {(list: HTMLElement, story: Story, context: Context) => void} renderStages
  */

@@ -2,7 +2,7 @@
  * The chosen demand's negotiation at the position that is looked at: its outcome first, then the stages.
  *
  * Whoever looks at the newest step is taken along to the next one; in a replay the step that is looked at is shown and
- * marked. Nobody is moved who reads something else.
+ * marked. A reader of something else is not moved.
  *
  * @import { StoredEvent } from "../../lib/types.js"
  * @import { PageState } from "../state.js"
@@ -57,7 +57,7 @@ export function negotiationView({ retryChosen, retryBranch, showPanel }) {
         shownSeq = 0;
         follower.isOn = false;
       }
-      // Whose yes is awaited should not have to look for the place to say it.
+      // A user with an awaited answer should not have to look for the form.
       byId("now-answer").hidden = !(isLive && negotiation.awaitsUser && !wanted?.parent);
       renderNow(byId("steps"), byId("now"), byId("now-time"), negotiation, isLive, t);
       refill(byId("outcome"), JSON.stringify([t.language, negotiation.id, outcome?.seq]), () => outcome && outcomeCard(negotiation, outcome, t, 3));
@@ -73,7 +73,7 @@ export function negotiationView({ retryChosen, retryBranch, showPanel }) {
       refill(byId("stages-end"), JSON.stringify([t.language, story.history, story.error, story.trimmedBefore, negotiation.phase === "new"]), () => ending(story, retryChosen, t));
       const seq = at?.seq ?? 0;
       const isFirst = shownSeq === 0 && story.history === "ready";
-      // Who has just asked wants to see what comes; who opens an older demand reads from the top.
+      // The author of a new demand wants to see what comes; an older demand is read from the top.
       if (isFirst && wanted && !outcome) follower.isOn = serverNow() - Date.parse(wanted.at) < JUST_ASKED_MS;
       if (seq !== shownSeq && (isLive ? follower.isOn : shownSeq > 0)) bringIntoView(placeOf(panel, seq));
       mark(panel, isLive ? null : placeOf(panel, seq));
@@ -93,7 +93,7 @@ function mark(panel, place) {
 }
 
 /**
- * What stands below the stages: that the history is on its way, could not be read, or begins too late to be told.
+ * What stands below the stages: that the history is on its way, could not be read, or begins too late to be shown.
  *
  * @param {Story} story
  * @param {() => void} retry

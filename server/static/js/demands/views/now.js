@@ -13,7 +13,7 @@ const STEPS = ["demand", "agents", "offers", "proposal", "result"];
 const NAMED = 4; // names in the sentence, at most
 
 /**
- * What is awaited now; empty when it has ended or nothing was asked.
+ * What is awaited now; empty when it has ended or nothing is wanted.
  *
  * @param {Negotiation} negotiation
  * @param {Translator} t

@@ -1,5 +1,5 @@
 /**
- * The offers as they arrive, each a card, and who declined; how many answers are still awaited and until when.
+ * The offers as they arrive, each a card, and the declines; how many answers are still awaited and until when.
  *
  * @import { Decline, Invitation, Negotiation, Offer } from "../negotiation-types.js"
  * @import { Translator } from "../../ui/i18n.js"

@@ -25,7 +25,7 @@ const FORMS = {
   "towow.negotiation.failed": failed,
 };
 
-/** Events whose sentence says it all, and the text of the payload that somebody wrote. @type {Record<string, (payload: Record<string, any>) => string>} */
+/** Events whose sentence is enough, and the free text of their payload. @type {Record<string, (payload: Record<string, any>) => string>} */
 const SAID = {
   "towow.demand.broadcast": () => "",
   "towow.offer.submitted": (payload) => text(object(payload.offer).content),

@@ -25,7 +25,7 @@ export function inWords(text) {
 }
 
 /**
- * A capability in the reader's language where the demand itself said it in that language.
+ * A capability in the reader's language where the demand itself is in that language.
  *
  * @param {string} name
  * @param {Wanted | null} wanted

@@ -1,5 +1,5 @@
 /**
- * A plan as a table: who does what, at which price, under which conditions; and what it costs against the budget.
+ * A plan as a table: agent, part, price and conditions of each row; and the total against the budget.
  *
  * @import { Assignment, Round, Wanted } from "../negotiation-types.js"
  * @import { Child } from "../../lib/html.js"
@@ -79,7 +79,7 @@ function via(subnetId, t) {
 }
 
 /**
- * The proposed price, with the asked one struck where they differ.
+ * The proposed price, with the offered one struck where they differ.
  *
  * @param {Assignment} assignment
  * @param {string} currency of the plan

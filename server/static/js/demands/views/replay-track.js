@@ -1,13 +1,13 @@
 /**
  * The picture behind the slider: one mark per event in the colour of what happened, filled up to the position.
  *
- * Decoration only: the slider itself says everything in words.
+ * Decoration only: the slider itself has everything in words.
  *
  * @import { StoredEvent } from "../../lib/types.js"
  */
 
 const SVG = "http://www.w3.org/2000/svg";
-const MOST_MARKS = 400; // with more of them nobody tells them apart
+const MOST_MARKS = 400; // more of them cannot be told apart
 
 const KINDS = /** @type {Record<string, string>} */ ({
   "towow.demand.understood": "step",

@@ -78,7 +78,7 @@ export function replayView(choose) {
 
   range.addEventListener("input", () => {
     stop();
-    label.setAttribute("aria-live", "off"); // the slider says its own value
+    label.setAttribute("aria-live", "off"); // the slider announces its own value
     choose(Number(range.value) - 1);
   });
   byId("replay-first").addEventListener("click", () => goTo(0));

@@ -1,7 +1,7 @@
 /**
- * One round: the proposal, and what each of those who were asked has answered.
+ * One round: the proposal, and the answer of each participant.
  *
- * The newest is open; those before it are folded to one line that says how they went.
+ * The newest is open; those before it are folded to one line with their results.
  *
  * @import { Answer, Negotiation, Round, Wanted } from "../negotiation-types.js"
  * @import { Child } from "../../lib/html.js"
@@ -66,7 +66,7 @@ function folded(key, { answers, awaited }, body, t, isOpen, setOpen) {
   const parts = ["accept", "revise", "reject"].filter(count).map((decision) => t.text(`round.count.${decision}`, { count: count(decision) }));
   if (awaited.length) parts.push(t.text("round.count.silent", { count: awaited.length }));
   const details = element("details", { class: "fold", open: isOpen }, element("summary", {}, parts.join(" · ") || t.text("round.show")), element("div", { class: "inside" }, body));
-  // Not the toggle event: that also tells of what the page opened itself.
+  // Not the toggle event: that also comes for what the page opened itself.
   details.querySelector("summary")?.addEventListener("click", () => setOpen(key, !details.open));
   return details;
 }
@@ -98,7 +98,7 @@ function decisionOf({ decision, comment, terms, writtenBy, seq }, t) {
 }
 
 /**
- * What the user said, or that the user's yes is awaited.
+ * The user's answer, or that it is awaited.
  *
  * @param {Round} round
  * @param {Wanted | null} wanted

@@ -11,7 +11,7 @@ export function scroller() {
 }
 
 /**
- * The visible element that tells an event: its own, else that of the last event before it.
+ * The visible element that shows an event: its own, else that of the last event before it.
  *
  * @param {HTMLElement} panel
  * @param {number} seq

@@ -2,7 +2,7 @@
  * The events of the chosen demand, oldest first, each once; grows at the end while the reader looks on.
  *
  * Rows that are there stay untouched, so an open JSON, a selection or the focus survives new events. Who reads at the
- * end is kept at the end; who reads further up is told what arrived below.
+ * end is kept at the end; a reader further up sees how much arrived below.
  *
  * @import { StoredEvent } from "../../lib/types.js"
  * @import { PageState, Timeline } from "../state.js"

@@ -1,5 +1,5 @@
 /**
- * Who writes: the model that the server has, or the template, with a sentence on how to get a model.
+ * The writer: the model that the server has, or the template, with a sentence on how to get a model.
  *
  * @import { Translator } from "../../ui/i18n.js"
  */
@@ -12,7 +12,7 @@ const COMMAND = "pip install '.[local-llm]'";
 const LOOKS = /** @type {Record<string, string>} */ ({ ready: "good", starting: "waits", fetching: "waits", absent: "bad" });
 
 /**
- * @typedef {{kind: string, name: string | null, status: string, hint: string}} Model as `GET /api/model` tells it
+ * @typedef {{kind: string, name: string | null, status: string, hint: string}} Model as in `GET /api/model`
  */
 
 /** @returns {{render: (model: Model | null, t: Translator) => void}} */

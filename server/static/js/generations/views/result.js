@@ -1,5 +1,5 @@
 /**
- * The result of a run: the text, whether anything is missing in it, who wrote it, and a way to take it along.
+ * The result of a run: the text, whether anything is missing in it, its writer, and a button that copies it.
  *
  * @import { Run } from "../types.js"
  * @import { Translator } from "../../ui/i18n.js"

@@ -1,7 +1,7 @@
 /**
- * A run as a whole: what was asked, how far it is, what can be done about it, and how it ended.
+ * A run as a whole: its prompt, its progress, the command to cancel it, and its end.
  *
- * One live region says how it stands, in sentences that change when an agent begins, fails or ends; texts are outside of it.
+ * One live region has its status, in sentences that change when an agent begins, fails or ends; texts are outside of it.
  *
  * @import { Run } from "../types.js"
  * @import { Translator } from "../../ui/i18n.js"

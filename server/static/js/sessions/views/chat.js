@@ -1,5 +1,5 @@
 /**
- * The talk of a session as a list, with whoever looks at it on the right; long ones show their end first.
+ * The messages of a session as a list, the reader's own on the right; long ones show their end first.
  *
  * @import { Entry, Session } from "../state.js"
  * @import { Translator } from "../../ui/i18n.js"
@@ -22,7 +22,7 @@ export function sessionBadge({ status, agentId }, t) {
 
 /**
  * @param {HTMLElement} log the element that scrolls; holds nothing else
- * @param {string} own role of who looks at it: user or operator
+ * @param {string} own role of the reader: user or operator
  * @returns {{render: (session: Session, t: Translator) => void}}
  */
 export function chatLog(log, own) {

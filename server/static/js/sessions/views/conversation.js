@@ -1,5 +1,5 @@
 /**
- * The chosen session as its operator sees it: who has it, what was said, and what may be done now.
+ * The chosen session as its operator sees it: its holder, its messages, and the commands that are allowed now.
  *
  * @import { Session } from "../state.js"
  * @import { Translator } from "../../ui/i18n.js"

@@ -1,5 +1,5 @@
 /**
- * Who waits for a human and whom the operator has, with the operator's own id above.
+ * The sessions that wait for a human and those of the operator, with the operator's own id above.
  *
  * @import { Queue, Waiting } from "../state.js"
  * @import { Translator } from "../../ui/i18n.js"

@@ -15,7 +15,7 @@ const STATUSES = ["running", "completed", "failed", "cancelled"];
 
 /**
  * @typedef {object} Tasks
- * @property {Record<string, any>[]} list as the server tells them
+ * @property {Record<string, any>[]} list as the server sends them
  * @property {boolean} hasMore
  * @property {"loading" | "ready" | "failed"} status
  * @property {string} error

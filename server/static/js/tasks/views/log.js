@@ -1,7 +1,7 @@
 /**
  * A log of any length: only the rows that are in sight exist, so 10,000 events cost what 30 do.
  *
- * All rows have the same height, which the style sheet says as `--row`. The log follows its end until the reader scrolls up;
+ * All rows have the same height, which the style sheet has as `--row`. The log follows its end until the reader scrolls up;
  * a button then leads back.
  *
  * @import { LogEntry, TaskLog } from "../log.js"

@@ -1,5 +1,5 @@
 /**
- * Who one is: a button among the tools where the server asks, and a small dialog with what one may do, and the logout.
+ * The account: a button among the tools where the server has logins, and a small dialog with its scopes and the logout.
  *
  * @import { Access } from "../../lib/access.js"
  * @import { Translator } from "../i18n.js"

@@ -35,14 +35,14 @@ export function connectionView(reconnectNow) {
   /** @type {{state: StreamState, headSeq: number, t: Translator} | null} */
   let shown = null;
   let troubleSince = 0;
-  let saidUntil = 0;
+  let shownUntil = 0;
   /** @type {number | undefined} */
   let ticker;
 
   const tick = () => {
     if (!shown) return;
     const { state, headSeq, t } = shown;
-    if (!troubleSince && Date.now() < saidUntil) return;
+    if (!troubleSince && Date.now() < shownUntil) return;
     notice.hidden = !troubleSince || Date.now() - troubleSince < NOTICE_AFTER_MS;
     if (notice.hidden) return;
     setText(noticeText, noticeFor(state, headSeq, t));
@@ -57,7 +57,7 @@ export function connectionView(reconnectNow) {
       button.hidden = true;
       setText(noticeText, text);
       setText(countdown, "");
-      saidUntil = Date.now() + SAID_MS;
+      shownUntil = Date.now() + SAID_MS;
       window.setTimeout(tick, SAID_MS);
     },
     render(state, headSeq, t) {
@@ -70,7 +70,7 @@ export function connectionView(reconnectNow) {
         window.clearInterval(ticker);
         ticker = undefined;
       } else if (!troubleSince) {
-        // Offline and closed are decisions, not hiccups: said at once.
+        // Offline and closed are decisions, not hiccups: shown at once.
         troubleSince = state.name === "reconnecting" ? Date.now() : Date.now() - NOTICE_AFTER_MS;
         ticker ??= window.setInterval(tick, 250);
       } else if (state.name === "offline" || state.name === "closed") {

@@ -1,5 +1,5 @@
 /**
- * One ticker for all deadlines on the page: every element with `data-deadline` says how much time is left.
+ * One ticker for all deadlines on the page: every element with `data-deadline` shows how much time is left.
  *
  * @import { Translator } from "../i18n.js"
  */

@@ -1,5 +1,5 @@
 /**
- * The login, on every page: a dialog while one is needed, and a button that says who one is, with the way out.
+ * The login, on every page: a dialog while one is needed, and a button with the name and the logout.
  *
  * The page stays as it is behind the dialog. Somebody else's login, and a logout, begin it anew: nothing that one person
  * was shown is left for the next.
@@ -22,7 +22,7 @@ export function loginView(access) {
   const title = element("h2", { id: "login-title" });
   const detail = element("p", { class: "muted", id: "login-detail" });
   const label = element("label", { for: "login-token", class: "term" });
-  // A password field hides the token from who looks on. What keeps passwords wants a name to go with it.
+  // A password field hides the token from onlookers. A password manager wants a name beside it.
   const server = element("input", { type: "text", autocomplete: "username", value: location.host, hidden: true, tabindex: -1 });
   const field = element("input", { type: "password", id: "login-token", autocomplete: "current-password", spellcheck: "false", autocapitalize: "off", "aria-describedby": "login-message", maxlength: 8192 });
   const message = element("p", { class: "message", id: "login-message", role: "alert" });
