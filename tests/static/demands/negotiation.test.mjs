@@ -1,4 +1,4 @@
-/** The promises of js/negotiation.js: the server's rules, at any position, on whatever anybody appended. */
+/** The promises of js/demands/negotiation.js: the server's rules, at any position, on whatever anybody appended. */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

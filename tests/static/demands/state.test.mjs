@@ -1,4 +1,4 @@
-/** The promises of js/state.js: nothing lost, nothing doubled, whatever order snapshots, history and live events come in. */
+/** The promises of js/demands/state.js: nothing lost, nothing doubled, whatever order snapshots, history and live events come in. */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

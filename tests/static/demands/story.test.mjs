@@ -1,5 +1,5 @@
 /**
- * The promises of js/story.js and js/sentence.js: sub-negotiations nested by their own events, positions over all of them,
+ * The promises of js/demands/story.js and sentence.js: sub-negotiations nested by their own events, positions over all of them,
  * and a line of words for each.
  */
 

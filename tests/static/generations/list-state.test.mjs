@@ -1,4 +1,4 @@
-/** The promises of js/past-runs.js: a list of runs from pages and events, newest first, each once. */
+/** The promises of js/generations/list-state.js: a list of runs from pages and events, newest first, each once. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
 /**
- * The promises of js/run-state.js and js/growing-text.js: what a run is after its events, whatever anybody appended.
+ * The promises of js/generations/state.js and growing-text.js: what a run is after its events, whatever anybody appended.
  *
  * That the server reads every history in the same way is held by tests/browser/generations/test_run_fold.py.
  */

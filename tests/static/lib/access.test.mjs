@@ -1,5 +1,5 @@
 /**
- * The promises of js/access.js and js/http.js: who the page is, a login where one is needed, the CSRF token with every change.
+ * The promises of js/lib/access.js and http.js: who the page is, a login where one is needed, the CSRF token with every change.
  */
 
 import assert from "node:assert/strict";

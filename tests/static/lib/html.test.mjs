@@ -1,4 +1,4 @@
-/** The promises of js/html.js: text stays text, attributes cannot run code, rows that did not change are not touched. */
+/** The promises of js/lib/html.js: text stays text, attributes cannot run code, rows that did not change are not touched. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** The promises of js/stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind. */
+/** The promises of js/lib/stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind. */
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";

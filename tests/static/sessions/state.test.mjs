@@ -1,4 +1,4 @@
-/** The promises of js/session-state.js: a session and the queue are what their events say, whatever else anybody appended. */
+/** The promises of js/sessions/state.js: a session and the queue are what their events say, whatever else anybody appended. */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

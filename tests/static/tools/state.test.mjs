@@ -1,4 +1,4 @@
-/** The promises of js/tool-state.js: what runs, what waits for an answer, and what happened, whatever anybody appended. */
+/** The promises of js/tools/state.js: what runs, what waits for an answer, and what happened, whatever anybody appended. */
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** The promises of js/i18n.js and js/strings.js: both languages say everything, with the same places to fill in. */
+/** The promises of the texts and js/ui/i18n.js: both languages say everything, with the same places to fill in. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

@@ -1,5 +1,5 @@
 /**
- * The promises of js/shell.js and of what is around every page: a page is as well as the worst of its streams, remembers what it
+ * The promises of js/ui/shell.js and of what is around every page: a page is as well as the worst of its streams, remembers what it
  * may, and leads to all others.
  */
 

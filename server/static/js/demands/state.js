@@ -2,7 +2,7 @@
  * What the page shows, folded from snapshots and events; pure, without a DOM or a clock.
  *
  * Snapshots, history pages and live events overlap in any order: an event counts once per list entry (by `last_seq`)
- * and once in its timeline (by `seq`). Getting the events is `app.js`, keeping the connection is `stream.js`.
+ * and once in its timeline (by `seq`). `feed.js` and `history.js` get the events.
  *
  * @import { Cursor, Demand, DemandPage, StoredEvent } from "../lib/types.js"
  *

@@ -1,7 +1,7 @@
 /**
  * A run of several writing agents: a pure fold over its events, for any events that anybody appended, and over a snapshot.
  *
- * Events come in two shapes, source 003's from the stream and the log's own from polls; both are read here. `run-reading.js` reads
+ * Events come in two shapes, source 003's from the stream and the log's own from polls; both are read here. `payloads.js` reads
  * what they say. Texts are never copied: see `growing-text.js`.
  *
  * @import { Agent, Run, RunEvent } from "./types.js"

@@ -1,8 +1,4 @@
-/**
- * Whether the end of a stream means that a login is needed.
- *
- * @import { StreamState } from "./stream-options.js"
- */
+/** Whether the end of a stream means that a login is needed. @import { StreamState } from "./stream-options.js" */
 
 const REASONS = ["unauthorized", "token_expired"];
 

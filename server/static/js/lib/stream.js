@@ -4,7 +4,7 @@
  * Promises: each event after the cursor reaches the handler, in order, and once handled never again; the cursor moves
  * only after the handler returned; there is at most one connection and one planned try; `close()` leaves nothing
  * running. Loss is never silent: when the server cannot continue from the cursor, `onReset` is called. Frames are
- * handled one after another even when a handler is asynchronous. What is on the screen belongs to `state.js`.
+ * handled one after another even when a handler is asynchronous. What is on the screen belongs to the surfaces' `state.js`.
  *
  * @import { Cursor, EventPage, StoredEvent } from "./types.js"
  * @import { Environment } from "./environment.js"

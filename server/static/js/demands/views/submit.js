@@ -1,8 +1,4 @@
-/**
- * The form for a new demand.
- *
- * @import { Translator } from "../../ui/i18n.js"
- */
+/** The form for a new demand. @import { Translator } from "../../ui/i18n.js" */
 
 import { EXAMPLES } from "../strings.js";
 import { failureText } from "../../ui/failure-text.js";

@@ -1,8 +1,4 @@
-/**
- * Whether a session is really to be closed, which nobody can undo.
- *
- * @import { Translator } from "../../ui/i18n.js"
- */
+/** Whether a session is really to be closed, which nobody can undo. @import { Translator } from "../../ui/i18n.js" */
 
 import { byId } from "../../ui/views/static-texts.js";
 

@@ -1,8 +1,4 @@
-/**
- * The two ways to read a task without this page: the raw events, and SQL.
- *
- * @import { Translator } from "../../ui/i18n.js"
- */
+/** The two ways to read a task without this page: the raw events, and SQL. @import { Translator } from "../../ui/i18n.js" */
 
 import { refill } from "../../lib/html.js";
 import { rawPath } from "../api.js";
