@@ -72,11 +72,11 @@ describe("a negotiation step by step", () => {
     assert.deepEqual([folded(stream, 2).awaited, folded(stream, 2).deadline], [[], null]);
   });
 
-  for (const seconds of [undefined, null, "9", -1, NaN, 86_401, true, []]) {
-    test(`a time of ${JSON.stringify(seconds)} seconds counts as 30`, () => {
+  for (const [seconds, counted] of [undefined, null, "9", -1, NaN, true, []].map((none) => [none, 30]).concat([[86_401, 86_400], [1e300, 86_400]])) {
+    test(`a time of ${JSON.stringify(seconds)} seconds counts as ${counted}`, () => {
       const stream = new Stream().add("demand.understood", understood).add("filter.completed", { candidates }).add("demand.broadcast", { agent_ids: ["bob"], offers_within_seconds: seconds });
       const { deadline } = folded(stream);
-      assert.equal(deadline, Date.parse(stream.events[2].timestamp) + 30_000);
+      assert.equal(deadline, Date.parse(stream.events[2].timestamp) + counted * 1000);
     });
   }
 

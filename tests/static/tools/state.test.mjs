@@ -44,6 +44,7 @@ describe("requests", () => {
   test("have the end that their time gives them, and the server's count is the better one", () => {
     const room = folded(ask("p-1"), ask("p-2", { expires_within_seconds: "soon" }));
     assert.deepEqual(room.prompts.map(({ deadline }) => deadline), [Date.parse("2026-01-01T00:01:00.000Z"), null]);
+    assert.equal(folded(ask("p-3", { expires_within_seconds: 1e9 })).prompts[0].deadline, Date.parse("2026-01-02T00:00:02.000Z"));
     const corrected = withDeadlines(room, [{ permission_id: "p-2", expires_in_seconds: 5 }, { permission_id: "p-9", expires_in_seconds: 1 }, {}], 1000);
     assert.deepEqual(corrected.prompts.map(({ deadline }) => deadline), [room.prompts[0].deadline, 6000]);
   });

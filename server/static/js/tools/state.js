@@ -30,12 +30,11 @@
  * @property {number} count of all that happened
  */
 
-import { number, object, text } from "../lib/fields.js";
+import { deadline, number, object, text } from "../lib/fields.js";
 
 export const SESSION_ID = /^[A-Za-z0-9._-]{1,120}$/;
 const MOST_RESULTS = 50;
 const MOST_HISTORY = 300;
-const LONGEST_SECONDS = 86_400 * 366;
 const RISKS = ["low", "medium", "high"];
 
 /** @type {Room} */
@@ -111,8 +110,8 @@ export function withDeadlines(room, pending, now) {
   for (const { permission_id, expires_in_seconds } of pending) {
     if (text(permission_id) && number(expires_in_seconds) !== null) left.set(permission_id, expires_in_seconds);
   }
-  const deadline = (/** @type {Prompt} */ prompt) => now + (left.get(prompt.id) ?? 0) * 1000;
-  return { ...room, prompts: room.prompts.map((prompt) => (left.has(prompt.id) ? { ...prompt, deadline: deadline(prompt) } : prompt)) };
+  const endOf = (/** @type {Prompt} */ prompt) => now + (left.get(prompt.id) ?? 0) * 1000;
+  return { ...room, prompts: room.prompts.map((prompt) => (left.has(prompt.id) ? { ...prompt, deadline: endOf(prompt) } : prompt)) };
 }
 
 /**
@@ -150,10 +149,10 @@ function endedTools(tools, name, isSuccess, { timestamp, seq }) {
  * @returns {Prompt}
  */
 function promptOf(id, { data, timestamp, seq }) {
-  const seconds = number(data.expires_within_seconds);
-  const end = Date.parse(timestamp) + Math.min(Math.max(seconds ?? 0, 0), LONGEST_SECONDS) * 1000;
-  const deadline = seconds === null || Number.isNaN(end) ? null : end;
-  return { id, tool: text(data.tool_name), parameters: object(data.parameters), risk: riskOf(data.risk_level), timestamp, deadline, seq };
+  const { expires_within_seconds: seconds } = data;
+  // What is no time is left to the server's own count.
+  const end = number(seconds) === null ? null : deadline(timestamp, seconds);
+  return { id, tool: text(data.tool_name), parameters: object(data.parameters), risk: riskOf(data.risk_level), timestamp, deadline: end, seq };
 }
 
 /**
