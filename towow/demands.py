@@ -11,7 +11,7 @@ import msgspec
 from towow.events import Event
 from towow.follow import StateCallback, follow
 from towow.subscription import Subscription
-from towow.transport import Transport, given, json_body, path_segment
+from towow.transport import Order, Transport, given, json_body, path_segment
 
 Decision = Literal["accept", "revise", "reject"]
 
@@ -252,9 +252,21 @@ class DemandCalls:
         """The present state of a demand and its negotiation. Raises `NotFound`."""
         return await self._transport.get(Demand, f"/api/demand/{path_segment(demand_id)}")
 
-    async def demands(self, *, parent: str | None = None, limit: int = 50, before: int | None = None) -> DemandPage:
-        """One page of demands, newest first, or the sub-negotiations of a `parent`; `before` is a `created_seq`, excluded."""
-        return await self._transport.get(DemandPage, "/api/demand", given(parent=parent, limit=limit, before=before))
+    async def demands(
+        self,
+        *,
+        status: str | None = None,
+        user_id: str | None = None,
+        parent: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+        after: int | None = None,
+        order: Order | None = None,
+    ) -> DemandPage:
+        """One page of demands, newest first, or the sub-negotiations of a `parent`; `before` and `after` are a `created_seq`,
+        excluded."""
+        asked = given(status=status, user_id=user_id, parent=parent, limit=limit, before=before, after=after, order=order)
+        return await self._transport.get(DemandPage, "/api/demand", asked)
 
     async def cancel_demand(self, demand_id: str, reason: str | None = None, user_id: str | None = None) -> CancelledDemand:
         """End a negotiation without an agreement.

@@ -17,7 +17,7 @@ import msgspec
 from towow.events import Event
 from towow.follow import StateCallback, follow
 from towow.subscription import Subscription
-from towow.transport import Transport, given, json_body, path_segment
+from towow.transport import Order, Transport, given, json_body, path_segment
 
 Mode = Literal["nova", "loomi"]
 
@@ -181,10 +181,12 @@ class RunCalls:
         session_id: str | None = None,
         limit: int = 50,
         before: int | None = None,
+        after: int | None = None,
+        order: Order | None = None,
     ) -> RunPage:
-        """One page of runs, newest first; `before` is a `created_seq`, excluded."""
-        parameters = given(status=status, mode=mode, session_id=session_id, limit=limit, before=before)
-        return await self._transport.get(RunPage, "/api/runs", parameters)
+        """One page of runs, newest first; `before` and `after` are a `created_seq`, excluded."""
+        asked = {"status": status, "mode": mode, "session_id": session_id, "order": order}
+        return await self._transport.get(RunPage, "/api/runs", given(**asked, limit=limit, before=before, after=after))
 
     async def cancel_run(self, run_id: str) -> CancelledRun:
         """End a run; the answer is the same when it was cancelled before.

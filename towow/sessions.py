@@ -17,7 +17,7 @@ import msgspec
 from towow.events import Event, uuid7
 from towow.follow import StateCallback, follow
 from towow.subscription import Subscription
-from towow.transport import Transport, given, json_body, path_segment
+from towow.transport import Order, Transport, given, json_body, path_segment
 
 Role = Literal["user", "bot", "operator"]
 
@@ -113,11 +113,21 @@ class SessionCalls:
         """The present state of a session. Raises `NotFound`."""
         return await self._transport.get(Session, f"/api/sessions/{path_segment(session_name)}")
 
-    async def sessions(self, status: str | None = None, *, limit: int = 50, before: int | None = None) -> SessionPage:
-        """One page of sessions, newest first; `before` is a `created_seq`, excluded.
+    async def sessions(
+        self,
+        status: str | None = None,
+        *,
+        agent_id: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+        after: int | None = None,
+        order: Order | None = None,
+    ) -> SessionPage:
+        """One page of sessions, newest first; `before` and `after` are a `created_seq`, excluded, `agent_id` the operator's.
 
         `status="waiting_agent"` is the queue of the operators; its `head_seq` is a cursor for `follow_operator`."""
-        return await self._transport.get(SessionPage, "/api/sessions", given(status=status, limit=limit, before=before))
+        asked = given(status=status, agent_id=agent_id, limit=limit, before=before, after=after, order=order)
+        return await self._transport.get(SessionPage, "/api/sessions", asked)
 
     def follow_session(
         self,

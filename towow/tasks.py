@@ -16,7 +16,7 @@ from towow.events import Event, event_fields
 from towow.follow import StateCallback, cursor_parameters, follow
 from towow.responses import Receipt
 from towow.subscription import Subscription
-from towow.transport import Transport, given, path_segment
+from towow.transport import Order, Transport, given, path_segment
 
 
 class EmittedEvent(Receipt, frozen=True):
@@ -148,9 +148,18 @@ class TaskCalls:
         """The present state of a task. Raises `NotFound`."""
         return await self._transport.get(Task, f"/api/tasks/{path_segment(task_id)}")
 
-    async def tasks(self, status: str | None = None, *, limit: int = 50, before: int | None = None) -> TaskPage:
-        """One page of tasks, newest first; `before` is a `created_seq`, excluded."""
-        return await self._transport.get(TaskPage, "/api/tasks", given(status=status, limit=limit, before=before))
+    async def tasks(
+        self,
+        status: str | None = None,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        after: int | None = None,
+        order: Order | None = None,
+    ) -> TaskPage:
+        """One page of tasks, newest first; `before` and `after` are a `created_seq`, excluded."""
+        asked = given(status=status, limit=limit, before=before, after=after, order=order)
+        return await self._transport.get(TaskPage, "/api/tasks", asked)
 
     async def task_events(
         self,

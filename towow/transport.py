@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 from weakref import WeakSet
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 def path_segment(name: int | str) -> str:
     """One segment of a path, quoted; no value can leave it."""
     return quote(str(name), safe=":")
+
+
+Order = Literal["newest", "oldest"]  # of a list, by what its things began with
 
 
 def given(**parameters: float | str | None) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ class Sample:
     """What the contract test asks of a surface; `kind` is that of its things' streams.
 
     `listed` is the path of the list with the keys of its rows and of a row's id; None for a surface without a list. `statuses`
-    are those of an open and of an ended thing, for lists that take one. `writes` are bodies that may be posted, `refused` such
+    are those of an open and of an ended thing. `writes` are bodies that may be posted, `refused` such
     that may not, with the field at fault; `{}` in a path is a thing."""
 
     surface, kind, listed, statuses = None, None, None, None
@@ -42,6 +42,7 @@ class Demands(Sample):
 
     surface, kind = demands.SURFACE, "demand"
     listed = ("/api/demand", "demands", "demand_id")
+    statuses = ("processing", "cancelled")
     writes = (
         ("/api/demand/submit", {"raw_input": "We need a technical talk"}),
         ("/api/demand/{}/offers", {"agent_id": "ben", "content": "A talk", "capabilities": ["technical talk"]}),

@@ -100,6 +100,7 @@ async def negotiate(client: Client) -> None:
     await client.demand(submitted.demand_id)
     cancelled = await client.submit_demand("We need a venue", "cleo")
     await client.cancel_demand(cancelled.demand_id)
+    await client.demands(status="failed", user_id="ann")
     await client.demands()
 
 

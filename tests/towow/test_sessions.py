@@ -76,6 +76,7 @@ async def test_a_session_goes_through_the_client_from_all_sides(towow: Client) -
     session = await towow.session("alice")
     assert (session.status, session.agent_id, session.messages) == ("with_operator", "o-7", 2)
     assert (await towow.sessions(before=session.created_seq)).sessions == []
+    assert (await towow.sessions(agent_id="o-7")).sessions == (await towow.sessions(order="oldest")).sessions == [session]
     assert (await towow.release("alice", "o-7", close=True)).status == "closed"
     async with asyncio.timeout(5):
         events = [event async for event in towow.follow_session("alice")]

@@ -84,6 +84,7 @@ async def test_a_task_goes_through_the_client_from_both_sides(towow: Client) -> 
     assert [task.task_id for task in (await towow.tasks()).tasks] == ["t-2", "t-1"]
     assert [task.task_id for task in (await towow.tasks("completed", limit=1)).tasks] == ["t-1"]
     assert (await towow.tasks(before=told.created_seq)).tasks == []
+    assert [task.task_id for task in (await towow.tasks(after=told.created_seq, order="oldest")).tasks] == ["t-2"]
     page = await towow.task_events("t-1", since_seq=2, until_seq=4)
     assert [event.payload for event in page.events] == [{"progress": 10}, {"progress": 20}]
     page = await towow.task_events("t-1", limit=2)
