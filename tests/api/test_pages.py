@@ -43,12 +43,7 @@ async def test_the_pages_have_short_names(client):
 
 @pytest.mark.parametrize(
     ("alias", "page"),
-    [
-        ("index", "demands"),
-        ("workbench", "sessions"),
-        ("demo_sse_streaming", "tasks"),
-        ("studio", "generations"),
-    ],
+    [("index", "demands"), ("workbench", "sessions"), ("demo_sse_streaming", "tasks"), ("studio", "generations")],
 )
 async def test_an_older_name_answers_with_the_page_itself(client, alias, page):
     """200 with the same bytes and no redirect, so links that others have go on working."""

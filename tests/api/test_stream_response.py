@@ -141,8 +141,7 @@ def test_a_websocket_message_is_one_whole_text_frame(size, head):
 
 
 @pytest.mark.parametrize(
-    ("query", "headers"),
-    [pytest.param("", NDJSON, id="by Accept"), pytest.param("&format=ndjson", {}, id="by format=")],
+    ("query", "headers"), [pytest.param("", NDJSON, id="by Accept"), pytest.param("&format=ndjson", {}, id="by format=")]
 )
 async def test_ndjson_replays_and_goes_live_on_the_same_cursor(client, query, headers):
     """A script without an SSE parser reads lines."""

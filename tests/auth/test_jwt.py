@@ -11,19 +11,7 @@ from structlog.testing import capture_logs
 
 from server.auth.jwt import JwtKeys
 from server.config import JwtSection
-from tests.support.tokens import (
-    AUDIENCE,
-    HS256_SECRET,
-    NOW,
-    Clock,
-    EdKey,
-    RsaKey,
-    claims,
-    forged,
-    hmac_with,
-    hs256,
-    write_jwks,
-)
+from tests.support.tokens import AUDIENCE, HS256_SECRET, NOW, Clock, EdKey, RsaKey, claims, forged, hmac_with, hs256, write_jwks
 from towow.errors import StartupError, Unauthorized
 
 RSA_HEADER = {"alg": "RS256", "typ": "JWT"}

@@ -134,13 +134,7 @@ async def running(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A command that goes on while the test does something."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        RUN,
-        *arguments,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=PIPE,
-        env=environment_with(**environment),
+        sys.executable, RUN, *arguments, stdin=stdin, stdout=stdout, stderr=PIPE, env=environment_with(**environment)
     )
     try:
         async with asyncio.timeout(SECONDS):
@@ -217,11 +211,7 @@ def test_serve_is_the_default_command(arguments: list[str], expected: list[str],
         pytest.param(["append"], "STREAM and EVENT_TYPE are needed, or --ndjson", id="too few arguments"),
         pytest.param(["append", "a:b", "t", "{"], "Invalid value for PAYLOAD: not valid JSON", id="broken JSON"),
         pytest.param(["append", "a:b", "t", "[1]"], "Invalid value for PAYLOAD: Expected `object`", id="not an object"),
-        pytest.param(
-            ["append", "a:b", "t", "{}", "--expected-revision", "-1"],
-            "--expected-revision",
-            id="a bad number",
-        ),
+        pytest.param(["append", "a:b", "t", "{}", "--expected-revision", "-1"], "--expected-revision", id="a bad number"),
         pytest.param(["append", "--ndjson", "a:b", "t", "{}"], "stand in the lines", id="what lines say"),
         pytest.param(["sql"], "Missing argument 'QUERY'", id="no query"),
         pytest.param(["sql", "SELECT 1", "--json", "--csv"], "exclude each other", id="two formats"),
@@ -363,12 +353,7 @@ def test_append_follow_sql_and_streams_show_the_same_event(served: Served) -> No
     query = f"SELECT seq, stream, event_type, payload FROM events WHERE stream = '{name}'"
     rows = served.run("sql", query, "--json", "--db", str(served.db)).json()
     assert [row["event_type"] for row in rows] == ["task.started", "task.step"]
-    assert rows[0] == {
-        "seq": stored["seq"],
-        "stream": name,
-        "event_type": "task.started",
-        "payload": '{"name":"索引"}',
-    }
+    assert rows[0] == {"seq": stored["seq"], "stream": name, "event_type": "task.started", "payload": '{"name":"索引"}'}
 
     found = {each["name"]: each for each in served.run("streams", "--json", "--kind", "task").json()}
     assert (found[name]["count"], found[name]["revision"], found[name]["last_seq"]) == (2, 2, seq)
@@ -589,14 +574,7 @@ def test_head_of_a_long_output_is_quiet(served: Served, flags: list[str]) -> Non
     query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) SELECT i FROM n"
     command = f'"{sys.executable}" "{RUN}" sql "{query}" --db "{served.db}" {flags[0]}'
     command += " | head -1; exit ${PIPESTATUS[0]}"
-    done = run(
-        ["bash", "-c", command],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment_with(),
-        check=False,
-    )
+    done = run(["bash", "-c", command], capture_output=True, text=True, timeout=SECONDS, env=environment_with(), check=False)
     assert (done.returncode, done.stderr) == (cli.READER_LEFT, "")
     assert len(done.stdout.splitlines()) == 1
 
@@ -702,11 +680,7 @@ def test_sql_cuts_long_tables_and_says_so(database: Path) -> None:
     cut = run_cli(*query)
     assert len(cut.out.splitlines()) == 501
     assert cut.err == "cut after 500 rows; --all shows every row, --json and --csv always do\n"
-    assert [len(run_cli(*query, flag).out.splitlines()) for flag in ("--all", "--csv", "--json")] == [
-        701,
-        701,
-        702,
-    ]
+    assert [len(run_cli(*query, flag).out.splitlines()) for flag in ("--all", "--csv", "--json")] == [701, 701, 702]
 
 
 @pytest.mark.parametrize(

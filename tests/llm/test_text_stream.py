@@ -453,8 +453,7 @@ async def test_a_stream_of_nothing_is_cut_off(upstream, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "behaviour",
-    [refuses(401), refuses(503), breaks_off(), sends_garbage(), says_error(), stalls(), says_nothing(), hangs_up()],
+    "behaviour", [refuses(401), refuses(503), breaks_off(), sends_garbage(), says_error(), stalls(), says_nothing(), hangs_up()]
 )
 async def test_nothing_secret_is_in_a_failure(upstream, monkeypatch, behaviour):
     """Neither the key nor what a server said is in what is raised, its traceback, the model's `repr` or a log line."""

@@ -397,13 +397,7 @@ def test_targets_are_streams_or_refused(target, stream):
 
 @pytest.mark.parametrize(
     ("target", "stream"),
-    [
-        ("sse:session:*", "session:*"),
-        ("sse:agent:*", "operator:*"),
-        ("sse:session:a*", None),
-        ("*", None),
-        ("sse:*", None),
-    ],
+    [("sse:session:*", "session:*"), ("sse:agent:*", "operator:*"), ("sse:session:a*", None), ("*", None), ("sse:*", None)],
 )
 def test_patterns_are_whole_kinds(target, stream):
     """Item 21; only where something is listened to."""

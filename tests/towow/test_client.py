@@ -58,26 +58,16 @@ Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
     [
         pytest.param(b'id: 7\ndata: {"a":1}\n\n', [Frame("message", '{"a":1}', "7")], id="stored event"),
         pytest.param(b"event: ready\ndata: {}\n\n", [Frame("ready", "{}", None)], id="control frame"),
-        pytest.param(
-            b"data: a\r\n\r\ndata: b\r\n\r\n",
-            [Frame("message", "a", None), Frame("message", "b", None)],
-            id="crlf",
-        ),
+        pytest.param(b"data: a\r\n\r\ndata: b\r\n\r\n", [Frame("message", "a", None), Frame("message", "b", None)], id="crlf"),
         pytest.param(b"data: a\r\rdata: b\r\r", [Frame("message", "a", None), Frame("message", "b", None)], id="cr"),
         pytest.param(
-            b"data: a\r\ndata: b\n\rdata: c\n\n",
-            [Frame("message", "a\nb", None), Frame("message", "c", None)],
-            id="mixed",
+            b"data: a\r\ndata: b\n\rdata: c\n\n", [Frame("message", "a\nb", None), Frame("message", "c", None)], id="mixed"
         ),
         pytest.param(b"data: a\ndata:\ndata: b\n\n", [Frame("message", "a\n\nb", None)], id="several lines"),
         pytest.param(b": keepalive\n: again\ndata: a\n\n", [Frame("message", "a", None)], id="comments"),
         pytest.param(b": keepalive\n\n\n\n", [], id="nothing but comments and blank lines"),
         pytest.param(b"id: 7\n\n", [], id="a block without data"),
-        pytest.param(
-            b"event: ready\n\ndata: a\n\n",
-            [Frame("message", "a", None)],
-            id="a name without data is forgotten",
-        ),
+        pytest.param(b"event: ready\n\ndata: a\n\n", [Frame("message", "a", None)], id="a name without data is forgotten"),
         pytest.param(b"data\n\n", [Frame("message", "", None)], id="a field without a colon"),
         pytest.param(b"data:a\ndata:  b\n\n", [Frame("message", "a\n b", None)], id="one space is taken off"),
         pytest.param(b"data: a: b\n\n", [Frame("message", "a: b", None)], id="a colon in the value"),
@@ -86,11 +76,7 @@ Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
         pytest.param(b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n", [], id="only one byte order mark is taken off"),
         pytest.param("data: 需求🦊\n\n".encode(), [Frame("message", "需求🦊", None)], id="utf-8"),
         pytest.param(b"data: \xe9\x9c\n\n", [Frame("message", "\ufffd", None)], id="a cut character"),
-        pytest.param(
-            "data: a\u2028b\u0085c\n\n".encode(),
-            [Frame("message", "a\u2028b\u0085c", None)],
-            id="not line ends",
-        ),
+        pytest.param("data: a\u2028b\u0085c\n\n".encode(), [Frame("message", "a\u2028b\u0085c", None)], id="not line ends"),
         pytest.param(b"id: 1\0\ndata: a\n\n", [Frame("message", "a", None)], id="an id with NUL is none"),
         pytest.param(b"id\ndata: a\n\n", [Frame("message", "a", "")], id="an empty id"),
         pytest.param(b"data: a\n", [], id="the end cuts off a block"),
@@ -184,12 +170,7 @@ def test_error_has_the_class_of_its_code(code: str) -> None:
     error = read_error(STATUS_BY_CODE[code], raw, "4")
     assert (error.code, error.message, error.field) == (code, "so", "f")
     assert type(error).code in (code, "internal")
-    assert error.details == {
-        "error_id": "x",
-        "limit": 3,
-        "status": STATUS_BY_CODE[code],
-        "retry_after_seconds": 4,
-    }
+    assert error.details == {"error_id": "x", "limit": 3, "status": STATUS_BY_CODE[code], "retry_after_seconds": 4}
 
 
 @pytest.mark.parametrize(
@@ -228,13 +209,7 @@ def test_lost_cursor_is_gone_and_says_what_the_log_holds() -> None:
     error = read_error(410, raw)
     assert isinstance(error, CursorLost)
     assert isinstance(error, Gone)
-    assert (error.reason, error.requested, error.oldest_seq, error.head_seq, error.epoch) == (
-        "trimmed",
-        1,
-        5,
-        9,
-        "e",
-    )
+    assert (error.reason, error.requested, error.oldest_seq, error.head_seq, error.epoch) == ("trimmed", 1, 5, 9, "e")
 
 
 # A server that misbehaves on purpose
@@ -429,10 +404,7 @@ async def test_full_disk_is_retried_when_asked_for(script: Script, aiohttp_serve
 
 async def test_retry_after_is_honoured_and_bounded(script: Script, client: Client) -> None:
     """A server that asks for more patience than the caller has gets no second try; 0 seconds is at once."""
-    script.steps = [
-        fails(503, "unavailable", **{"Retry-After": "0"}),
-        fails(503, "unavailable", **{"Retry-After": "3600"}),
-    ]
+    script.steps = [fails(503, "unavailable", **{"Retry-After": "0"}), fails(503, "unavailable", **{"Retry-After": "3600"})]
     async with asyncio.timeout(1):
         with pytest.raises(Unavailable) as caught:
             await client.append("task:a", "t", {})
@@ -570,10 +542,7 @@ async def test_follow_that_starts_live_misses_nothing_in_a_break(script: Script,
     """The head of `ready` is the cursor although no event has come yet."""
     script.steps = [streams(ready(41), then="abort"), streams(event(42), ready(42), END)]
     assert await collect(client.follow("task:*", start="live")) == [42]
-    assert script.queries() == [
-        {"stream": "task:*", "start": "live"},
-        {"stream": "task:*", "since_seq": "41", "epoch": "e1"},
-    ]
+    assert script.queries() == [{"stream": "task:*", "start": "live"}, {"stream": "task:*", "since_seq": "41", "epoch": "e1"}]
 
 
 async def test_follow_reads_frames_that_are_cut_anywhere(script: Script, client: Client) -> None:
@@ -613,16 +582,7 @@ async def test_follow_tells_its_states(script: Script, client: Client) -> None:
     told: list[str] = []
     script.steps = [streams(ready(0), then="abort"), streams(ready(0), END)]
     assert await collect(client.follow("task:a", on_state=lambda state, _: told.append(state))) == []
-    assert told == [
-        "connecting",
-        "connected",
-        "ready",
-        "reconnecting",
-        "connecting",
-        "connected",
-        "ready",
-        "ended",
-    ]
+    assert told == ["connecting", "connected", "ready", "reconnecting", "connecting", "connected", "ready", "ended"]
 
 
 @pytest.mark.parametrize(
@@ -906,10 +866,7 @@ async def test_client_appends_and_reads_back(towow: Client) -> None:
     """Every call, once, against the real thing."""
     first = await towow.append("task:a", "task.started", {"name": "索引\u2028"}, expected_revision=0)
     again = await towow.append_many(
-        [
-            {"stream": "task:b", "event_type": "x", "payload": {}},
-            {"stream": "task:a", "event_type": "y", "payload": {}},
-        ]
+        [{"stream": "task:b", "event_type": "x", "payload": {}}, {"stream": "task:a", "event_type": "y", "payload": {}}]
     )
     assert [each.revision for each in (first, *again)] == [1, 1, 2]
     page = await towow.read("task:a", since_seq=0, limit=1)

@@ -161,10 +161,7 @@ def workshop(demand_id: str, *, confirm: bool = True) -> list[Batch]:
     photos, ride = f"{demand_id}.1", f"{demand_id}.1.1"
     budget = {"people": 40, "budget": 4000, "currency": "EUR", "date": "2026-11-27"}
     driver = part("Driver", "transport", 40)
-    from_photos = [
-        {**part("Photographer", "photography", 450), "subnet_id": photos},
-        {**driver, "subnet_id": photos},
-    ]
+    from_photos = [{**part("Photographer", "photography", 450), "subnet_id": photos}, {**driver, "subnet_id": photos}]
     first = [
         part("Hall", "venue", 1385, asked=1500),
         part("Cook", "catering", 1293, asked=1400),

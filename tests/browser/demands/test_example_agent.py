@@ -20,10 +20,7 @@ HTML = f'{HEAD}<script type="module">{example("js")}</script>'
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DemandServer]:
     """A server where nobody answers but the agent."""
-    environment = {
-        "TOWOW__DEMANDS__SAMPLE_AGENTS": "false",
-        "TOWOW__STREAM__RETRY_MILLISECONDS": "50",
-    }
+    environment = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false", "TOWOW__STREAM__RETRY_MILLISECONDS": "50"}
     with DemandServer(tmp_path / "towow.db", environment=environment) as process:
         yield process
 

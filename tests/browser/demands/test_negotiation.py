@@ -120,13 +120,7 @@ def test_each_stage_appears_as_it_happens(page: Page, server: DemandServer) -> N
     expect(second.locator("h3 ~ .badge")).to_have_text("Agreed")
     expect(badge).to_have_text("Agreed")
     expect(now).to_be_empty()
-    assert fates(page) == {
-        "Hall": "Chosen",
-        "Cook": "Chosen",
-        "Speaker": "Chosen",
-        "Baker": "Declined",
-        "Barn": "No answer",
-    }
+    assert fates(page) == {"Hall": "Chosen", "Cook": "Chosen", "Speaker": "Chosen", "Baker": "Declined", "Barn": "No answer"}
     assert page.evaluate("window.isSamePage") is True
 
 
@@ -220,11 +214,7 @@ def test_a_sub_negotiation_is_followed_live_in_its_parent(page: Page, server: De
     expect(photos.locator(f'[data-subnet="{DEMAND}.1.1"] .candidate b')).to_have_text(["Driver", "Bus"])
 
 
-@pytest.mark.parametrize(
-    "context",
-    [pytest.param(NARROW, id="390"), pytest.param(WIDE, id="1280")],
-    indirect=True,
-)
+@pytest.mark.parametrize("context", [pytest.param(NARROW, id="390"), pytest.param(WIDE, id="1280")], indirect=True)
 @pytest.mark.parametrize(
     "text", [pytest.param(EVIL, id="markup"), pytest.param(LONG, id="long"), pytest.param(UNBROKEN, id="unbroken")]
 )

@@ -409,12 +409,7 @@ def test_nothing_scrolls_sideways(page: Page, context: BrowserContext, server: D
     assert_fits()
     demand_id = submit(page, f"venue {wide} 场地")
     wait_for_type(page, "towow.demand.broadcast")
-    event = {
-        "stream": f"demand:{demand_id}",
-        "event_type": "n" * 128,
-        "payload": {wide: wide},
-        "source": "s" * 256,
-    }
+    event = {"stream": f"demand:{demand_id}", "event_type": "n" * 128, "payload": {wide: wide}, "source": "s" * 256}
     server.post("/api/events", event)
     wait_for_rows(page, BEGINNING + 1)
     page.locator(".json summary").last.click()

@@ -591,16 +591,6 @@ def test_the_page_of_the_generations_can_be_used_with_the_keyboard_alone(
         )
         assert mark[1] or mark[0] == "BODY", mark
         seen.add(mark[0])
-    wanted = {
-        "/tasks.html",
-        "language",
-        "theme",
-        "prompt",
-        "mode",
-        "continue",
-        "start",
-        "copy",
-        "prose writer-text",
-    }
+    wanted = {"/tasks.html", "language", "theme", "prompt", "mode", "continue", "start", "copy", "prose writer-text"}
     assert wanted <= seen, wanted - seen
     assert page.locator("#past-list a").first.get_attribute("href") in seen

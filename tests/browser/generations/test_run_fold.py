@@ -76,12 +76,7 @@ class History:
             },
             "agent_complete": {"summary": "s"},
             "progress": {"percent": 50, "stage": 1, "completed": 1, "total": 4},
-            "retrying": {
-                "error": "e",
-                "error_type": "busy",
-                "delay_seconds": 1,
-                "discards_text": self._random.random() < 0.5,
-            },
+            "retrying": {"error": "e", "error_type": "busy", "delay_seconds": 1, "discards_text": self._random.random() < 0.5},
             "error": {"error": "e", "error_type": "busy"},
             "run_resumed": {"restarts": list(self._random.sample(AGENTS, 3))},
             "run_complete": {"result": "r", "partial": self._random.random() < 0.5, "degraded": False},

@@ -126,14 +126,7 @@ def test_a_lost_event_is_read_over_rest_before_the_next_one(
     emit(server, 3)
     wait_for_revisions(page, 7)
     stats = page.evaluate("stream.getStats()")
-    assert stats == {
-        "eventsReceived": 7,
-        "reconnects": 0,
-        "errors": 0,
-        "gapsDetected": 1,
-        "gapsRecovered": 1,
-        "duplicates": 0,
-    }
+    assert stats == {"eventsReceived": 7, "reconnects": 0, "errors": 0, "gapsDetected": 1, "gapsRecovered": 1, "duplicates": 0}
 
 
 def test_a_connection_that_had_its_share_is_followed_by_the_next_without_loss_or_delay(

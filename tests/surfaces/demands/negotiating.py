@@ -70,14 +70,7 @@ class Negotiation:
         number = len(self.stored) + 1
         self.now += 1.0
         event = Event(
-            number * 10,
-            stream_of(self.state.demand_id),
-            number,
-            f"e{number}",
-            event_type,
-            timestamp_of(self.now),
-            source,
-            text,
+            number * 10, stream_of(self.state.demand_id), number, f"e{number}", event_type, timestamp_of(self.now), source, text
         )
         self.stored.append(event)
         self.state = evolve(self.state, event)
@@ -87,10 +80,7 @@ class Negotiation:
     def submit(self, *capabilities, text="a party", user_id="ann", language="en", confirm=False, **requirements):
         """Somebody asks for capabilities."""
         understanding = Understanding(
-            surface_demand=text,
-            capabilities=tuple((each, each) for each in capabilities),
-            confidence="high",
-            language=language,
+            surface_demand=text, capabilities=tuple((each, each) for each in capabilities), confidence="high", language=language
         )
         self.do(commands.Submit(text, user_id, understanding, Requirements(**requirements), confirm))
         return self

@@ -31,12 +31,7 @@ async def test_an_agent_is_told_what_concerns_it_exactly_once(client):
     stored = (await get(client, "/api/events?type=towow.*&since_seq=0&limit=1000"))["events"]
     own = {event["event_type"]: event for event in stored if event["stream"] == f"demand:{demand_id}"}
     invited, proposed, ended = "towow.demand.broadcast", "towow.proposal.distributed", "towow.proposal.finalized"
-    expected = {
-        "ann": [invited, proposed, ended],
-        "ben": [invited, proposed, ended],
-        "dan": [invited, ended],
-        "eve": [invited],
-    }
+    expected = {"ann": [invited, proposed, ended], "ben": [invited, proposed, ended], "dan": [invited, ended], "eve": [invited]}
     by_agent = {agent_id: [e for e in stored if e["stream"] == f"agent:{agent_id}"] for agent_id in expected}
     assert {key: [event["event_type"] for event in events] for key, events in by_agent.items()} == expected
     for agent_id, events in by_agent.items():

@@ -305,11 +305,7 @@ async def test_cancelling_a_demand_cancels_what_it_started(start):
     client = await start()
     demand_id = await waiting_in_depth(client)
     assert (await cancel(client, demand_id, reason="rain")).status == 200
-    for name, by, reason in (
-        ("", "user", "rain"),
-        (".1", "parent", "parent_ended"),
-        (".1.1", "parent", "parent_ended"),
-    ):
+    for name, by, reason in (("", "user", "rain"), (".1", "parent", "parent_ended"), (".1.1", "parent", "parent_ended")):
         detail = await until_ended(client, demand_id + name)
         payload = (await history(client, demand_id + name))[-1]["payload"]
         assert (detail["status"], payload["by"], payload["reason"]) == ("cancelled", by, reason)

@@ -56,8 +56,7 @@ def refuse(log, monkeypatch, event_type, error, times):
 
 @pytest.mark.parametrize("error", [StorageFull("no room"), Unavailable("locked")], ids=["full", "locked"])
 @pytest.mark.parametrize(
-    "event_type",
-    ["towow.filter.completed", "towow.gap.identified", "towow.proposal.distributed", "towow.proposal.finalized"],
+    "event_type", ["towow.filter.completed", "towow.gap.identified", "towow.proposal.distributed", "towow.proposal.finalized"]
 )
 async def test_a_file_that_cannot_be_written_for_a_while_only_delays(start, monkeypatch, event_type, error):
     """At every step: the coordinator tries again until it can, and the negotiation comes to its end."""

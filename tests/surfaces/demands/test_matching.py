@@ -107,11 +107,7 @@ class TestSearch:
         [
             pytest.param(
                 "需要场地、技术分享嘉宾和活动策划",
-                {
-                    "bob": "venue: 场地",
-                    "alice": "technical_talk: 技术分享嘉宾",
-                    "charlie": "event_planning: 活动策划",
-                },
+                {"bob": "venue: 场地", "alice": "technical_talk: 技术分享嘉宾", "charlie": "event_planning: 活动策划"},
                 id="the demand of source 000",
             ),
             pytest.param(
@@ -119,11 +115,7 @@ class TestSearch:
                 {"bob": "venue: venue", "alice": "speaker: speaker", "diana": "photography: photographer"},
                 id="English",
             ),
-            pytest.param(
-                "Suche: 翻译 and a florist",
-                {"lin": "translation: 翻译", "hua": "floristry: florist"},
-                id="both",
-            ),
+            pytest.param("Suche: 翻译 and a florist", {"lin": "translation: 翻译", "hua": "floristry: florist"}, id="both"),
             pytest.param("公司年会，需要场地但不需要摄影和餐饮", {"bob": "venue: 场地"}, id="negation"),
             pytest.param("需要一个", {}, id="zh stop words"),
             pytest.param("we need someone good in Beijing on Friday", {}, id="en stop words"),
@@ -246,14 +238,7 @@ class TestSearch:
 
     def test_capabilities_that_somebody_else_posted_are_only_text(self, samples):
         """An understanding folded from a foreign event may hold anything."""
-        capabilities = (
-            ('x" OR "catering', "a"),
-            ('odd"', "a"),
-            ("NEAR(", "b"),
-            ("", "c"),
-            ("a\0b", "d"),
-            ("venue", "e"),
-        )
+        capabilities = (('x" OR "catering', "a"), ('odd"', "a"), ("NEAR(", "b"), ("", "c"), ("a\0b", "d"), ("venue", "e"))
         hostile = Understanding("x", capabilities, "low", "en")
         rows = search_candidates(samples.db, hostile, "x", 10)
         assert [row["agent_id"] for row in rows] == ["user_agent_bob"]
@@ -373,11 +358,7 @@ class TestAgentProjection:
         ("event_type", "payload"),
         [
             pytest.param("agent.registered", {}, id="empty"),
-            pytest.param(
-                "agent.registered",
-                {"agent_id": "b", "name": "B", "capabilities": ["venue"]},
-                id="another agent's",
-            ),
+            pytest.param("agent.registered", {"agent_id": "b", "name": "B", "capabilities": ["venue"]}, id="another agent's"),
             pytest.param("agent.registered", {"agent_id": "a", "name": "A", "capabilities": "venue"}, id="malformed"),
             pytest.param("agent.removed", {"agent_id": "b"}, id="removes another agent"),
         ],
@@ -472,12 +453,7 @@ class TestDemandProjection:
         log.append("demand:d-1", "towow.demand.understood", {"surface_demand": [], "user_id": 5, "demand_id": "d-9"})
         log.append("demand:d-1", "towow.filter.completed", {"candidates": "none"})
         ((row,), _) = list_demands(log.db, ROOTS)
-        assert (row.demand_id, row.surface_demand, row.user_id, row.phase) == (
-            "d-1",
-            "",
-            "anonymous",
-            "filtered",
-        )
+        assert (row.demand_id, row.surface_demand, row.user_id, row.phase) == ("d-1", "", "anonymous", "filtered")
 
     def test_projecting_again_and_rebuilding_give_the_same_rows(self, log):
         """By last_seq, whatever the order of repetition."""

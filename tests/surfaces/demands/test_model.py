@@ -290,10 +290,7 @@ class TestDecided:
             "channel_id": CHANNEL,
             "surface_demand": TEXT,
             "confidence": "high",
-            "capabilities": [
-                {"capability": "venue", "term": "场地"},
-                {"capability": "photography", "term": "摄影师"},
-            ],
+            "capabilities": [{"capability": "venue", "term": "场地"}, {"capability": "photography", "term": "摄影师"}],
             "language": "zh",
             "raw_input": TEXT,
             "user_id": "ann",
@@ -325,10 +322,7 @@ class TestDecided:
                 "name": "Eve",
                 "surface_demand": TEXT,
                 "raw_input": TEXT,
-                "capabilities": [
-                    {"capability": "venue", "term": "场地"},
-                    {"capability": "photography", "term": "摄影师"},
-                ],
+                "capabilities": [{"capability": "venue", "term": "场地"}, {"capability": "photography", "term": "摄影师"}],
                 "requirements": {"people": 20},
                 "language": "zh",
                 "reason": "photography: photography",

@@ -538,9 +538,5 @@ async def test_agents_that_only_know_http_come_to_an_agreement(client):
     assert parts == {"ann": [], "ben": ["an hour later, please"], "cat": []}
     assert detail["proposals"][1]["considered"] == [
         {"by": by, "is_user": False, "decision": decision, "comment": comment}
-        for by, decision, comment in (
-            ("ann", "accept", ""),
-            ("ben", "revise", "an hour later, please"),
-            ("cat", "accept", ""),
-        )
+        for by, decision, comment in (("ann", "accept", ""), ("ben", "revise", "an hour later, please"), ("cat", "accept", ""))
     ]

@@ -367,10 +367,7 @@ class TestAnswers:
             "understanding": {
                 "surface_demand": TEXT,
                 "confidence": "high",
-                "capabilities": [
-                    {"capability": "venue", "term": "场地"},
-                    {"capability": "photography", "term": "摄影师"},
-                ],
+                "capabilities": [{"capability": "venue", "term": "场地"}, {"capability": "photography", "term": "摄影师"}],
                 "language": "zh",
                 "requirements": {"people": 20},
                 "written_by": "rules",
@@ -420,9 +417,7 @@ class TestEvents:
         ("payload", "rendered"),
         [
             pytest.param(
-                {"demand_id": "d-1", "channel_id": "c", "a": 1},
-                {"demand_id": "d-1", "channel_id": "c", "a": 1},
-                id="both",
+                {"demand_id": "d-1", "channel_id": "c", "a": 1}, {"demand_id": "d-1", "channel_id": "c", "a": 1}, id="both"
             ),
             pytest.param({}, {"demand_id": DEMAND, "channel_id": "collab-1a2b3c4d"}, id="none"),
             pytest.param({"demand_id": "d-1"}, {"channel_id": "collab-1a2b3c4d", "demand_id": "d-1"}, id="one"),

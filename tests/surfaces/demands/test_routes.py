@@ -364,14 +364,7 @@ async def test_sub_negotiations_are_listed_with_their_parent_alone(client):
         assert (await get(client, f"/api/demand?parent={parent}"))["demands"] == []
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "parent=a%20b",
-        "parent=",
-        "parent=x&parent=y",
-    ],
-)
+@pytest.mark.parametrize("query", ["parent=a%20b", "parent=", "parent=x&parent=y"])
 async def test_a_malformed_list_is_400(client, query):
     """Bounds are told, not applied."""
     await assert_error(await client.get(f"/api/demand?{query}"), "invalid_request", status=400, field=query.partition("=")[0])

@@ -152,14 +152,7 @@ def test_a_gap_says_what_is_missing_and_why(language, reason, needed_by, text):
     assert gap_text(language, "venue", reason, needed_by) == text
 
 
-FACTS = {
-    "rounds": 5,
-    "total_price": 5000,
-    "budget": 4000.0,
-    "currency": "CNY",
-    "missing": ["venue", "养蜂"],
-    "user_id": "bob",
-}
+FACTS = {"rounds": 5, "total_price": 5000, "budget": 4000.0, "currency": "CNY", "missing": ["venue", "养蜂"], "user_id": "bob"}
 # reason: (language, with all facts, with none)
 FAILURES = {
     ("zh", "no_candidates"): (

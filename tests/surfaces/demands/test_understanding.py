@@ -30,11 +30,7 @@ class TestCapabilities:
                 [("venue", "venue"), ("speaker", "speaker"), ("photography", "photographer")],
                 id="English list",
             ),
-            pytest.param(
-                "需要一个 speaker 和 venue，周六",
-                [("speaker", "speaker"), ("venue", "venue")],
-                id="both languages",
-            ),
+            pytest.param("需要一个 speaker 和 venue，周六", [("speaker", "speaker"), ("venue", "venue")], id="both languages"),
             pytest.param("请DJ和MC来暖场", [("music", "DJ"), ("host_mc", "MC")], id="Latin words inside Chinese"),
             pytest.param("Ｖｅｎｕｅ　ａｎｄ 摄影！", [("venue", "Venue"), ("photography", "摄影")], id="full width"),
             pytest.param("需要場地和攝影師", [("venue", "場地"), ("photography", "攝影師")], id="traditional"),
@@ -46,11 +42,7 @@ class TestCapabilities:
             pytest.param("技术分享", [("technical_talk", "技术分享")], id="longest: not just sharing"),
             pytest.param("婚礼主持", [("host_mc", "婚礼主持")], id="longest Chinese"),
             pytest.param("video-editing please", [("videography", "video-editing")], id="hyphen"),
-            pytest.param(
-                "app开发，3D打印",
-                [("web_development", "app开发"), ("prototyping", "3D打印")],
-                id="mixed terms",
-            ),
+            pytest.param("app开发，3D打印", [("web_development", "app开发"), ("prototyping", "3D打印")], id="mixed terms"),
             pytest.param("场\u200b地", [("venue", "场地")], id="invisible character inside"),
             pytest.param("场地 venue 会议室", [("venue", "场地")], id="once, as first said"),
             pytest.param("a café chef", [("catering", "chef")], id="accents"),
@@ -64,11 +56,7 @@ class TestCapabilities:
         ("text", "expected"),
         [
             pytest.param("I care about my scarf", [], id="no car in care or scarf"),
-            pytest.param(
-                "carpet, busy, vetting, printed-circuit: hostel",
-                ["printing", "accommodation"],
-                id="whole words",
-            ),
+            pytest.param("carpet, busy, vetting, printed-circuit: hostel", ["printing", "accommodation"], id="whole words"),
             pytest.param("a bluetooth speaker", [], id="a speaker that does not speak"),
             pytest.param("买个保险柜", [], id="a safe is no insurance"),
             pytest.param("of course", [], id="of course is no course"),
@@ -125,11 +113,7 @@ class TestCapabilities:
     def test_every_term_is_read_as_its_own_concept(self):
         """No term of the lexicon belongs to two concepts, is hidden by another one, or is read as grammar."""
         for name, concept in lexicon.CONCEPTS.items():
-            for term in [
-                *concept.zh.split("|"),
-                *concept.en.split("|"),
-                *filter(None, concept.verbs.split("|")),
-            ]:
+            for term in [*concept.zh.split("|"), *concept.en.split("|"), *filter(None, concept.verbs.split("|"))]:
                 folded = fold(normalise(term))
                 assert folded == term, term
                 assert [(found.concept, found.end) for found in find_terms(folded)] == [(name, len(term))], term

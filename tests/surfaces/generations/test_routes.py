@@ -413,10 +413,7 @@ async def test_the_list_has_the_newest_runs_without_their_texts(client):
     ended = await finished(client)
     running = await begin(client, "/loomichat", session_id="s-1")
     last_seq = await tell(
-        client,
-        running,
-        StartAgent(LOOMI_AGENTS[0]),
-        *[AppendChunk(LOOMI_AGENTS[0], "x", "template", degraded=True)] * 3,
+        client, running, StartAgent(LOOMI_AGENTS[0]), *[AppendChunk(LOOMI_AGENTS[0], "x", "template", degraded=True)] * 3
     )
     page = await get(client, "/api/runs")
     assert set(page) == {"runs", "has_more", "head_seq", "epoch", "model"}
@@ -474,13 +471,7 @@ async def test_the_list_is_filtered_and_paged(client):
     assert seen == [*reversed(loomi), *reversed(nova)]
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("mode=opera", "mode"),
-        ("session_id=a:b", "session_id"),
-    ],
-)
+@pytest.mark.parametrize(("query", "field"), [("mode=opera", "mode"), ("session_id=a:b", "session_id")])
 async def test_a_list_that_cannot_be_is_refused(client, query, field):
     """Never silently another one."""
     await assert_error(await client.get(f"/api/runs?{query}"), "invalid_request", status=400, field=field)

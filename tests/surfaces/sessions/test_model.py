@@ -44,8 +44,7 @@ def apply(state, events):
         if new.stream == STREAM:
             event_id = new.event_id or f"e{seq}"
             state = evolve(
-                state,
-                Event(seq, STREAM, revision, event_id, new.event_type, timestamp(seq), new.source, new.payload_json),
+                state, Event(seq, STREAM, revision, event_id, new.event_type, timestamp(seq), new.source, new.payload_json)
             )
     return state
 

@@ -133,11 +133,7 @@ async def test_a_message_that_is_sent_again_is_stored_once_whatever_happened_sin
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [
-        pytest.param({"text": "another"}, id="other content"),
-        pytest.param({"role": "bot"}, id="another role"),
-    ],
+    "fields", [pytest.param({"text": "another"}, id="other content"), pytest.param({"role": "bot"}, id="another role")]
 )
 async def test_a_message_id_that_is_taken_by_another_message_is_a_conflict(client, fields):
     """An id names one message."""
@@ -210,9 +206,7 @@ REFUSED = [
     pytest.param("/api/manual/escalate", {"session_name": "alice"}, id="escalate"),
     pytest.param("/api/manual/message", {"session_name": "alice", "role": "bot", "content": "x"}, id="bot"),
     pytest.param(
-        "/api/manual/message",
-        {"session_name": "alice", "role": "operator", "content": "x", "agent_id": "o-8"},
-        id="operator",
+        "/api/manual/message", {"session_name": "alice", "role": "operator", "content": "x", "agent_id": "o-8"}, id="operator"
     ),
 ]
 

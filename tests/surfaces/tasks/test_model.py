@@ -384,13 +384,7 @@ def test_a_task_is_told_with_its_work_items_in_the_order_of_their_appearance():
     )
     told = rendering.detail(state)
     assert told["work_items"] == [
-        {
-            "span_id": "z",
-            "status": "completed",
-            "name": "last letter",
-            "started_at": timestamp(1),
-            "ended_at": timestamp(3),
-        },
+        {"span_id": "z", "status": "completed", "name": "last letter", "started_at": timestamp(1), "ended_at": timestamp(3)},
         {"span_id": "a", "status": "running", "name": None, "started_at": timestamp(2), "ended_at": None},
     ]
     assert {key: told[key] for key in told if key != "work_items"} == {
