@@ -111,8 +111,7 @@ async def test_a_request_is_stored_all_or_none(client, quiet_config):
     for wrong in bad:
         for position in range(4):
             events = [*good[:position], wrong, *good[position:]]
-            answer = await client.post("/api/events", json={"events": events})
-            assert answer.status in (409, 412, 422)
+            assert (await client.post("/api/events", json={"events": events})).status in (409, 412, 422)
             lines = b"\n".join(json.dumps(event).encode() for event in events)
             assert (await client.post("/api/events", data=lines, headers=NDJSON)).status in (409, 412, 422)
     assert len(stored(quiet_config)) == 1
@@ -132,8 +131,7 @@ async def test_the_same_event_again_is_200_with_the_first_place(client, quiet_co
     answer = await client.post("/api/events", json={"events": [body(event_id="evt-1"), body(event_id="evt-2")]})
     assert answer.status == 201
     assert [receipt["seq"] for receipt in (await answer.json())["events"]] == [1, 2]
-    answer = await client.post("/api/events", json={"events": [body(event_id="evt-1"), body(event_id="evt-2")]})
-    assert answer.status == 200
+    assert (await client.post("/api/events", json={"events": [body(event_id="evt-1"), body(event_id="evt-2")]})).status == 200
     assert len(stored(quiet_config)) == 2
 
 
@@ -310,8 +308,7 @@ SHAPE = [
 @pytest.mark.parametrize(("raw", "field"), SHAPE)
 async def test_json_of_the_wrong_shape_is_refused_with_the_field(client, quiet_config, raw, field):
     """422, nothing stored."""
-    answer = await client.post("/api/events", data=raw, headers=JSON)
-    await assert_error(answer, "invalid_body", status=422, field=field)
+    await assert_error(await client.post("/api/events", data=raw, headers=JSON), "invalid_body", status=422, field=field)
     assert stored(quiet_config) == []
 
 
@@ -326,8 +323,7 @@ async def test_an_error_does_not_send_the_input_back(client):
 async def test_numbers_that_no_reader_could_take_are_refused(client, quiet_config, number):
     """Not turned into infinity, not stored."""
     raw = one(payload={"a": 1}).replace(b"1", number.encode())
-    answer = await client.post("/api/events", data=raw, headers=JSON)
-    await assert_error(answer, "invalid_body", status=422)
+    await assert_error(await client.post("/api/events", data=raw, headers=JSON), "invalid_body", status=422)
     assert stored(quiet_config) == []
 
 
@@ -539,8 +535,7 @@ async def test_a_wrong_content_type_is_415(client, quiet_config, given):
 )
 async def test_parameters_of_a_content_type_do_not_matter(client, given):
     """JSON is UTF-8, whatever a charset says; one that Python does not know is no fault of ours."""
-    answer = await client.post("/api/events", data=one(), headers={"Content-Type": given})
-    assert answer.status == 201
+    assert (await client.post("/api/events", data=one(), headers={"Content-Type": given})).status == 201
 
 
 # Reading

@@ -296,8 +296,7 @@ async def test_a_ticket_says_until_when_it_is_good(connect, guarded):
 )
 async def test_a_ticket_is_for_streams_and_patterns(client, streams, code):
     """1 to 64 of those that a stream can be opened with."""
-    answer = await client.post("/api/tickets", json={"streams": streams}, headers=bearer("alice"))
-    await assert_error(answer, code)
+    await assert_error(await client.post("/api/tickets", json={"streams": streams}, headers=bearer("alice")), code)
 
 
 async def test_tickets_where_nobody_is_asked_are_harmless(connect, quiet_config):

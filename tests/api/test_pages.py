@@ -104,8 +104,7 @@ async def test_no_name_reaches_another_file(client, path):
 
 async def test_an_error_page_has_the_one_shape(client):
     """Also where a browser asks."""
-    answer = await client.get("/static/nothing.js", headers={"Accept": "text/html"})
-    await assert_error(answer, "not_found", status=404)
+    await assert_error(await client.get("/static/nothing.js", headers={"Accept": "text/html"}), "not_found", status=404)
 
 
 async def test_a_known_tag_is_304_without_a_body(client):
@@ -118,8 +117,7 @@ async def test_a_known_tag_is_304_without_a_body(client):
         for given in (tag, f'"other", {tag}', f"W/{tag}"):
             again = await client.get(f"/static/{name}", headers={"If-None-Match": given})
             assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", tag)
-        other = await client.get(f"/static/{name}", headers={"If-None-Match": '"other"'})
-        assert other.status == 200
+        assert (await client.get(f"/static/{name}", headers={"If-None-Match": '"other"'})).status == 200
     assert len(tags) == len({(STATIC / name).read_bytes() for name in FILES})
     page = await client.get("/", headers={"If-None-Match": (await client.get("/")).headers["ETag"]})
     assert page.status == 304

@@ -130,8 +130,7 @@ async def guarded_client(connect, guarded):
 async def filled(client, *streams):
     """One note in each stream."""
     for stream in streams:
-        answer = await client.post("/api/events", json=body(stream), headers=bearer("all"))
-        assert answer.status == 201
+        assert (await client.post("/api/events", json=body(stream), headers=bearer("all"))).status == 201
 
 
 # Every route
@@ -477,15 +476,13 @@ async def test_events_past_the_rules_of_a_surface_take_the_scope_over_its_kind(a
     refused = await client.post("/api/events", **sent, headers={"Authorization": "Bearer one-0123456789abcdef"})
     assert (await assert_error(refused, "forbidden", status=403))["scope"] == f"append:{kind}:*"
     assert client.app[LOG].head_seq == 0
-    taken = await client.post("/api/events", **sent, headers={"Authorization": "Bearer all-0123456789abcdef"})
-    assert taken.status == 201
+    assert (await client.post("/api/events", **sent, headers={"Authorization": "Bearer all-0123456789abcdef"})).status == 201
 
 
 async def test_a_single_event_needs_its_stream(guarded_client):
     """Reading it is not enough."""
     for name, stream, status in (("alice", "task:a", 201), ("alice", "task:b", 403), ("none", "task:a", 403)):
-        answer = await guarded_client.post("/api/events", json=body(stream), headers=bearer(name))
-        assert answer.status == status
+        assert (await guarded_client.post("/api/events", json=body(stream), headers=bearer(name))).status == status
     assert guarded_client.app[LOG].head_seq == 1
 
 
@@ -572,8 +569,7 @@ async def test_a_ticket_changes_nothing(guarded_client):
         ("DELETE", "/api/agents/a", None),
     ):
         ticket = await ticket_for(guarded_client, "all", "task:a")
-        answer = await guarded_client.request(method, f"{path}?ticket={ticket}", json=sent)
-        assert answer.status in (401, 403), path
+        assert (await guarded_client.request(method, f"{path}?ticket={ticket}", json=sent)).status in (401, 403), path
     assert guarded_client.app[LOG].head_seq == 0
 
 
@@ -731,8 +727,7 @@ async def test_a_csrf_token_in_the_body_or_the_query_is_none(guarded_client):
 async def test_a_bearer_token_needs_no_csrf_token(guarded_client):
     """No browser sends it by itself, also not beside a cookie."""
     cookie, _ = await logged_in(guarded_client, "none")
-    answer = await guarded_client.post("/api/events", json=body(), headers=bearer("all") | {"Cookie": cookie})
-    assert answer.status == 201
+    assert (await guarded_client.post("/api/events", json=body(), headers=bearer("all") | {"Cookie": cookie})).status == 201
 
 
 async def test_a_cookie_that_was_tampered_with_is_refused(guarded_client):
@@ -790,8 +785,7 @@ async def test_a_cookie_survives_a_restart_and_works_in_every_process_on_the_fil
     second = await connect(guarded)
     cookie, csrf = await logged_in(first, "all")
     for client in (first, second):
-        answer = await client.post("/api/events", json=body(), headers={"Cookie": cookie, CSRF_HEADER: csrf})
-        assert answer.status == 201
+        assert (await client.post("/api/events", json=body(), headers={"Cookie": cookie, CSRF_HEADER: csrf})).status == 201
     third = await restarted(connect, first, guarded)
     assert (await third.get("/api/events", headers={"Cookie": cookie})).status == 200
 

@@ -76,18 +76,15 @@ async def test_a_structured_event_is_stored(client):
 async def test_a_binary_event_is_stored(client):
     """Attributes in headers, data in the body: the same event as in structured mode."""
     data = json.dumps({"price": 300, "text": "场地"})
-    answer = await client.post("/api/events", data=data, headers=binary())
-    assert answer.status == 201
+    assert (await client.post("/api/events", data=data, headers=binary())).status == 201
     assert_stored(await the_only_event(client))
-    again = await client.post("/api/events", json=cloud_event(), headers=STRUCTURED)
-    assert again.status == 200
+    assert (await client.post("/api/events", json=cloud_event(), headers=STRUCTURED)).status == 200
 
 
 async def test_header_names_of_a_binary_event_are_read_in_any_case(client):
     """HTTP says so; some clients send `CE-Id`."""
     headers = {name.upper() if name.startswith("ce-") else name: value for name, value in binary().items()}
-    answer = await client.post("/api/events", data=json.dumps(cloud_event()["data"]), headers=headers)
-    assert answer.status == 201
+    assert (await client.post("/api/events", data=json.dumps(cloud_event()["data"]), headers=headers)).status == 201
     assert_stored(await the_only_event(client))
 
 
@@ -116,8 +113,7 @@ async def test_a_batch_is_stored_in_its_order(client):
 )
 async def test_optional_attributes_are_read_and_the_log_assigns_its_own(client, changes):
     """Time is checked and then replaced by when it was appended; sequence and revision are the log's to give."""
-    answer = await client.post("/api/events", json=cloud_event(**changes), headers=STRUCTURED)
-    assert answer.status == 201
+    assert (await client.post("/api/events", json=cloud_event(**changes), headers=STRUCTURED)).status == 201
     event = await the_only_event(client)
     assert (event["seq"], event["revision"]) == (1, 1)
     assert event["timestamp"] != changes.get("time")
@@ -174,8 +170,7 @@ async def test_an_event_that_cannot_be_kept_as_it_is_is_refused(client, changes,
 )
 async def test_a_binary_event_that_cannot_be_kept_is_refused(client, changes, code, field):
     """As in structured mode, with the name of the header."""
-    answer = await client.post("/api/events", data=b"{}", headers=binary(**changes))
-    await assert_error(answer, code, field=field)
+    await assert_error(await client.post("/api/events", data=b"{}", headers=binary(**changes)), code, field=field)
     assert client.app[LOG].head_seq == 0
 
 
@@ -191,16 +186,14 @@ async def test_a_binary_event_needs_an_object_for_data(client, data):
 async def test_a_header_given_twice_does_not_become_two_events(client):
     """Whatever is made of it, it is one event with one of the two ids, or none."""
     headers = [*binary().items(), ("ce-id", "evt-2")]
-    answer = await client.post("/api/events", data=b"{}", headers=headers)
-    assert answer.status in (201, 400, 422)
+    assert (await client.post("/api/events", data=b"{}", headers=headers)).status in (201, 400, 422)
     assert client.app[LOG].head_seq <= 1
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"[1]", b"[{}]", b"null"])
 async def test_a_batch_must_be_a_list_of_events(client, body):
     """An empty one is a mistake, too."""
-    answer = await client.post("/api/events", data=body, headers=BATCH)
-    await assert_error(answer, "invalid_body", status=422)
+    await assert_error(await client.post("/api/events", data=body, headers=BATCH), "invalid_body", status=422)
 
 
 def test_the_modes_share_one_reader():

@@ -112,8 +112,7 @@ def test_what_is_remembered_is_bounded_and_changes_nothing():
 @pytest.mark.parametrize("target", ["/api/events", "/api/session", "/", "/health", "/nothing"])
 async def test_a_foreign_name_reaches_no_route(client, target):
     """Public ones included: a page's script must not read anything here."""
-    answer = await client.get(target, headers={"Host": "evil.example"})
-    await assert_error(answer, "forbidden", status=403, field="Host")
+    await assert_error(await client.get(target, headers={"Host": "evil.example"}), "forbidden", status=403, field="Host")
 
 
 async def test_a_foreign_name_is_refused_before_anybody_is_asked_who_he_is(client):

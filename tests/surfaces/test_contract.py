@@ -265,8 +265,7 @@ async def test_a_bad_field_is_refused_with_its_name_and_nothing_is_stored(client
     thing = await sample.begin(client)
     head_seq = log.head_seq
     for path, given, field in sample.refused:
-        answer = await client.post(path.format(thing), json=given)
-        await assert_error(answer, "invalid_body", status=422, field=field)
+        await assert_error(await client.post(path.format(thing), json=given), "invalid_body", status=422, field=field)
     assert log.head_seq == head_seq
 
 

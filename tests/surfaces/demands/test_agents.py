@@ -31,8 +31,7 @@ async def test_an_agent_is_registered_listed_looked_at_replaced_and_removed(clie
     again = await client.post("/api/agents", json={"agent_id": "lin", "name": "Lin", "capabilities": ["beekeeping", "蜂蜜"]})
     assert again.status == 200
     assert client.app[LOG].head_seq == 1
-    changed_agent = await client.post("/api/agents", json={"agent_id": "lin", "name": "Lin", "capabilities": ["honey"]})
-    assert changed_agent.status == 201
+    assert (await client.post("/api/agents", json={"agent_id": "lin", "name": "Lin", "capabilities": ["honey"]})).status == 201
     assert (await get(client, "/api/agents/lin"))["capabilities"] == ["honey"]
     removed = await client.delete("/api/agents/lin")
     assert await removed.json() == {"agent_id": "lin", "removed": True, "seq": 3}

@@ -112,8 +112,7 @@ async def test_a_bad_cancellation_is_refused_with_the_field(client, monkeypatch,
 async def test_what_is_missing_is_named(client, missing):
     """422 with the field."""
     given = {key: value for key, value in ACCEPT.items() if key != missing}
-    answer = await client.post("/api/demand/d-1/feedback", json=given)
-    await assert_error(answer, "invalid_body", status=422, field=missing)
+    await assert_error(await client.post("/api/demand/d-1/feedback", json=given), "invalid_body", status=422, field=missing)
 
 
 @pytest.mark.parametrize(

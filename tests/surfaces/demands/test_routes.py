@@ -138,8 +138,7 @@ async def test_a_demand_that_nobody_can_serve_fails_and_its_stream_ends(client):
     assert events[2]["payload"]["reason"] == "no_candidates"
     assert events[2]["payload"]["message"]
     assert frames[-1].data == {"reason": "towow.negotiation.failed", "last_seq": events[2]["seq"]}
-    again = await client.get(f"/api/events/stream/{demand_id}", headers={"Last-Event-ID": frames[-2].id})
-    assert again.status == 204
+    assert (await client.get(f"/api/events/stream/{demand_id}", headers={"Last-Event-ID": frames[-2].id})).status == 204
     assert (await get(client, f"/api/demand/{demand_id}"))["status"] == "failed"
 
 
@@ -258,8 +257,7 @@ async def test_a_bad_submission_is_refused_and_nothing_is_stored(client, given, 
 )
 async def test_a_submission_that_cannot_be_read_is_refused(client, raw, content_type, code):
     """The same parser and the same codes as everywhere."""
-    answer = await client.post("/api/demand/submit", data=raw, headers={"Content-Type": content_type})
-    await assert_error(answer, code)
+    await assert_error(await client.post("/api/demand/submit", data=raw, headers={"Content-Type": content_type}), code)
     assert client.app[LOG].head_seq == 0
 
 
@@ -289,8 +287,7 @@ async def test_an_id_that_is_always_taken_is_an_error_and_not_a_loop(client, mon
     """Something is wrong with the generator then; the client is told and nothing is overwritten."""
     monkeypatch.setattr(routes, "new_demand_id", lambda: "d-00000001")
     await submit(client, "first")
-    answer = await client.post("/api/demand/submit", json={"raw_input": "second"})
-    await assert_error(answer, "revision_mismatch", status=412)
+    await assert_error(await client.post("/api/demand/submit", json={"raw_input": "second"}), "revision_mismatch", status=412)
     assert (await get(client, "/api/demand/d-00000001"))["raw_input"] == "first"
 
 

@@ -206,8 +206,7 @@ async def test_recent_without_a_cursor_is_the_newest_in_chronological_order(clie
 async def test_a_count_out_of_bounds_is_400(client, count):
     """Item 15: 1 to 200."""
     await publish(client, 1, stream="demand:x")
-    answer = await client.get(f"/api/events/recent/x?count={count}")
-    await assert_error(answer, "invalid_request", status=400, field="count")
+    await assert_error(await client.get(f"/api/events/recent/x?count={count}"), "invalid_request", status=400, field="count")
 
 
 async def test_recent_after_something_unknown_is_410(client):

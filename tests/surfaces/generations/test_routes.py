@@ -569,8 +569,7 @@ async def test_a_later_event_of_an_older_run_counts_for_the_session(client):
 @pytest.mark.parametrize("session_id", ["a:b", "a%20b", "s" * 121])
 async def test_a_name_that_no_session_can_have_is_refused(client, session_id):
     """400 with the field."""
-    answer = await client.get(f"/api/sessions/{session_id}/state")
-    await assert_error(answer, "invalid_request", status=400, field="session_id")
+    await assert_error(await client.get(f"/api/sessions/{session_id}/state"), "invalid_request", status=400, field="session_id")
 
 
 # Who may

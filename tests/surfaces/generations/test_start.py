@@ -280,8 +280,7 @@ async def test_who_has_as_many_streams_as_may_starts_no_run_with_another(connect
     client = await connect(changed(quiet_config, "limits", streams_per_client=1))
     async with client.post("/novachat", json=ASKED) as response:
         await read_frames(response, 2)
-        answer = await client.post("/novachat", json=ASKED)
-        await assert_error(answer, "too_many_requests", status=429)
+        await assert_error(await client.post("/novachat", json=ASKED), "too_many_requests", status=429)
         assert client.app[LOG].head_seq == 1
         assert await begin(client)
 

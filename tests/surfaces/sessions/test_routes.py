@@ -389,8 +389,7 @@ async def test_notes_in_a_stream_are_no_session(client):
     assert (await get(client, "/api/sessions/alice"))["created_seq"] == 3
     stored = await events_of(client, "session:alice")
     assert [event["revision"] for event in stored] == [1, 2, 3, 4]
-    posted = await client.post("/api/events", json=body("session:no:name", event_type="new_message"))
-    assert posted.status == 201
+    assert (await client.post("/api/events", json=body("session:no:name", event_type="new_message"))).status == 201
     assert len((await get(client, "/api/sessions"))["sessions"]) == 1
 
 
@@ -489,8 +488,7 @@ async def test_a_closed_session_ends_its_stream_and_then_answers_204(client):
     last = frames[1]
     assert frames[2].data == {"reason": "session_closed", "last_seq": int(last.id)}
     assert (await client.get("/api/sessions/alice/events", headers={"Last-Event-ID": last.id})).status == 204
-    answer = await client.post("/api/events", json=body("session:alice"))
-    await assert_error(answer, "stream_ended", status=409)
+    await assert_error(await client.post("/api/events", json=body("session:alice")), "stream_ended", status=409)
 
 
 async def test_every_operator_sees_who_waits_without_being_in_the_session(client):

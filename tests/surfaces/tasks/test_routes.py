@@ -81,8 +81,7 @@ async def test_an_event_that_is_sent_again_is_stored_once(client):
     first = await emit(client, "work_item_started", event_id="e-1", span_id="s-1")
     for event_type in ("work_item_started", "work_item_start"):
         assert await emit(client, event_type, 200, event_id="e-1", span_id="s-1") == first
-    answer = await client.post(EVENTS, json={"event_type": "note", "event_id": "e-1"})
-    await assert_error(answer, "conflict", status=409)
+    await assert_error(await client.post(EVENTS, json={"event_type": "note", "event_id": "e-1"}), "conflict", status=409)
     assert client.app[LOG].head_seq == 1
 
 
@@ -170,8 +169,7 @@ async def test_a_bad_field_is_refused_with_its_name_and_nothing_is_stored(client
 )
 async def test_a_body_that_cannot_be_taken_is_refused_whole(client, content, content_type, code, status):
     """Before anything is stored."""
-    answer = await client.post(EVENTS, data=content, headers={"Content-Type": content_type})
-    await assert_error(answer, code, status=status)
+    await assert_error(await client.post(EVENTS, data=content, headers={"Content-Type": content_type}), code, status=status)
     assert client.app[LOG].head_seq == 0
 
 

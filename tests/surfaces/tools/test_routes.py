@@ -254,8 +254,7 @@ async def test_an_error_has_its_message_at_the_top(client):
 )
 async def test_a_notice_that_cannot_be_read_is_refused(client, given, code, field):
     """With the field; nothing is stored."""
-    refused = await client.post(f"{BASE}/notify/{SESSION}", json=given)
-    await assert_error(refused, code, status=422, field=field)
+    await assert_error(await client.post(f"{BASE}/notify/{SESSION}", json=given), code, status=422, field=field)
     assert client.app[LOG].head_seq == 0
 
 
