@@ -13,13 +13,15 @@ async def post(client, path, given, **options):
 
 
 class Sample:
-    """What the contract test asks of a surface; `kind` is that of its things' streams.
+    """What the contract test asks of a surface; `kind` is that of its things' streams, `field` the name of their ids.
 
-    `listed` is the path of the list with the keys of its rows and of a row's id; None for a surface without a list. `statuses`
-    are those of an open and of an ended thing. `writes` are bodies that may be posted, `refused` such
-    that may not, with the field at fault; `{}` in a path is a thing."""
+    `malformed` are ids that no thing of this surface has, although others might. `listed` is the path of the list with the keys
+    of its rows and of a row's id; None for a surface without a list. `statuses` are those of an open and of an ended thing.
+    `writes` are bodies that may be posted and begin with a text, `refused` such that may not, with the field at fault; `{}` in a
+    path is a thing."""
 
-    surface, kind, listed, statuses = None, None, None, None
+    surface, kind, field, listed, statuses = None, None, None, None, None
+    malformed = ("a:b", "%2E%2E", "x" * 125)
     writes, refused = (), ()
     clocked = ()  # keys of an answer that count down while nothing happens
     untold = ()  # keys that a row of the list tells in other words
@@ -32,6 +34,10 @@ class Sample:
         """Where a thing, and what goes with it, is read."""
         return [self.one(thing), *([self.listed[0]] if self.listed else [])]
 
+    def found(self, thing):
+        """Where what never was is not found."""
+        return [path for path in (*self.reads(thing), self.events(thing)) if f"/{thing}" in path]
+
     def follows(self, thing):
         """Where a thing, and what goes with it, is followed from the beginning, and the streams that this shows."""
         return [(f"{self.events(thing)}?since_seq=0", [self.stream(thing)])]
@@ -40,17 +46,18 @@ class Sample:
 class Demands(Sample):
     """A demand that waits for an offer; cancelled by its user."""
 
-    surface, kind = demands.SURFACE, "demand"
+    surface, kind, field, malformed = demands.SURFACE, "demand", "demand_id", ()
     listed = ("/api/demand", "demands", "demand_id")
     statuses = ("processing", "cancelled")
     writes = (
         ("/api/demand/submit", {"raw_input": "We need a technical talk"}),
         ("/api/demand/{}/offers", {"agent_id": "ben", "content": "A talk", "capabilities": ["technical talk"]}),
         ("/api/demand/{}/feedback", {"agent_id": "ben", "proposal_id": "p-1", "decision": "accept"}),
-        ("/api/demand/{}/cancel", {}),
+        ("/api/demand/{}/cancel", {"reason": "no need"}),
         ("/api/agents", TALK),
     )
     refused = (
+        ("/api/demand/submit", {}, "raw_input"),
         ("/api/demand/submit", {"raw_input": 5}, "raw_input"),
         ("/api/demand/submit", {"raw_input": "a talk", "nonsense": 1}, "nonsense"),
         ("/api/demand/{}/offers", {"agent_id": "ben", "content": "x", "capabilities": [" "]}, "capabilities.0"),
@@ -89,7 +96,7 @@ class Demands(Sample):
 class Sessions(Sample):
     """A session that waits for an operator; taken over and closed."""
 
-    surface, kind = sessions.SURFACE, "session"
+    surface, kind, field = sessions.SURFACE, "session", "session_name"
     listed = ("/api/sessions", "sessions", "session_name")
     statuses = ("waiting_agent", "closed")
     writes = (
@@ -97,9 +104,14 @@ class Sessions(Sample):
         ("/api/manual/message", {"session_name": "s-1", "role": "user", "content": "hello"}),
         ("/api/sessions/{}/takeover", {"agent_id": "o-7"}),
         ("/api/sessions/{}/release", {"agent_id": "o-7"}),
-        ("/api/broadcast", {"payload": {"text": "hello"}}),
+        ("/api/broadcast", {"type": "news", "payload": {"text": "hello"}}),
     )
     refused = (
+        ("/api/manual/escalate", {}, "session_name"),
+        ("/api/manual/message", {}, "session_name"),
+        ("/api/sessions/{}/takeover", {}, "agent_id"),
+        ("/api/sessions/{}/release", {}, "agent_id"),
+        ("/api/broadcast", {}, "payload"),
         ("/api/manual/escalate", {"session_name": "s 1"}, "session_name"),
         ("/api/manual/message", {"session_name": "s-1", "role": "user", "content": " "}, "content"),
         ("/api/manual/message", {"session_name": "s-1", "role": "user", "content": "x", "nonsense": 1}, "nonsense"),
@@ -138,7 +150,7 @@ class Sessions(Sample):
 class Tasks(Sample):
     """A task with a phase and two work items; completed."""
 
-    surface, kind = tasks.SURFACE, "task"
+    surface, kind, field = tasks.SURFACE, "task", "task_id"
     listed = ("/api/tasks", "tasks", "task_id")
     statuses = ("running", "completed")
     untold = ("work_items",)
@@ -186,7 +198,7 @@ class Tasks(Sample):
 class Generations(Sample):
     """A run whose first agent has begun to write; cancelled. No process carries runs out meanwhile."""
 
-    surface, kind = generations.SURFACE, "run"
+    surface, kind, field = generations.SURFACE, "run", "run_id"
     listed = ("/api/runs", "runs", "run_id")
     statuses = ("running", "cancelled")
     untold = ("agents",)
@@ -232,11 +244,11 @@ class Generations(Sample):
 class Tools(Sample):
     """A tool session with a status and a permission that waits; approved."""
 
-    surface, kind, clocked = tools.SURFACE, "mcp", ("expires_in_seconds",)
+    surface, kind, field, clocked = tools.SURFACE, "mcp", "session_id", ("expires_in_seconds",)
     base = "/agent_backend/api/sse"
     writes = (
         (f"{base}/notify/{{}}", {"type": "tool_status", "data": {"tool_name": "shell", "status": "running"}}),
-        (f"{base}/permission-response/{{}}", {"approved": True}),
+        (f"{base}/permission-response/{{}}", {"reason": "fine", "approved": True}),
     )
     refused = (
         (f"{base}/notify/{{}}", {"type": "tool_result", "data": {"tool_name": "shell", "success": 1}}, "data.success"),
@@ -258,6 +270,10 @@ class Tools(Sample):
     def reads(self, thing):
         """With how its session is."""
         return [*super().reads(thing), f"{self.base}/health/{thing}"]
+
+    def found(self, thing):
+        """A session may be followed before its first event."""
+        return self.reads(thing)
 
     async def begin(self, client):
         """Make an open thing; its id."""

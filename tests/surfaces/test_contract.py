@@ -10,7 +10,7 @@ from server.config import Config
 from server.eventlog.database import sqlite3
 from server.eventlog.verify import empty, rebuild
 from server.eventlog.writer import COLUMNS
-from tests.support import ROOT, assert_error, read_frames
+from tests.support import ROOT, assert_error, raw_connection, read_frames, read_head, request_bytes
 from tests.support.surfaces import SAMPLES
 from tests.support.tokens import bearer, token, with_tokens
 from tests.surfaces.generations.generating import by_hand
@@ -212,19 +212,48 @@ async def test_what_has_ended_stays_ended(client, sample):
     """Its stream is answered 204 at its end, and nobody appends to it any more."""
     _, ended = await begin_and_end(client, sample)
     last_seq = (await read(client, f"/api/events?stream={sample.stream(ended)}"))["events"][-1]["seq"]
-    assert (await client.get(f"{sample.events(ended)}?since_seq={last_seq}")).status == 204
+    for query, headers in ((f"?since_seq={last_seq}", {}), ("", {"Last-Event-ID": str(last_seq)})):
+        answer = await client.get(f"{sample.events(ended)}{query}", headers=headers)
+        assert (answer.status, await answer.read()) == (204, b"")
     late = {"stream": sample.stream(ended), "event_type": "note", "payload": {}}
     await assert_error(await client.post("/api/events", json=late), "stream_ended", status=409)
 
 
 @of()
-async def test_what_never_was_is_not_found(client, sample):
-    """An id that nothing has is 404, and one that nothing can have is 400."""
+async def test_a_cursor_that_is_not_in_this_log_is_said(client, sample):
+    """`reset` with the reason and then everything; what cannot be a cursor or a format is 400 before the stream."""
     thing = await sample.begin(client)
-    await assert_error(await client.get(sample.one("nobody")), "not_found", status=404)
-    for path in (sample.one("a%20b"), sample.events("a%20b")):
-        await assert_error(await client.get(path), "invalid_request", status=400)
+    async with client.get(f"{sample.events(thing)}?since_seq=999") as response:
+        reset, first = await read_frames(response, 2)
+    assert (reset.event, reset.data["reason"]) == ("reset", "past_head")
+    assert int(first.id) == (await read(client, f"/api/events?stream={sample.stream(thing)}&since_seq=0"))["events"][0]["seq"]
+    for query in ("since_seq=-1", "since_seq=x", "since_seq=1&since_seq=2", "start=soon", "format=xml"):
+        answer = await client.get(f"{sample.events(thing)}?{query}")
+        await assert_error(answer, "invalid_request", status=400, field=query.partition("=")[0])
+
+
+@of()
+async def test_what_never_was_is_not_found(client, sample):
+    """404 in every form in which it is read, and before the first byte of a stream."""
+    thing = await sample.begin(client)
+    for path in sample.found("nobody"):
+        await assert_error(await client.get(path), "not_found", status=404)
     assert (await client.get(sample.one(thing))).status == 200
+
+
+@of()
+async def test_an_id_that_nothing_can_have_is_refused_on_every_route(client, log, sample):
+    """400 with the field, whatever is asked of it: it never names another stream."""
+    for name in ("%20", "a%20b", "a%0A", "%00", "*", "%E5%9C%BA", "%ff", "x" * 129, *sample.malformed):
+        writes = [("POST", path.format(name), given) for path, given in sample.writes if "{}" in path]
+        for method, path, given in [*(("GET", path, {}) for path in (*sample.found(name), sample.events(name))), *writes]:
+            content = json.dumps(given).encode() if method == "POST" else b""
+            request = request_bytes(method, path, body=content, Content_Type="application/json")
+            async with raw_connection(client, request) as (reader, _):
+                status, headers = await read_head(reader)
+                error = json.loads(await reader.readexactly(int(headers["content-length"])))["error"]
+            assert (status, error["code"], error["field"]) == (400, "invalid_request", sample.field), path
+    assert log.head_seq == 0
 
 
 # The lists
@@ -246,9 +275,7 @@ async def test_pages_of_a_list_are_complete_and_without_doubles(client, sample):
             break
         query = f"&before={page[key][-1]['created_seq']}"
     assert found == things[::-1]
-    listed = await read(client, path)
-    assert (listed["epoch"], listed["head_seq"], listed["has_more"]) == (client.app[LOG].epoch, client.app[LOG].head_seq, False)
-    for row in listed[key]:
+    for row in (await read(client, path))[key]:
         alone = await read(client, sample.one(row[name]))
         assert row == {field: alone[field] for field in row} | {field: row[field] for field in sample.untold if field in row}
     is_open, has_ended = sample.statuses
@@ -271,13 +298,16 @@ async def test_a_bad_field_is_refused_with_its_name_and_nothing_is_stored(client
 
 @of()
 async def test_only_json_is_read(client, log, sample):
-    """A form, which any page could send, is refused, and so is what is no JSON."""
+    """A form, which any page could send, is refused, and so is what is no JSON, no UTF-8, no Unicode or no object."""
     for path, given in sample.writes:
         for content_type in ("text/plain", "application/x-www-form-urlencoded"):
             answer = await client.post(path.format("x"), data=json.dumps(given), headers={"Content-Type": content_type})
             await assert_error(answer, "unsupported_media_type", status=415, field="Content-Type")
-        answer = await client.post(path.format("x"), data=b"{", headers={"Content-Type": "application/json"})
-        await assert_error(answer, "invalid_request", status=400)
+        name = json.dumps(next(iter(given))).encode()
+        broken = (b"", b"{", b"\xef\xbb\xbf{}", b"{" + name + b':"\xff"}', b"{" + name + b':"\\ud800"}')
+        for raw, code, status in (*((raw, "invalid_request", 400) for raw in broken), (b"[]", "invalid_body", 422)):
+            answer = await client.post(path.format("x"), data=raw, headers={"Content-Type": "application/json"})
+            await assert_error(answer, code, status=status)
     assert log.head_seq == 0
 
 

@@ -50,11 +50,13 @@ async def fill_tasks(client):
 
 
 async def fill_runs(client):
-    """Four runs: two modes, two sessions, one cancelled."""
+    """Four runs: two modes, two sessions, one of each status."""
     for n in range(4):
         started = {"mode": "loomi" if n == 2 else "nova", "prompt": str(n), "session_id": f"s-{n % 2}", "timeout_seconds": 60}
         agents = [{"name": "a", "task_description": "writes", "stage": 1}]
         await client.app[LOG].append([new_event(f"run:r-{n}", "run_started", {**started, "agents": agents})])
+    await client.app[LOG].append([new_event("run:r-0", "run_complete", {"status": "completed", "result": "x"})])
+    await client.app[LOG].append([new_event("run:r-1", "run_failed", {"status": "failed", "reason": "timeout"})])
     await post(client, "/api/runs/r-3/cancel")
 
 
@@ -121,7 +123,10 @@ CASES = [
         fill_runs,
         {
             "": ["r-3", "r-2", "r-1", "r-0"],
-            "status=running": ["r-2", "r-1", "r-0"],
+            "status=running": ["r-2"],
+            "status=completed": ["r-0"],
+            "status=failed": ["r-1"],
+            "status=failed&mode=loomi": [],
             "mode=loomi": ["r-2"],
             "session_id=s-1": ["r-3", "r-1"],
             "session_id=s-1&status=cancelled&mode=nova": ["r-3"],
@@ -201,6 +206,8 @@ async def test_a_list_that_cannot_be_is_refused_with_the_same_words(client, case
     ("path", "field"),
     [
         ("/api/demand?parent=a%20b", "parent"),
+        ("/api/demand?parent=", "parent"),
+        ("/api/demand?parent=x&parent=y", "parent"),
         ("/api/demand?user_id=a%0Ab", "user_id"),
         (f"/api/demand?user_id={'x' * 201}", "user_id"),
         ("/api/sessions?agent_id=queue", "agent_id"),

@@ -416,18 +416,6 @@ class TestDemandProjection:
         (row,) = log.db.execute("SELECT status, phase FROM demands").fetchall()
         assert row == ("processing", "collecting_offers")
 
-    def test_demands_are_listed_newest_first_in_pages(self, log):
-        """`before_seq` is exclusive; the second value says whether there are older ones."""
-        for n in range(5):
-            submit(log, f"d-{n}")
-        first, has_more = list_demands(log.db, ROOTS._replace(limit=2))
-        assert [state.demand_id for state in first] == ["d-4", "d-3"]
-        assert has_more
-        second, has_more = list_demands(log.db, ROOTS._replace(limit=3, before_seq=first[-1].created_seq))
-        assert [state.demand_id for state in second] == ["d-2", "d-1", "d-0"]
-        assert not has_more
-        assert list_demands(log.db, ROOTS._replace(before_seq=1)) == ([], False)
-
     def test_open_demands_are_those_that_have_not_ended(self, log):
         """What a restarted coordinator goes on with, oldest first."""
         for n in range(4):
@@ -454,20 +442,6 @@ class TestDemandProjection:
         log.append("demand:d-1", "towow.filter.completed", {"candidates": "none"})
         ((row,), _) = list_demands(log.db, ROOTS)
         assert (row.demand_id, row.surface_demand, row.user_id, row.phase) == ("d-1", "", "anonymous", "filtered")
-
-    def test_projecting_again_and_rebuilding_give_the_same_rows(self, log):
-        """By last_seq, whatever the order of repetition."""
-        submit(log, "d-1")
-        submit(log, "d-2")
-        record(log, "d-1")
-        before = contents(log.db)
-        for event in log.events:
-            log.project(event)
-        assert contents(log.db) == before
-        empty(log.db, SURFACE.tables)
-        for event in log.events:
-            log.project(event)
-        assert contents(log.db) == before
 
     def test_the_lists_are_index_walks(self, db):
         """Neither the newest page nor the coordinator's start sorts or scans ended demands."""

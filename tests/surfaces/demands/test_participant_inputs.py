@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from server.app import LOG
 from server.surfaces.demands import inputs
 from tests.support import assert_error
 from tests.support.negotiations import DAN, VENUE, register, stay_understood, submit, unchanged, until_phase
@@ -113,26 +112,6 @@ async def test_what_is_missing_is_named(client, missing):
     """422 with the field."""
     given = {key: value for key, value in ACCEPT.items() if key != missing}
     await assert_error(await client.post("/api/demand/d-1/feedback", json=given), "invalid_body", status=422, field=missing)
-
-
-@pytest.mark.parametrize(
-    ("raw", "content_type", "code", "status"),
-    [
-        pytest.param(b"", "application/json", "invalid_request", 400, id="nothing"),
-        pytest.param(b"{", "application/json", "invalid_request", 400, id="not JSON"),
-        pytest.param(b"[]", "application/json", "invalid_body", 422, id="a list"),
-        pytest.param(b'{"FIELD":"\xff"}', "application/json", "invalid_request", 400, id="invalid UTF-8"),
-        pytest.param(b"agent_id=ann", "application/x-www-form-urlencoded", "unsupported_media_type", 415, id="a form"),
-        pytest.param(b"{}", "text/plain", "unsupported_media_type", 415, id="a plain text"),
-    ],
-)
-@pytest.mark.parametrize("action", ["offers", "feedback", "cancel"])
-async def test_a_body_that_cannot_be_read_is_refused(client, action, raw, content_type, code, status):
-    """The same parser and the same codes as everywhere."""
-    raw = raw.replace(b"FIELD", b"reason" if action == "cancel" else b"agent_id")
-    answer = await client.post(f"/api/demand/d-1/{action}", data=raw, headers={"Content-Type": content_type})
-    await assert_error(answer, code, status=status)
-    assert client.app[LOG].head_seq == 0
 
 
 @pytest.mark.parametrize(

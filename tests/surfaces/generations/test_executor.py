@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from server.app import make_app
-from tests.support import assert_error, until
+from tests.support import until
 from tests.support.generations import (
     LOOMI,
     NOVA,
@@ -153,16 +153,6 @@ async def test_a_run_of_which_every_agent_fails_has_failed(start, upstream):
     (end,) = of_type(events, "run_failed")
     assert (end["payload"]["reason"], end["payload"]["agents_failed"]) == ("all_agents_failed", list(NOVA))
     check_whole(events, await run_of(client, run_id))
-
-
-@pytest.mark.parametrize("mode", ["nova", "loomi"])
-async def test_what_is_not_json_is_refused_before_there_is_a_run(start, upstream, mode):
-    """Scenario 20, the last sentence: 400, no stream, no run, nobody asked."""
-    client = await start()
-    answer = await client.post(f"/{mode}chat", data=b'{"prompt": "cut', headers={"Content-Type": "application/json"})
-    await assert_error(answer, "invalid_request", status=400)
-    assert (await (await client.get("/api/runs")).json())["runs"] == []
-    assert upstream.asked == []
 
 
 async def test_a_client_that_leaves_finds_the_rest_when_it_comes_back(start, upstream):

@@ -6,11 +6,9 @@ import json
 
 import pytest
 
-from server.app import BUS, LOG, PROJECTION_TABLES, PROJECTIONS, make_app
+from server.app import BUS, LOG, make_app
 from server.config import RetentionSection
-from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
-from server.eventlog.verify import rebuild
 from server.surfaces.generations.commands import AppendChunk, CancelRun, CompleteRun, FailRun, ResumeRun, RetryAgent, StartAgent
 from tests.support import assert_error, changed, read_frames, read_to_end
 from tests.support.negotiations import Clock
@@ -223,23 +221,11 @@ async def test_a_run_without_a_result_says_why(client, end, status, reason):
     assert told["ended_at"]
 
 
-@pytest.mark.parametrize("path", ["/api/runs/r-none", "/api/runs/r-none/events"])
-async def test_a_run_that_never_was_is_not_found(client, path):
-    """404, before any stream."""
-    await assert_error(await client.get(path), "not_found", status=404)
-
-
 async def test_a_stream_with_notes_alone_is_no_run(client):
     """Who may append to it has not started anything."""
     await client.app[LOG].append([new_event("run:r-note", "note", {})])
     await assert_error(await client.get("/api/runs/r-note"), "not_found", status=404, field="run_id")
     await assert_error(await client.post("/api/runs/r-note/cancel", json={}), "not_found", status=404, field="run_id")
-
-
-@pytest.mark.parametrize("path", ["/api/runs/a%20b", "/api/runs/a:b", "/api/runs/a%20b/events", f"/api/runs/{'r' * 125}"])
-async def test_a_name_that_no_run_can_have_is_refused(client, path):
-    """400 with the field."""
-    await assert_error(await client.get(path), "invalid_request", status=400, field="run_id")
 
 
 async def test_a_run_that_somebody_else_wrote_into_the_log_is_a_run(client):
@@ -322,25 +308,6 @@ async def test_what_is_told_and_what_follows_from_there_make_the_whole_text(clie
     assert told["agents"][0]["text"] + text_of(rest, A) == "green tea"
 
 
-async def test_at_the_end_of_a_run_that_has_ended_there_is_no_content(client):
-    """204, which stops an EventSource for good."""
-    run_id = await finished(client)
-    last_seq = (await get(client, f"/api/runs/{run_id}"))["last_seq"]
-    for options in ({"params": {"since_seq": last_seq}}, {"headers": {"Last-Event-ID": str(last_seq)}}):
-        answer = await client.get(f"/api/runs/{run_id}/events", **options)
-        assert (answer.status, await answer.read()) == (204, b"")
-
-
-async def test_a_cursor_that_is_not_in_this_log_is_said(client):
-    """A reset frame, then the run from its beginning."""
-    run_id = await finished(client)
-    async with client.get(f"/api/runs/{run_id}/events?since_seq=999") as response:
-        reset, first = await read_frames(response, 2)
-    assert (reset.event, reset.data["reason"]) == ("reset", "past_head")
-    assert first.data["event_type"] == "run_started"
-    await assert_error(await client.get(f"/api/runs/{run_id}/events?since_seq=-1"), "invalid_request", status=400)
-
-
 async def test_an_idle_run_is_kept_open_by_comments(nobody, aiohttp_client, config):
     """`: keepalive`, on one line."""
     client = await aiohttp_client(make_app(config))
@@ -348,17 +315,6 @@ async def test_an_idle_run_is_kept_open_by_comments(nobody, aiohttp_client, conf
     async with client.get(f"/api/runs/{run_id}/events") as response:
         frames = await read_frames(response, 3, comments=True)
     assert frames[-1].comment == "keepalive"
-
-
-async def test_two_clients_of_a_run_see_the_same(client):
-    """Scenario 39 of source 003: several subscribers, one state."""
-    run_id = await begin(client)
-    async with client.get(f"/api/runs/{run_id}/events") as one, client.get(f"/api/runs/{run_id}/events") as other:
-        await asyncio.gather(read_frames(one, 2), read_frames(other, 2))
-        await tell(client, run_id, *whole()[1:])
-        first, second = await asyncio.gather(read_to_end(one), read_to_end(other))
-    assert first == second
-    assert first.count("data: ") == 4 * 6 + 2  # each agent's events, the result, and the end of the stream
 
 
 # Cancelled
@@ -439,42 +395,6 @@ async def test_the_list_has_the_newest_runs_without_their_texts(client):
         told = await get(client, f"/api/runs/{run['run_id']}")
         agents = [{name: agent[name] for name in newest["agents"][0]} for agent in told["agents"]]
         assert run == {name: told[name] for name in SUMMARY} | {"agents": agents}
-
-
-async def test_the_list_is_filtered_and_paged(client):
-    """By status, mode and session, alone and together; `before` goes on."""
-    nova = [await begin(client, session_id=f"s-{n % 2}") for n in range(4)]
-    loomi = [await begin(client, "/loomichat", session_id="s-1") for _ in range(2)]
-    await tell(client, nova[0], CompleteRun("x"))
-    await tell(client, nova[1], TIMED_OUT)
-    await tell(client, loomi[0], CancelRun())
-
-    async def ids(query):
-        return [run["run_id"] for run in (await get(client, f"/api/runs?{query}"))["runs"]]
-
-    assert await ids("") == [*reversed(loomi), *reversed(nova)]
-    assert await ids("status=running") == [loomi[1], nova[3], nova[2]]
-    assert await ids("status=completed") == [nova[0]]
-    assert await ids("status=failed") == [nova[1]]
-    assert await ids("status=cancelled&mode=loomi") == [loomi[0]]
-    assert await ids("mode=nova") == nova[::-1]
-    assert await ids("session_id=s-1") == [*reversed(loomi), nova[3], nova[1]]
-    assert await ids("session_id=s-1&mode=loomi&status=running") == [loomi[1]]
-    assert await ids("session_id=s-9") == []
-    seen, before = [], 2**63 - 1
-    while True:
-        page = await get(client, f"/api/runs?limit=4&before={before}")
-        seen += [run["run_id"] for run in page["runs"]]
-        before = page["runs"][-1]["created_seq"]
-        if not page["has_more"]:
-            break
-    assert seen == [*reversed(loomi), *reversed(nova)]
-
-
-@pytest.mark.parametrize(("query", "field"), [("mode=opera", "mode"), ("session_id=a:b", "session_id")])
-async def test_a_list_that_cannot_be_is_refused(client, query, field):
-    """Never silently another one."""
-    await assert_error(await client.get(f"/api/runs?{query}"), "invalid_request", status=400, field=field)
 
 
 async def test_which_model_writes_is_told_beside_the_runs(client):
@@ -602,29 +522,6 @@ async def test_who_may_look_at_runs_and_end_them(connect, quiet_config):
 
 
 # In the file
-
-
-async def test_the_rows_can_be_built_again_from_the_log(connect, quiet_config):
-    """`run.py rebuild` gives the same rows, of every kind of end, and runs go on."""
-    client = await connect()
-    await finished(client, session_id="s-1")
-    for commands in (
-        [*gone_wrong(A), TIMED_OUT],
-        [*written(A, "x"), CancelRun()],
-        [StartAgent(A), AppendChunk(A, "x", "m"), RetryAgent(A, "broken", 1.0, 4), AppendChunk(A, "y", "m")],
-        [StartAgent(A), ResumeRun()],
-    ):
-        await tell(client, await begin(client), *commands)
-    before = await get(client, "/api/runs")
-    running = before["runs"][0]["run_id"]
-    await client.close()
-    with sqlite3.connect(quiet_config.database.path, isolation_level=None) as db:
-        rows = db.execute("SELECT * FROM runs ORDER BY run_id").fetchall()
-        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
-        assert db.execute("SELECT * FROM runs ORDER BY run_id").fetchall() == rows
-    client = await connect()
-    assert await get(client, "/api/runs") == before
-    assert (await post(client, f"/api/runs/{running}/cancel"))["status"] == "cancelled"
 
 
 async def test_a_piece_of_text_costs_the_table_nothing(client):

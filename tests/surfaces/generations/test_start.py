@@ -189,11 +189,7 @@ async def test_the_language_is_that_of_the_prompt(client, prompt, language):
 @pytest.mark.parametrize(
     ("body", "status", "code", "field"),
     [
-        pytest.param(b'{"prompt": "tea"', 400, "invalid_request", "body", id="cut off"),
         pytest.param(b"prompt=tea", 400, "invalid_request", "body", id="no JSON"),
-        pytest.param(b"", 400, "invalid_request", "body", id="nothing"),
-        pytest.param(b'{"prompt": "\\ud83d"}', 400, "invalid_request", "body", id="half an emoji"),
-        pytest.param(b"[]", 422, "invalid_body", "body", id="a list"),
         pytest.param(b"{}", 422, "invalid_body", "prompt", id="no prompt"),
         pytest.param(b'{"prompt": null}', 422, "invalid_body", "prompt", id="null"),
         pytest.param(b'{"prompt": 7}', 422, "invalid_body", "prompt", id="a number"),

@@ -9,17 +9,14 @@ from server.surfaces.sessions import inputs, rendering
 from server.surfaces.sessions.commands import Escalate, Release, Say, TakeOver
 from server.surfaces.sessions.model import TRANSITIONS, decide, evolve, message_event
 from server.surfaces.sessions.state import (
-    AGENT_ID,
     QUEUE,
-    SESSION_NAME,
     STATUSES,
     TERMINAL_EVENTS,
     SessionState,
     initial,
-    stream_of,
 )
-from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, TooLarge
-from towow.events import Event, new_event, payload_json
+from towow.errors import Conflict, InvalidBody, NotFound, TooLarge
+from towow.events import Event, payload_json
 
 NAME = "alice"
 STREAM = "session:alice"
@@ -333,67 +330,6 @@ def test_an_event_in_the_shape_of_the_source():
         '{"type":"new_message","payload":{"content":"你好"},"timestamp":1703203200,"source":"ai_chatbot","seq":7,'
         '"event_id":"e-1","revision":3,"stream":"session:alice"}'
     )
-
-
-NAMES = [
-    pytest.param("alice", True, id="realistic"),
-    pytest.param("a", True, id="edge: one character"),
-    pytest.param("x" * 120, True, id="edge: longest"),
-    pytest.param("A-Z.a_z-0.9", True, id="edge: every class"),
-    pytest.param("...", True, id="edge: three dots"),
-    pytest.param(".a", True, id="edge: hidden"),
-    pytest.param("x" * 121, False, id="malformed: too long for its stream"),
-    pytest.param("", False, id="malformed: empty"),
-    pytest.param(".", False, id="malformed: a dot, which a path drops"),
-    pytest.param("..", False, id="malformed: two dots"),
-    pytest.param("a:b", False, id="malformed: a colon"),
-    pytest.param("a b", False, id="malformed: a blank"),
-    pytest.param("a/b", False, id="malformed: a slash"),
-    pytest.param("a\n", False, id="malformed: a newline at the end"),
-    pytest.param("张三", False, id="malformed: Chinese"),
-    pytest.param("*", False, id="malformed: a pattern"),
-]
-
-
-@pytest.mark.parametrize(("text", "is_good"), NAMES)
-def test_names_of_sessions(text, is_good):
-    """a30: a name cannot forge another stream, and fits its own."""
-    assert SESSION_NAME.allows(text) is is_good
-    if is_good:
-        assert SESSION_NAME.in_body(text) == SESSION_NAME.in_path({"session_name": text}) == text
-        new_event(stream_of(text), "x", {})
-        return
-    with pytest.raises(InvalidBody) as in_body:
-        SESSION_NAME.in_body(text)
-    with pytest.raises(InvalidRequest) as in_path:
-        SESSION_NAME.in_path({"session_name": text})
-    assert in_body.value.field == in_path.value.field == "session_name"
-
-
-@pytest.mark.parametrize(
-    ("text", "is_good"),
-    [
-        pytest.param("o-7", True, id="realistic"),
-        pytest.param("x" * 119, True, id="edge: longest"),
-        pytest.param("Queue", True, id="edge: another queue"),
-        pytest.param("queue", False, id="malformed: the stream of all operators"),
-        pytest.param("x" * 120, False, id="malformed: too long for its stream"),
-        pytest.param("..", False, id="malformed: two dots"),
-        pytest.param("a:b", False, id="malformed: a colon"),
-    ],
-)
-def test_ids_of_operators(text, is_good):
-    """Like names of sessions, without the one that would read and write for everybody."""
-    assert AGENT_ID.allows(text) is is_good
-    if is_good:
-        assert AGENT_ID.in_body(text) == AGENT_ID.in_path({"agent_id": text}) == text
-        new_event(f"operator:{text}", "x", {})
-        return
-    with pytest.raises(InvalidBody) as in_body:
-        AGENT_ID.in_body(text)
-    with pytest.raises(InvalidRequest) as in_path:
-        AGENT_ID.in_path({"agent_id": text})
-    assert in_body.value.field == in_path.value.field == "agent_id"
 
 
 @pytest.mark.parametrize(

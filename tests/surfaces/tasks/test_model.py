@@ -10,16 +10,14 @@ from server.surfaces.tasks.payloads import percent_in
 from server.surfaces.tasks.state import (
     ALIASES,
     STATUSES,
-    TASK_ID,
     TERMINAL_EVENTS,
     WORK_ITEM_STATUSES,
     TaskState,
     WorkItem,
     initial,
-    stream_of,
 )
-from towow.errors import InvalidBody, InvalidRequest
-from towow.events import Event, new_event, payload_json
+from towow.errors import InvalidBody
+from towow.events import Event, payload_json
 
 STREAM = "task:t-1"
 
@@ -275,34 +273,6 @@ def test_phase_and_span_are_names_and_said_once(payload, phase, span_id, expecte
     with pytest.raises(InvalidBody) as caught:
         inputs.read_emit(given)
     assert caught.value.field == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "is_good"),
-    [
-        pytest.param("task_123", True, id="realistic"),
-        pytest.param("x" * 120, True, id="edge: longest"),
-        pytest.param("...", True, id="edge: three dots"),
-        pytest.param("", False, id="malformed: empty"),
-        pytest.param("x" * 121, False, id="malformed: too long"),
-        pytest.param(".", False, id="malformed: a dot"),
-        pytest.param("..", False, id="malformed: two dots"),
-        pytest.param("a:b", False, id="malformed: a colon"),
-        pytest.param("a b", False, id="malformed: a blank"),
-        pytest.param("a\n", False, id="malformed: a newline at the end"),
-        pytest.param("任务", False, id="malformed: Chinese"),
-    ],
-)
-def test_ids_of_tasks(text, is_good):
-    """a30: an id cannot forge another stream, and fits its own."""
-    assert TASK_ID.allows(text) is is_good
-    if is_good:
-        assert TASK_ID.in_path({"task_id": text}) == text
-        new_event(stream_of(text), "x", {})
-        return
-    with pytest.raises(InvalidRequest) as caught:
-        TASK_ID.in_path({"task_id": text})
-    assert caught.value.field == "task_id"
 
 
 # Rendering

@@ -10,9 +10,9 @@ from server.surfaces.tools.commands import AnswerPermission, ClearPermission, Ex
 from server.surfaces.tools.inputs import Rules, read_notice
 from server.surfaces.tools.model import TRANSITIONS, decide, evolve
 from server.surfaces.tools.redaction import REDACTED, Redaction
-from server.surfaces.tools.state import SESSION_ID, initial, stream_of
-from towow.errors import Conflict, Gone, InvalidBody, InvalidRequest, NotFound, TooLarge
-from towow.events import Event, is_stream_name, payload_json, seconds_of
+from server.surfaces.tools.state import initial, stream_of
+from towow.errors import Conflict, Gone, InvalidBody, NotFound, TooLarge
+from towow.events import Event, payload_json, seconds_of
 
 SESSION = "s-1"
 START = seconds_of("2026-01-01T00:00:00.000Z")
@@ -527,21 +527,6 @@ def test_a_clearing_keeps_its_words():
     data = {"permission_id": "p-1", "reason": " done \r\n", "timestamp": "t"}
     assert read("permission_cleared", data) == ClearPermission("p-1", "done", {"timestamp": "t"})
     assert read("permission_cleared", {}) == ClearPermission(None, "", {})
-
-
-@pytest.mark.parametrize("text", ["a", "A-z.0_9", "x" * 120])
-def test_a_session_id(text):
-    """With `mcp:` before it, it is a stream's name."""
-    assert SESSION_ID.in_path({"session_id": text}) == text
-    assert is_stream_name(stream_of(text))
-
-
-@pytest.mark.parametrize("text", ["", "a:b", "x" * 121, "a b", "é", "a/b", "a\n"])
-def test_what_is_no_session_id(text):
-    """400, naming it."""
-    with pytest.raises(InvalidRequest) as refused:
-        SESSION_ID.in_path({"session_id": text})
-    assert refused.value.field == "session_id"
 
 
 # Telling.

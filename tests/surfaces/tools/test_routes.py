@@ -189,12 +189,6 @@ async def test_types_of_others_go_through(client):
     assert (said["success"], said["approved"]) == (True, True)
 
 
-@pytest.mark.parametrize("query", ["since_seq=x", "start=soon", "format=xml", "since_seq=1&since_seq=2"])
-async def test_a_stream_with_a_bad_query_is_refused(client, query):
-    """Before it starts."""
-    await assert_error(await client.get(f"{BASE}/events/{SESSION}?{query}"), "invalid_request", status=400)
-
-
 # Notices
 
 
@@ -256,15 +250,6 @@ async def test_a_notice_that_cannot_be_read_is_refused(client, given, code, fiel
     """With the field; nothing is stored."""
     await assert_error(await client.post(f"{BASE}/notify/{SESSION}", json=given), code, status=422, field=field)
     assert client.app[LOG].head_seq == 0
-
-
-@pytest.mark.parametrize("path", ["notify/a:b", "notify/" + "x" * 121, "permission-response/a%20b"])
-async def test_a_bad_session_id_is_refused(client, path):
-    """400 naming it, on every route."""
-    await assert_error(await client.post(f"{BASE}/{path}", json={}), "invalid_request", status=400, field="session_id")
-    for route in ("events", "health"):
-        found = await client.get(f"{BASE}/{route}/{path.partition('/')[2]}")
-        await assert_error(found, "invalid_request", status=400, field="session_id")
 
 
 async def test_secrets_are_kept_out_at_every_depth(client):
