@@ -17,8 +17,8 @@ class Sample:
 
     `malformed` are ids that no thing of this surface has, although others might. `listed` is the path of the list with the keys
     of its rows and of a row's id; None for a surface without a list. `statuses` are those of an open and of an ended thing.
-    `writes` are bodies that may be posted and begin with a text, `refused` such that may not, with the field at fault; `{}` in a
-    path is a thing."""
+    `writes` are bodies that may be posted and begin with a text, `refused` such that may not, with the field at fault; `{}` in
+    a path is a thing."""
 
     surface, kind, field, listed, statuses = None, None, None, None, None
     malformed = ("a:b", "%2E%2E", "x" * 125)
