@@ -38,7 +38,7 @@ def pytest_xdist_auto_num_workers(config):
     """Single files, a pattern (`-k`) and output as it comes (`-s`) run in this process, everything else in one for each core.
 
     None lets the plugin count the cores; `-n 0` and `-n 4` overrule."""
-    is_narrow = bool(config.option.keyword) or all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    is_narrow = bool(config.option.keyword) or not any(Path(argument).is_dir() for argument in config.args)
     return 0 if is_narrow or config.option.capture == "no" else None
 
 
