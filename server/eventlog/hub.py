@@ -79,7 +79,7 @@ class Group:
         "written_at",
     )
 
-    def __init__(self, selection: Selection, encoding: Encoding | None, batch_policy: BatchPolicy | None, now: float) -> None:
+    def __init__(self, selection: Selection, encoding: Encoding | None, batch_policy: BatchPolicy | None) -> None:
         self.selection = selection
         self.encoding = encoding
         self.batch_policy = batch_policy
@@ -92,7 +92,7 @@ class Group:
         self.events_total = 0
         self.bytes_total = 0
         self.rotate_at = NEVER  # the lowest of its members'
-        self.written_at = now
+        self.written_at = -math.inf  # never
 
 
 class Hub:
@@ -166,7 +166,7 @@ class Hub:
             self.flush(group)
             group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(selection, encoding, batch_policy, -math.inf if batch_policy else self.clock())
+            group = self._groups[key] = Group(selection, encoding, batch_policy)
             for name in selection.names:
                 self._by_name.setdefault(name, {})[group] = None
             if selection.patterns:

@@ -188,10 +188,7 @@ class Follower:
 
     def silent_since(self) -> float:
         """When the last byte was written on this connection, by itself or with its group."""
-        group = self._group
-        if group is not None and group.events_total > self._joined_events:
-            return max(self._written_at, group.written_at)
-        return self._written_at
+        return self._written_at if self._group is None else max(self._written_at, self._group.written_at)
 
     def keep_alive(self) -> None:
         """Write a keepalive, unless older bytes are still waiting to be sent."""
