@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.streaming.keepalive import KeepaliveTimer
@@ -138,6 +138,7 @@ def test_who_has_left_is_not_written_to(loop):
     assert here.kept_alive
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.floats(0.0, 2 * INTERVAL), st.sampled_from(["add", "remove", "write"]), st.integers(0, 3)), max_size=40
