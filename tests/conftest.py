@@ -44,9 +44,9 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Every test of these folders is slow: it starts a browser or a server process."""
+    """Every test of these folders is slow: it starts a browser, a server process or a benchmark."""
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests" / "browser") or item.path.is_relative_to(ROOT / "tests" / "system"):
+        if item.path.is_relative_to(ROOT) and item.path.relative_to(ROOT).parts[1] in ("benchmarks", "browser", "system"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -808,6 +808,7 @@ class Fuzzed:
         return answer.status
 
 
+@pytest.mark.slow
 async def test_no_body_is_a_server_error_and_a_refused_one_stores_nothing(aiohttp_client, tmp_path):
     """Whatever is posted: an answer below 500, and with a 4xx the log is as it was."""
     fuzzed = Fuzzed(tmp_path)

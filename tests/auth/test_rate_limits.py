@@ -250,6 +250,7 @@ def test_streams_are_counted_in_and_out(clock):
     assert dict(limits._streams) == {"192.0.2.2": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_minute", [0, 1, 20])
 def test_what_is_remembered_of_clients_is_bounded(clock, monkeypatch, per_minute):
     """Also while each of them comes once and nothing of its share is back yet; with the limit off nothing is remembered."""

@@ -7,6 +7,7 @@ import sys
 
 import aiohttp
 import jwt
+import pytest
 import structlog
 from aiohttp import DummyCookieJar
 
@@ -37,6 +38,7 @@ async def raw(port, data):
         writer.close()
 
 
+@pytest.mark.slow
 async def test_no_credential_reaches_the_log_or_an_error(tmp_path):
     """Of requests that succeed, are refused, cannot be read, or end in the middle; in queries, headers, cookies and bodies."""
     secrets, answers = {secret_of("all"), WRONG}, []

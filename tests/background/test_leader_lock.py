@@ -156,6 +156,7 @@ def open_demands(client):
     return made.open_demands
 
 
+@pytest.mark.slow
 async def test_of_two_on_one_file_only_one_acts_and_hears_what_the_other_is_told(start):
     """A demand that is submitted and answered at the standby is negotiated once, by the other."""
     acting, standby = await start(), await start()
@@ -294,6 +295,7 @@ def call(server, path, given):
         return error.code, json.load(error)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_killed_process_is_replaced_within_seconds(tmp_path):
     """SIGKILL of the one that acts: the other goes on with the negotiation that was open, and ends it."""

@@ -53,6 +53,7 @@ class Peer:
         self.is_full = False
         self.fills_after = 0  # writes; 0: as its buffer has it
         self.written = 0  # writes
+        self.written_bytes = 0  # on this connection
         self.buffer = b""
         self.received = b""
         self.is_aborted = False
@@ -64,6 +65,7 @@ class Peer:
         assert self.get_write_buffer_size() <= MAX_BUFFER_BYTES or b'"control":' in data
         self.buffer += data
         self.written += 1
+        self.written_bytes += len(data)
         if self.fills_after:
             self.fills_after -= 1
             self.is_full = self.is_slow = self.fills_after == 0
@@ -114,7 +116,8 @@ class Peer:
 
 
 def follow(log, peer, selection, cursor=0, timing=TIMING, start=None):
-    """StartPosition a follower; returns it and its task."""
+    """Start a follower; returns it and its task."""
+    peer.written_bytes = 0
     follower = Follower(log, selection, start or StartPosition(cursor), NdjsonWire(False), peer, peer.drain, timing)
     return follower, asyncio.create_task(follower.run())
 
@@ -275,6 +278,7 @@ class Following(RuleBasedStateMachine):
         entry[3].cancel()
         await asyncio.gather(entry[3], return_exceptions=True)
         peer = entry[2]
+        assert entry[5].sent_bytes == peer.written_bytes
         peer.received = peer.received[: peer.received.rfind(b"\n") + 1]
         peer.buffer = b""
         peer.is_full, peer.fills_after = False, 0
@@ -333,7 +337,7 @@ class Following(RuleBasedStateMachine):
 Following.TestCase.settings = settings(
     max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-test_any_interleaving_gives_each_follower_exactly_the_rows_after_its_cursor = Following.TestCase
+test_any_interleaving_gives_each_follower_exactly_the_rows_after_its_cursor = pytest.mark.slow(Following.TestCase)
 
 
 async def test_a_live_follower_is_written_to_by_the_hub_without_being_woken(quiet_config):
@@ -458,6 +462,28 @@ async def test_a_connection_rotates_after_its_share_of_events(quiet_config):
         async with asyncio.timeout(2):
             assert await task is Ended.ROTATED
         assert live.controls()[-1] == {"control": "rotate", "next_since_seq": 10}
+
+
+async def test_a_share_counts_from_when_a_connection_came(quiet_config):
+    """Whatever its group has been written before, and whoever comes to the group later."""
+    async with open_log(quiet_config) as log:
+        timing = TIMING._replace(max_events=5)
+        first, second = Peer(), Peer()
+        _, one = follow(log, first, select(("task:a",)), timing=timing)
+        await until(lambda: log.hub.follower_count == 1)
+        await log.append([note(n=n) for n in range(4)])
+        _, two = follow(log, second, select(("task:a",)), 4, timing=timing)
+        await until(lambda: log.hub.follower_count == 2)
+        await log.append([note(n=4)])
+        async with asyncio.timeout(2):
+            assert await one is Ended.ROTATED
+        assert log.hub.follower_count == 1
+        for n in range(5, 9):
+            await log.append([note(n=n)])
+        async with asyncio.timeout(2):
+            assert await two is Ended.ROTATED
+        assert [event["seq"] for event in first.events()] == [1, 2, 3, 4, 5]
+        assert [event["seq"] for event in second.events()] == [5, 6, 7, 8, 9]
 
 
 async def test_stop_all_ends_followers_that_are_live_and_that_catch_up(quiet_config):

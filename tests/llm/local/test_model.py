@@ -21,6 +21,8 @@ from server.llm.local.writer import CONTEXT_TOKENS
 from tests.support import ROOT, ServerProcess, credentials, until
 from tests.support.local_llm import model_file, require_local_llm
 
+pytestmark = pytest.mark.slow
+
 START_SECONDS = 60.0
 WRITE_SECONDS = 100.0
 SYSTEM = "You are a friendly writer."

@@ -14,6 +14,8 @@ import pytest
 from tests.support import ROOT, ServerProcess, read_rows
 from tests.support.negotiations import until_told
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 20.0
 
 

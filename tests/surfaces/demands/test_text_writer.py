@@ -416,6 +416,7 @@ def test_a_real_model_that_is_not_installed_is_skipped_unless_required(monkeypat
         require_local_llm()
 
 
+@pytest.mark.slow
 async def test_a_real_model_writes_an_offer(local_model):
     """It loses its way more often than not, so that several agents try; what gets through is its own text."""
     tried = [
@@ -439,6 +440,7 @@ async def test_a_real_model_writes_an_offer(local_model):
     assert len(written["llm"].split()) > 3
 
 
+@pytest.mark.slow
 async def test_a_real_model_sums_up_a_proposal(local_model):
     """The summary is not that of the rules."""
     proposal = ("en", "I need a venue for a party", ASSIGNMENTS, [], 400, "USD", [], [])
@@ -449,6 +451,7 @@ async def test_a_real_model_sums_up_a_proposal(local_model):
     assert len(text.split()) > 3
 
 
+@pytest.mark.slow
 async def test_what_a_real_model_garbles_is_read_by_the_rules(local_model, logged):
     """Eight tokens hold no object, however good the model is."""
     async with asking(local_model, 8) as model:

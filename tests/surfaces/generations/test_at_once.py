@@ -5,10 +5,13 @@ import re
 import time
 
 import aiohttp
+import pytest
 
 from tests.support import ServerProcess, check_file, until
 from tests.support.generations import NOVA, check_whole, of_type, payloads, run_of, stored
 from tests.support.upstream import DONE, STOP, Upstream, delta, web
+
+pytestmark = pytest.mark.slow
 
 RUNS = 50
 PIECES = 40  # of each agent

@@ -65,6 +65,7 @@ def start(aiohttp_client, quiet_config, upstream):
     return start
 
 
+@pytest.mark.slow
 async def test_the_waits_of_the_defaults_are_one_two_and_four_seconds(start, upstream):
     """Scenario 22: two failures and then success, after 1 s and 2 s; always failing, four attempts and an error."""
     upstream.when(TASKS[ME], refuses(503), refuses(503), writes("At last."))

@@ -5,6 +5,7 @@ The histories have the words of the protocol with values that may be right, near
 import json
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from server.surfaces.generations.projections import get_run, list_runs, project_
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, STATUSES, TERMINAL_EVENTS, initial, stream_of
 from tests.surfaces.generations.generating import AT, NOVA_AGENTS, RUN
 from towow.events import Event, payload_json
+
+pytestmark = pytest.mark.slow
 
 EVENT_TYPES = (
     "run_started",

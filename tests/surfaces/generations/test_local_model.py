@@ -23,6 +23,8 @@ from tests.support.generations import (
 )
 from tests.support.local_llm import require_local_llm
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "Write a friendly invitation to the opening of a small bakery on Saturday."
 PATIENCE_SECONDS = 100.0
 

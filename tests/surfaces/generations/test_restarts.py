@@ -81,6 +81,7 @@ async def seen_until_under_way(client, run_id):
     return seen
 
 
+@pytest.mark.slow
 async def test_a_kill_in_the_middle_ends_the_run_as_interrupted(tmp_path, upstream):
     """The default: at the next start the run has failed with that reason, and what was written can be read to its end."""
     with ServerProcess(tmp_path / "towow.db", environment=environment(upstream)) as server:
@@ -103,6 +104,7 @@ async def test_a_kill_in_the_middle_ends_the_run_as_interrupted(tmp_path, upstre
     check_file(tmp_path / "towow.db")
 
 
+@pytest.mark.slow
 async def test_a_kill_in_the_middle_is_survived_with_resume(tmp_path, upstream):
     """Agents that were not complete begin again and their text with them; the others are not asked again."""
     with ServerProcess(tmp_path / "towow.db", environment=environment(upstream, generations__resume="true")) as server:
@@ -241,6 +243,7 @@ async def two_servers(path, upstream, **settings):
             yield first, client_of_first, client_of_second
 
 
+@pytest.mark.slow
 async def test_a_run_is_carried_out_once_whoever_took_the_request(tmp_path, upstream):
     """CursorRequest for at either process, followed and cancelled at either."""
     async with two_servers(tmp_path / "towow.db", upstream) as (_, first, second):
@@ -262,6 +265,7 @@ async def test_a_run_is_carried_out_once_whoever_took_the_request(tmp_path, upst
     check_file(tmp_path / "towow.db")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", ["false", "true"])
 async def test_when_the_process_that_carries_runs_out_is_killed_another_takes_over(tmp_path, upstream, resume):
     """A reader at the other process sees the end, or the rest, on the connection that it has."""

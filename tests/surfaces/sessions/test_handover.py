@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import EventSource, ServerProcess, assert_error, check_file, read_frames, read_rows, until
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {
     "TOWOW__STREAM__RETRY_MILLISECONDS": "20",
     "TOWOW__SESSIONS__KEEPALIVE_SECONDS": "0.05",

@@ -9,6 +9,8 @@ from mcp import Client, StdioServerParameters, stdio_client
 
 from tests.support import ROOT, ServerProcess, read_rows, until
 
+pytestmark = pytest.mark.slow
+
 SESSION = "mcp-1"
 BASE = "/agent_backend/api/sse"
 ENVIRONMENT = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}

@@ -63,6 +63,7 @@ def decisions(path):
     return [(each["permission_id"], each["approved"], each["actor"]) for each in payloads]
 
 
+@pytest.mark.slow
 async def test_a_prompt_survives_a_restart_and_its_tool_goes_on(server, http):
     """Scenario 23: asked, killed, reconnected, approved, cleared, and the result comes; the answer may be repeated, not
     changed."""
@@ -98,6 +99,7 @@ async def test_a_prompt_survives_a_restart_and_its_tool_goes_on(server, http):
     check_file(server.database)
 
 
+@pytest.mark.slow
 async def test_a_deadline_that_passes_while_no_server_runs_has_passed(server, http):
     """The next process denies at once, for those who ask and for those who answer: 410."""
     await ask(http, server, expires_within_seconds=0.3)
@@ -117,6 +119,7 @@ async def test_a_deadline_that_passes_while_no_server_runs_has_passed(server, ht
     ]
 
 
+@pytest.mark.slow
 async def test_a_deadline_counts_from_the_request_not_from_the_restart(server, http):
     """A restart gives nobody more time, and the one that comes next is still waited for."""
     await ask(http, server, expires_within_seconds=2.5)
@@ -135,6 +138,7 @@ async def test_a_deadline_counts_from_the_request_not_from_the_restart(server, h
     assert (status, said["permission_id"]) == (200, "p-2")
 
 
+@pytest.mark.slow
 async def test_with_two_prompts_an_answer_has_to_say_which(server, http):
     """a62: without an id nothing is decided; with one only that prompt is, also across a restart."""
     await ask(http, server, "p-1")
@@ -159,6 +163,7 @@ async def servers(server, count):
         yield [server, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(1, id="one process"), pytest.param(2, id="two processes")])
 async def test_of_answers_that_race_one_wins_and_all_are_told(server, http, count):
     """Ten times twelve clients at once: one decision in the log, 200 for who agrees with it, 409 for the others."""
@@ -186,6 +191,7 @@ async def test_of_answers_that_race_one_wins_and_all_are_told(server, http, coun
         assert len(decisions(server.database)) == 10
 
 
+@pytest.mark.slow
 async def test_two_processes_expire_a_permission_once(server, http):
     """Both watch; the revision decides whose word is stored, and a wait on either ends."""
     async with servers(server, 2) as running:
