@@ -172,6 +172,7 @@ async def test_of_two_on_one_file_only_one_acts_and_hears_what_the_other_is_told
     assert (open_demands(acting), open_demands(standby)) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_the_standby_takes_over_when_the_other_closes(start):
     """It goes on in the middle, and nothing is said twice; a third one can take over from it."""
     first, second = await start(), await start()

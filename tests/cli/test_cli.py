@@ -334,6 +334,7 @@ def test_port_that_is_taken_is_said_in_one_line(served: Served, tmp_path: Path) 
 # append, follow, streams
 
 
+@pytest.mark.slow
 def test_append_follow_sql_and_streams_show_the_same_event(served: Served) -> None:
     """The way of an event through all the commands."""
     name = served.stream()
@@ -422,6 +423,7 @@ def test_ndjson_stores_many_events_in_order(served: Served) -> None:
     assert [event["payload"]["n"] for event in events] == list(range(1203))
 
 
+@pytest.mark.slow
 def test_ndjson_takes_what_follow_prints(served: Served, tmp_path: Path) -> None:
     """A log can be copied into another server; doing it twice stores nothing twice."""
     name = served.stream()
@@ -487,6 +489,7 @@ def test_follow_prints_one_readable_line_per_event(served: Served) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.out)
 
 
+@pytest.mark.slow
 def test_follow_selects_by_stream_type_and_start(served: Served) -> None:
     """Several streams, several globs, a tail: order is always by seq."""
     one, two = served.stream(), served.stream()
@@ -502,6 +505,7 @@ def test_follow_selects_by_stream_type_and_start(served: Served) -> None:
     assert types(one, "--start", "tail:2") == ["b.x", "a.z"]
 
 
+@pytest.mark.slow
 async def test_follow_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
     """Every event once and in order over a SIGKILL and a restart, and the break is said on stderr only."""
     db = tmp_path / "towow.db"
@@ -568,6 +572,7 @@ async def test_reader_that_leaves_ends_the_command(served: Served, flags: list[s
         assert (process.returncode, err) == (cli.READER_LEFT, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--json"], ["--csv"], ["--all"]], ids=lambda flags: flags[0])
 def test_head_of_a_long_output_is_quiet(served: Served, flags: list[str]) -> None:
     """A pipe that closes in the middle of the output is no error either."""

@@ -104,6 +104,7 @@ def test_a_jwt_is_signed_and_checked_with_the_settings(tmp_path: Path) -> None:
     assert said["expires"].endswith("Z")
 
 
+@pytest.mark.slow
 def test_a_jwt_of_an_identity_provider_is_checked(tmp_path: Path) -> None:
     """With its JWKS; such a server does not sign."""
     key = RsaKey("r")

@@ -98,6 +98,7 @@ def test_elsewhere_names_are_checked_only_when_some_are_allowed():
     assert not is_ours(hosts, "anything.example")
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded_and_changes_nothing():
     """Names that were taken are taken again; names that were refused are not remembered."""
     hosts = AllowedHosts("127.0.0.1", ())

@@ -121,6 +121,7 @@ async def test_a_request_that_is_taken_back_is_a_no(server, notifier):
         await notifier.clear_permission("p-9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("approved", [True, False])
 async def test_a_server_that_is_killed_and_restarted_meanwhile_changes_nothing(server, notifier, approved):
     """The runner waits on, the prompt is still there, and there is only one."""
@@ -147,6 +148,7 @@ async def test_a_server_that_is_stopped_and_started_meanwhile_changes_nothing(se
     assert await waiting
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_given_before_the_runner_is_back_is_not_lost(server, notifier):
     """Killed right after the decision was stored."""
     waiting = asyncio.create_task(notifier.request_permission("rm", {}, "high", "p-1"))
@@ -210,6 +212,7 @@ def runner(server):
         process.stdout.close()
 
 
+@pytest.mark.slow
 async def test_a_runner_that_is_restarted_asks_the_same_request(server):
     """With the same permission_id it waits on, and one that comes after the decision is told it at once."""
     with runner(server):

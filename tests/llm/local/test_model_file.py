@@ -94,6 +94,7 @@ async def fetched(folder, file=None):
     return await fetch(file or wanted(), folder, told.append), told
 
 
+@pytest.mark.slow
 async def test_the_file_is_fetched_and_nothing_else_is_left(index, tmp_path):
     """Into a folder that is made; how far it is was told."""
     folder = tmp_path / "data" / "models"
