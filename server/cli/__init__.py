@@ -4,6 +4,7 @@ Each command is a module of the same name that is imported only when it runs, so
 once. Errors are one red line on stderr; the exit code is 2 for wrong usage, 130 after Ctrl-C, 141 when the
 reader of a pipe has left, and 1 for everything else that failed."""
 
+import copy
 import os
 import sys
 from collections.abc import Sequence
@@ -132,8 +133,9 @@ def _explain(error: TowowError) -> str:
 
 
 def _naming_program(command: click.Command) -> click.Command:
-    """The command, with the name under which this process was started in its examples: they are written for `python run.py`."""
-    command.help = (command.help or "").replace("python run.py", program())
-    for part in command.commands.values() if isinstance(command, click.Group) else ():
-        _naming_program(part)
-    return command
+    """A copy with the name under which this process was started in its examples: they are written for `python run.py`."""
+    named = copy.copy(command)
+    named.help = (command.help or "").replace("python run.py", program())
+    if isinstance(named, click.Group):
+        named.commands = {name: _naming_program(part) for name, part in named.commands.items()}
+    return named
