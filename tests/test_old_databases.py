@@ -156,6 +156,19 @@ async def test_surfaces_list_what_an_old_database_has(client, expected):
         assert (name, (await get(client, f"/agent_backend/api/sse/permissions/{name}"))["status"]) == (name, status)
 
 
+async def test_demands_of_an_old_database_are_read_in_full_before_and_after_a_rebuild(client, database, expected):
+    """Without parts in the tables a demand is folded from its stream, and with them nothing about it differs."""
+    trimmed = [name for (name,) in expected["tables"]["demands"]["trimmed"]]
+    statuses = {**expected["demands"], **expected["sub_negotiations"]}
+    ended = [name for name, status in statuses.items() if status != "processing" and name not in trimmed]
+    before = {name: await get(client, f"/api/demand/{name}") for name in ended}
+    assert any(each["proposals"] and each["offers"] for each in before.values())
+    run_cli("rebuild", "--db", database)
+    assert {name: await get(client, f"/api/demand/{name}") for name in ended} == before
+    with closing(sqlite3.connect(str(database))) as db:
+        assert {name for (name,) in db.execute("SELECT demand_id FROM demand_parts")} >= set(ended)
+
+
 async def test_runs_of_an_old_database_are_listed_and_interrupted_ones_end(client, expected):
     """Runs that had ended are as they were; one that was open when its server was killed fails as interrupted."""
     interrupted = dict.fromkeys(expected["interrupted_runs"], "failed")

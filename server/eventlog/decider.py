@@ -4,7 +4,6 @@ Rules stay pure functions of state and command; this loop is the only place that
 
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
@@ -42,11 +41,6 @@ async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Even
         cursor = page.through_seq
         if cursor >= log.head_seq:
             return state
-
-
-def by_folding(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Event], S]) -> Load[S]:
-    """Load a state by folding its whole stream."""
-    return partial(fold, log, stream, initial, evolve)
 
 
 def from_row(log: EventLog, stream: str, read: Callable[[Any], P], evolve: Callable[[P, Event], P]) -> Load[P]:

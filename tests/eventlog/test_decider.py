@@ -1,11 +1,12 @@
 """Decide and append: rules see the newest state, and whoever loses the race decides again."""
 
 import asyncio
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 
-from server.eventlog.decider import by_folding, decide_and_append, fold, from_row, known
+from server.eventlog.decider import decide_and_append, fold, from_row, known
 from tests.support import changed, note, open_log
 from towow.errors import Conflict, RevisionMismatch, StreamEnded
 
@@ -27,7 +28,7 @@ def evolve(state, event):
 
 def run(log, decide, **options):
     """Decide on the counter."""
-    return decide_and_append(log, STREAM, by_folding(log, STREAM, Counter(), evolve), decide, evolve, **options)
+    return decide_and_append(log, STREAM, partial(fold, log, STREAM, Counter(), evolve), decide, evolve, **options)
 
 
 class Racing:

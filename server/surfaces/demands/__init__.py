@@ -37,6 +37,6 @@ SURFACE = Surface(
         KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,)),
         matching.KIND: Kind(projections=(matching.project_agent,)),
     },
-    tables=("demands", "agents_fts", "agents"),
+    tables=("demands", "demand_parts", "agents_fts", "agents"),
     build=_build,
 )

@@ -10,9 +10,10 @@ from functools import partial
 import structlog
 
 from server.config import DemandsSection
-from server.eventlog.decider import by_folding, decide_and_append, fold, known
+from server.eventlog.decider import Load, decide_and_append, fold, from_row, known
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, sentences
+from server.surfaces.demands.projections import get_demand
 from server.surfaces.demands.rendering import understanding_of
 from server.surfaces.demands.samples import SampleParticipants
 from server.surfaces.demands.state import FAILED, SOURCE, DemandState, initial, stream_of
@@ -91,7 +92,7 @@ class Negotiator:
             await decide_and_append(
                 self._log,
                 stream_of(demand_id),
-                by_folding(self._log, stream_of(demand_id), initial(demand_id), model.evolve),
+                self._load(demand_id),
                 lambda state: model.decide(
                     state, commands.FailDemand("internal_error", sentences.failure_message(state.language, "internal_error"))
                 ),
@@ -183,7 +184,7 @@ class Negotiator:
             return None
         for subnet in state.subnets:
             if subnet.outcome is None:
-                child = await self._fold(subnet.subnet_id)
+                child = await self._load(subnet.subnet_id)()
                 if child.outcome is not None:
                     plan = child.proposal if child.status == "finalized" else None
                     return commands.CompleteSubnet(
@@ -200,7 +201,7 @@ class Negotiator:
         if state.parent_demand_id is None or not work.is_parent_changed:
             return None
         work.is_parent_changed = False  # before the look: what happens meanwhile is looked at again
-        parent = await self._fold(state.parent_demand_id)
+        parent = await self._load(state.parent_demand_id)()
         ours = next((each for each in parent.subnets if each.subnet_id == state.demand_id), None)
         if parent.is_open and ours is not None and ours.outcome is None:
             return None
@@ -209,8 +210,8 @@ class Negotiator:
             "timed_out" if ours is not None and ours.outcome == "timed_out" else "parent_ended", by="parent"
         )
 
-    async def _fold(self, demand_id: str) -> DemandState:
-        return await fold(self._log, stream_of(demand_id), initial(demand_id), model.evolve)
+    def _load(self, demand_id: str) -> Load[DemandState]:
+        return from_row(self._log, stream_of(demand_id), partial(get_demand, demand_id=demand_id), model.evolve)
 
     async def _end_trimmed(self, state: DemandState) -> None:
         """End a demand whose beginning retention has trimmed: its text is gone."""

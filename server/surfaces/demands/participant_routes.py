@@ -4,6 +4,7 @@ Every answer may be repeated: a repeated answer is 200 with its place in the log
 the answer to its request asks again without harm."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -11,13 +12,14 @@ from aiohttp import web
 
 from server.auth.authenticator import require_append
 from server.config import Config
-from server.eventlog.decider import by_folding, decide_and_append
+from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import commands, inputs, model, rendering
 from server.surfaces.demands.matching import stream_of as agent_stream
-from server.surfaces.demands.state import DEMAND_ID, DemandState, initial, stream_of
+from server.surfaces.demands.projections import get_demand
+from server.surfaces.demands.state import DEMAND_ID, DemandState, stream_of
 from towow.errors import Conflict, Forbidden, InvalidBody, NotFound
 from towow.events import NewEvent
 
@@ -133,7 +135,7 @@ class ParticipantRoutes:
             return decide(state)
 
         stream = stream_of(demand_id)
-        load = by_folding(self._log, stream, initial(demand_id), model.evolve)
+        load = from_row(self._log, stream, partial(get_demand, demand_id=demand_id), model.evolve)
         try:
             state, receipts = await decide_and_append(self._log, stream, load, decide_on_known, model.evolve)
         except (Conflict, Forbidden, NotFound):

@@ -11,7 +11,7 @@ from server.api.pagination import PAGE, PLACE, Filter, Listing, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
-from server.eventlog.decider import decide_and_append, fold, known
+from server.eventlog.decider import decide_and_append, from_row, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
 from server.http import params
@@ -19,7 +19,7 @@ from server.http.responses import JsonResponse, json_response
 from server.http.text_rules import Id, one_of
 from server.streaming.follower import Followers
 from server.surfaces.demands import commands, inputs, model, rendering
-from server.surfaces.demands.projections import list_demands
+from server.surfaces.demands.projections import get_demand, list_demands
 from server.surfaces.demands.state import DEMAND_ID, KIND, STATUSES, DemandState, initial, new_demand_id, stream_of
 from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import NotFound, RevisionMismatch
@@ -176,13 +176,9 @@ class DemandRoutes:
 
     async def _state(self, request: web.Request) -> DemandState:
         demand_id = DEMAND_ID.in_path(request.match_info)
-        selection = self._selection(request)
-        stream = next(iter(selection.names))
+        stream = stream_of(demand_id)
         require_read(request, stream)
-        state = await fold(self._log, stream, initial(demand_id), model.evolve)
-        if not state.exists:
-            await self._log.refresh()  # another process may have stored it a moment ago
-            state = await fold(self._log, stream, initial(demand_id), model.evolve)
+        state = await from_row(self._log, stream, partial(get_demand, demand_id=demand_id), model.evolve)()
         if not state.exists:
             raise NotFound(f"there is no demand {demand_id}", field="demand_id")
         return state

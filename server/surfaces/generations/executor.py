@@ -14,17 +14,15 @@ from server.background.event_bus import EventBus
 from server.background.leader_lock import LeaderLock
 from server.background.leader_worker import LeaderWorker
 from server.config import GenerationsSection
-from server.eventlog.decider import fold
 from server.eventlog.log import EventLog
 from server.llm.provider import LanguageModel
-from server.surfaces.generations import model
 from server.surfaces.generations.agent_task import AgentTask
 from server.surfaces.generations.commands import CompleteRun, FailRun, ResumeRun
 from server.surfaces.generations.plans import PLANS, Write
-from server.surfaces.generations.projections import get_run, unfinished_runs
+from server.surfaces.generations.projections import get_result, get_run, unfinished_runs
 from server.surfaces.generations.prompts import Brief
 from server.surfaces.generations.run_store import RunStore
-from server.surfaces.generations.state import KIND, MAX_RESUMES, RUN_STARTED, TERMINAL_EVENTS, initial, stream_of
+from server.surfaces.generations.state import KIND, MAX_RESUMES, RUN_STARTED, TERMINAL_EVENTS
 from towow.errors import Conflict
 from towow.events import Event, uuid7
 
@@ -176,5 +174,4 @@ class RunTask:
         run_id = self._store.state.continues
         if run_id is None:
             return None
-        state = await fold(self._log, stream_of(run_id), initial(run_id), model.evolve)
-        return (state.prompt, state.result) if state.result else None
+        return await self._log.query(partial(get_result, run_id=run_id))

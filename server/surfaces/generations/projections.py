@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from server.eventlog.queries import RowPage, read_rows
+from server.eventlog.queries import RowPage, read_event, read_rows
 from server.eventlog.writer import Connection
+from server.http.payloads import text_in
 from server.surfaces.generations.model import TRANSITIONS, evolve
 from server.surfaces.generations.state import (
     LLM_CHUNK,
@@ -80,6 +81,14 @@ def get_run(connection: Connection, run_id: str) -> RunState:
     sql = f"SELECT {', '.join(_FIELDS)} FROM runs WHERE run_id = ?"  # noqa: S608 - constant
     row = connection.execute(sql, (run_id,)).fetchone()
     return _state_of(row) if row else initial(run_id)
+
+
+def get_result(connection: Connection, run_id: str) -> tuple[str, str] | None:
+    """The prompt of a run and its result, which is in its last event; None when it has none."""
+    run = get_run(connection, run_id)
+    end = read_event(connection, seq=run.last_seq) if run.status == "completed" else None
+    result = "" if end is None else text_in(end.payload, "result")
+    return (run.prompt, result) if result else None
 
 
 def list_runs(connection: Connection, page: RowPage) -> tuple[list[RunState], bool]:

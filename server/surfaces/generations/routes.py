@@ -72,15 +72,10 @@ class RunRoutes:
         completes it. 410 when retention has removed its beginning. Errors: invalid_request, forbidden, not_found, gone."""
         run_id = RUN_ID.in_path(request.match_info)
         require_read(request, stream_of(run_id))
-        state = await self._state(run_id)
-        if not state.exists:
-            await self._log.refresh()  # another process may have stored it a moment ago
-            state = await self._state(run_id)
-        if not state.exists:
-            if (await self._row(run_id)).exists:
-                raise Gone(f"the beginning of run {run_id} is not kept any more", field="run_id")
+        row = await self._log.query(partial(get_run, run_id=run_id))
+        if not row.exists:
             raise NotFound(f"there is no run {run_id}", field="run_id")
-        return json_response(rendering.detail(state))
+        return json_response(rendering.detail(await self._with_texts(row)))
 
     @params.takes(*params.STREAM)
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -140,9 +135,16 @@ class RunRoutes:
         require_read(request, f"{KIND}:*")
         return json_response(self._model.describe())
 
-    async def _state(self, run_id: str) -> RunState:
-        return await fold(self._log, stream_of(run_id), initial(run_id), model.evolve)
+    async def _with_texts(self, row: RunState) -> RunState:
+        """A run with its texts, at its row's place or a later one. Raises `Gone` when they are not kept any more.
 
-    async def _row(self, run_id: str) -> RunState:
-        """The run without its texts, as it is committed by whichever process."""
-        return await self._log.query(partial(get_run, run_id=run_id))
+        Texts are in the log alone, and a fold that reads them reads the rest of the run on its way. In rows too, each piece
+        would cost the writer a second insert, or a text that grows would be written again with each of its pieces."""
+        stream = stream_of(row.run_id)
+        state = await fold(self._log, stream, initial(row.run_id), model.evolve)
+        if state.last_seq < row.last_seq:  # another process has stored more a moment ago
+            await self._log.refresh()
+            state = await fold(self._log, stream, state, model.evolve, after=state.last_seq)
+        if not state.exists:
+            raise Gone(f"the beginning of run {row.run_id} is not kept any more", field="run_id")
+        return state

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE, commands, planning, rendering
 from server.surfaces.demands.model import PHASES, decide
-from server.surfaces.demands.projections import project_demand
+from server.surfaces.demands.projections import get_demand, project_demand
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
@@ -25,6 +25,7 @@ from server.surfaces.demands.state import (
     SUBNET_TRIGGERED,
     TERMINAL_EVENTS,
     UNDERSTOOD,
+    initial,
 )
 from tests.surfaces.demands.negotiating import DEMAND, LIMITS, Negotiation, at, proposals_sent
 
@@ -149,6 +150,7 @@ PAYLOAD_OF = {
 }
 # A likely order, so that many examples get far; whatever does not fit its phase is part of the test.
 BEGINNING = (UNDERSTOOD, FILTERED, BROADCAST)
+SHOWN = (rendering.detail, rendering.status, rendering.submitted)
 
 
 @st.composite
@@ -169,7 +171,7 @@ class TestGarbage:
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(history=garbage())
     def test_whatever_was_written_the_demand_is_told_judged_and_ended(self, table, history):
-        """Folding is total and in step with the table, answers are JSON, every next step can be taken, and in some steps it
+        """Folding is total, the rows give the same state and the same JSON, every next step can be taken, and in some steps it
         ends."""
         empty(table, SURFACE.tables)
         negotiation = Negotiation()
@@ -177,7 +179,11 @@ class TestGarbage:
             negotiation.post(event_type, payload)
             project_demand(table, negotiation.stored[-1])
             state = negotiation.state
-            msgspec.json.encode([rendering.detail(state), rendering.status(state), rendering.submitted(state)])
+            shown = msgspec.json.encode([show(state) for show in SHOWN])
+            read = get_demand(table, DEMAND)
+            assert read == (state if state.exists else initial(DEMAND))
+            if state.exists:
+                assert msgspec.json.encode([show(read) for show in SHOWN]) == shown
             planning.compile_draft(state)
             row = table.execute("SELECT phase, current_round, status, depth FROM demands").fetchall()
             assert row == ([(state.phase, state.current_round, state.status, state.depth)] if state.exists else [])

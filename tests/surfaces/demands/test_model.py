@@ -1,10 +1,12 @@
 """The life of a demand: given events and a command, which events or error; the tables of phases are written out here again."""
 
+from functools import partial
+
 import msgspec
 import pytest
 
 from server.app import PROJECTIONS, is_terminal
-from server.eventlog.decider import by_folding, decide_and_append
+from server.eventlog.decider import decide_and_append, fold
 from server.eventlog.selection import select
 from server.surfaces.demands import commands, model, planning, rendering
 from server.surfaces.demands.model import PHASES, TRANSITIONS, decide, evolve
@@ -256,7 +258,7 @@ class TestTable:
                     await decide_and_append(
                         log,
                         STREAM,
-                        by_folding(log, STREAM, initial(DEMAND), evolve),
+                        partial(fold, log, STREAM, initial(DEMAND), evolve),
                         lambda state, name=name: decide(state, COMMANDS[name](state)),
                     )
                 refused += 1

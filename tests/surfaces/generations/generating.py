@@ -4,10 +4,11 @@ In tests over HTTP nobody carries runs out (`by_hand`): the test says what happe
 
 import contextlib
 import json
+from functools import partial
 
 from server.app import LOG
 from server.background.leader_lock import LeaderLock
-from server.eventlog.decider import by_folding, decide_and_append
+from server.eventlog.decider import decide_and_append, fold
 from server.surfaces.generations.commands import (
     AppendChunk,
     CompleteAgent,
@@ -115,7 +116,7 @@ async def tell(client, run_id, *commands):
         state, _ = await decide_and_append(
             client.app[LOG],
             stream_of(run_id),
-            by_folding(client.app[LOG], stream_of(run_id), initial(run_id), evolve),
+            partial(fold, client.app[LOG], stream_of(run_id), initial(run_id), evolve),
             lambda state, command=command: decide(state, command),
             evolve,
         )

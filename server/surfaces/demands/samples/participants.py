@@ -11,13 +11,14 @@ import structlog
 
 from server.background.retry import retry_until_writable
 from server.config import DemandsSection
-from server.eventlog.decider import by_folding, decide_and_append
+from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model
 from server.surfaces.demands.planning import waiting_for
+from server.surfaces.demands.projections import get_demand
 from server.surfaces.demands.samples import rules
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
-from server.surfaces.demands.state import Candidate, DemandState, initial, stream_of
+from server.surfaces.demands.state import Candidate, DemandState, stream_of
 from server.surfaces.demands.text_writer import TextWriter
 from towow.errors import Conflict, Forbidden, NotFound
 from towow.events import seconds_of
@@ -109,5 +110,5 @@ class SampleParticipants:
 
     async def _append(self, demand_id: str, command: commands.Command) -> None:
         stream = stream_of(demand_id)
-        load = by_folding(self._log, stream, initial(demand_id), model.evolve)
+        load = from_row(self._log, stream, partial(get_demand, demand_id=demand_id), model.evolve)
         await decide_and_append(self._log, stream, load, lambda state: model.decide(state, command))
