@@ -29,6 +29,8 @@ MAX_TAIL_EVENTS = 1_000
 CURSOR = (*_CURSOR_QUERIES, "epoch", "start", "allow_pending")
 STREAM = (*CURSOR, "keepalive", "format")
 _CREDENTIALS = ("ticket", "token")  # read by the authenticator, on every route
+# An unknown query name that an error may repeat: a misspelt word, and nothing that might be a credential.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,12}\Z|[A-Za-z_-]{1,24}\Z")
 _FREE_PREFIXES = ("_", "utm_", "x_")  # what caches and links add, and what clients note for themselves
 _QUERY_NAMES = "query_names"
 
@@ -70,7 +72,8 @@ def check_query(request: web.Request, handler: Callable[..., Any]) -> None:
     for name in request.query:
         if name not in names and name not in _CREDENTIALS and not name.startswith(_FREE_PREFIXES):
             allowed = f"it takes {', '.join(names)}" if names else "it takes none"
-            raise InvalidRequest(f"{name[:40]!r} is no query parameter of this route; {allowed}", field=name[:80])
+            shown = name if _PLAIN_NAME.match(name) else "query"
+            raise InvalidRequest(f"{shown!r} is no query parameter of this route; {allowed}", field=shown)
 
 
 def query(request: web.Request, name: str) -> str | None:

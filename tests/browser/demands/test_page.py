@@ -21,7 +21,7 @@ NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobi
 
 
 BEGINNING = 3  # events of a demand that waits for offers
-WAITING = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false", "TOWOW__DEMANDS__OFFER_TIMEOUT_SECONDS": "100000"}
+WAITING = {"TOWOW__DEMANDS__SAMPLE_AGENTS": "false", "TOWOW__DEMANDS__OFFER_TIMEOUT_SECONDS": "86400"}
 
 
 @pytest.fixture
