@@ -262,7 +262,8 @@ class Follower:
         self._rouse()
 
     def _take_totals(self) -> None:
-        """Add what the group wrote while this connection was a member."""
+        """Add what the group wrote while this connection was a member, and when it did."""
+        self._written_at = self.silent_since()
         group, self._group = self._group, None
         if group is not None:
             self.sent_events += group.events_total - self._joined_events

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -48,24 +49,31 @@ SELECTIONS = (
 class Peer:
     """The far end of a connection, which reads at once, or only when told to; its socket may be full after a few writes."""
 
-    def __init__(self, *, is_slow=False):
+    def __init__(self, *, is_slow=False, clock=time.monotonic):
         self.is_slow = is_slow
+        self.clock = clock
         self.is_full = False
         self.fills_after = 0  # writes; 0: as its buffer has it
-        self.written = 0  # writes
-        self.written_bytes = 0  # on this connection
+        self.begin()
         self.buffer = b""
         self.received = b""
         self.is_aborted = False
         self._room = asyncio.Event()
         self._room.set()
 
+    def begin(self):
+        """Count what is written on a new connection."""
+        self.written = Counter()
+        self.written_at = self.clock()
+
     def write(self, data):
         """Take bytes, as a transport does; a full one is only given the word that the stream goes on or ends."""
         assert self.get_write_buffer_size() <= MAX_BUFFER_BYTES or b'"control":' in data
         self.buffer += data
-        self.written += 1
-        self.written_bytes += len(data)
+        self.written += Counter(
+            writes=1, bytes=len(data), events=data.count(b'"event_id"'), ready=data.count(b'"control":"ready"')
+        )
+        self.written_at = self.clock()
         if self.fills_after:
             self.fills_after -= 1
             self.is_full = self.is_slow = self.fills_after == 0
@@ -117,7 +125,7 @@ class Peer:
 
 def follow(log, peer, selection, cursor=0, timing=TIMING, start=None):
     """Start a follower; returns it and its task."""
-    peer.written_bytes = 0
+    peer.begin()
     follower = Follower(log, selection, start or StartPosition(cursor), NdjsonWire(False), peer, peer.drain, timing)
     return follower, asyncio.create_task(follower.run())
 
@@ -131,6 +139,7 @@ class Following(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.followers = []  # [selection, cursor, peer, task, timing, follower]
         self.appended = 0
+        self.now = 0  # seconds of the hub's clock: one passes with each step
 
     def run(self, coroutine):
         """Run to completion on this machine's loop."""
@@ -144,8 +153,13 @@ class Following(RuleBasedStateMachine):
             stream=StreamSection(tail_bytes=tail, page_bytes=page, max_buffer_bytes=MAX_BUFFER_BYTES),
             poll=PollSection(poll_interval_seconds=30, max_poll_interval_seconds=30),
         )
+        self.start()
+
+    def start(self):
+        """Open the file, with a clock that the machine moves."""
         self.context = open_log(self.config)
         self.log = self.run(self.context.__aenter__())
+        self.log.hub.clock = lambda: self.now
 
     @rule(streams=st.lists(st.sampled_from(STREAMS), min_size=1, max_size=40), is_odd=st.booleans())
     def append(self, streams, is_odd):
@@ -192,7 +206,7 @@ class Following(RuleBasedStateMachine):
         """A follower comes with a cursor anywhere in the announced log."""
 
         async def start():
-            peer = Peer(is_slow=is_slow)
+            peer = Peer(is_slow=is_slow, clock=lambda: self.now)
             cursor = int(self.log.head_seq * share)
             follower, task = follow(self.log, peer, which, cursor, timing)
             self.followers.append([which, cursor, peer, task, timing, follower])
@@ -230,12 +244,13 @@ class Following(RuleBasedStateMachine):
     def keep_alive(self, data):
         """A connection's silence has lasted long enough: it is written to, unless it has something to send already."""
         entry = data.draw(st.sampled_from(self.followers))
-        peer, before = entry[2], entry[2].written
+        peer, before = entry[2], entry[2].written["writes"]
         has_begun, is_waiting = entry[5]._has_written, peer.get_write_buffer_size() > 0
         if entry[3].done():
             return  # its timer has forgotten it
+        assert peer.written_at <= entry[5].silent_since() <= self.now
         entry[5].keep_alive()
-        assert peer.written - before == (1 if has_begun and not is_waiting else 0)
+        assert peer.written["writes"] - before == (1 if has_begun and not is_waiting else 0)
 
     @precondition(lambda self: self.followers)
     @rule(data=st.data())
@@ -268,8 +283,7 @@ class Following(RuleBasedStateMachine):
         for entry in self.followers:
             self.run(self.cut(entry))
         self.run(self.context.__aexit__(None, None, None))
-        self.context = open_log(self.config)
-        self.log = self.run(self.context.__aenter__())
+        self.start()
         for entry in self.followers:
             self.run(self.come_back(entry))
 
@@ -278,7 +292,8 @@ class Following(RuleBasedStateMachine):
         entry[3].cancel()
         await asyncio.gather(entry[3], return_exceptions=True)
         peer = entry[2]
-        assert entry[5].sent_bytes == peer.written_bytes
+        assert (entry[5].sent_events, entry[5].sent_bytes) == (peer.written["events"], peer.written["bytes"])
+        assert peer.written["ready"] <= 1
         peer.received = peer.received[: peer.received.rfind(b"\n") + 1]
         peer.buffer = b""
         peer.is_full, peer.fills_after = False, 0
@@ -301,6 +316,7 @@ class Following(RuleBasedStateMachine):
     @invariant()
     def nobody_has_a_gap_or_a_double(self):
         """What a follower has is always a prefix of what it should get."""
+        self.now += 1
         for selection, cursor, peer, *_ in self.followers:
             got = [event["seq"] for event in peer.events()]
             assert got == self.expected(selection, cursor)[: len(got)]
