@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from itertools import pairwise
@@ -16,8 +15,10 @@ from aiohttp import web
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.app import FOLLOWERS, make_app
-from server.config import Config, DatabaseSection, DemandsSection, StreamSection
+from server.app import FOLLOWERS
+from server.config import Config
+from tests.support import changed
+from tests.towow.network import QUICK
 from towow import Client, CursorLost, Frame, Retry, SseParser, Unreachable
 from towow.errors import (
     STATUS_BY_CODE,
@@ -36,16 +37,6 @@ from towow.errors import (
 from towow.events import Event
 from towow.follow import Position
 from towow.responses import Receipt, read_error
-
-QUICK = Retry(
-    total_seconds=5.0,
-    first_wait_seconds=0.001,
-    longest_wait_seconds=0.01,
-    jitter_seconds=0.0,
-    reconnect_seconds=0.001,
-    longest_reconnect_seconds=0.01,
-    silence_seconds=5.0,
-)
 
 Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -310,12 +301,17 @@ def script() -> Script:
 
 
 @pytest.fixture
-async def client(script: Script, aiohttp_server: Any) -> AsyncIterator[Client]:
-    """A client of the misbehaving server."""
+async def url(script: Script, aiohttp_server: Any) -> str:
+    """Where the misbehaving server listens."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", script.handle)
-    server = await aiohttp_server(app)
-    async with Client(str(server.make_url("")), token="secret", retry=QUICK) as client:
+    return str((await aiohttp_server(app)).make_url(""))
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[Client]:
+    """A client of the misbehaving server."""
+    async with Client(url, token="secret", retry=QUICK) as client:
         yield client
 
 
@@ -390,15 +386,10 @@ async def test_refusals_are_raised_at_once(
     assert len(script.requests) == 1
 
 
-async def test_full_disk_is_retried_when_asked_for(script: Script, aiohttp_server: Any) -> None:
+async def test_full_disk_is_retried_when_asked_for(script: Script, url: str) -> None:
     """`Retry(storage_full=True)` waits for room."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", script.handle)
-    server = await aiohttp_server(app)
     script.steps = [fails(507, "storage_full"), answers(STORED, 201)]
-    async with Client(
-        str(server.make_url("")), retry=Retry(first_wait_seconds=0.001, jitter_seconds=0, storage_full=True)
-    ) as client:
+    async with Client(url, retry=Retry(first_wait_seconds=0.001, jitter_seconds=0, storage_full=True)) as client:
         assert await client.append("task:a", "t", {}) == RECEIPT
 
 
@@ -412,14 +403,11 @@ async def test_retry_after_is_honoured_and_bounded(script: Script, client: Clien
     assert len(script.requests) == 2
 
 
-async def test_no_answer_in_time_is_retried_and_then_said(script: Script, aiohttp_server: Any) -> None:
+async def test_no_answer_in_time_is_retried_and_then_said(script: Script, url: str) -> None:
     """The last error of the bounded tries is the one that is raised."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", script.handle)
-    server = await aiohttp_server(app)
     script.steps = [hangs]
     patience = Retry(total_seconds=0.05, first_wait_seconds=0.001, jitter_seconds=0)
-    async with Client(str(server.make_url("")), timeout_seconds=0.03, retry=patience) as client:
+    async with Client(url, timeout_seconds=0.03, retry=patience) as client:
         with pytest.raises(Unreachable, match=r"did not answer within 0\.03 s") as caught:
             await client.append("task:a", "t", {})
     assert caught.value.was_sent
@@ -845,21 +833,9 @@ async def test_two_readers_may_not_share_a_follow(script: Script, client: Client
 
 
 @pytest.fixture
-async def real(tmp_path: Any, aiohttp_server: Any) -> Any:
+async def real(serve: Any, quiet_config: Config) -> Any:
     """The real server on a file of its own."""
-    config = Config(
-        database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        demands=DemandsSection(sample_agents=False),
-        stream=StreamSection(max_events_per_stream=7, retry_milliseconds=1),
-    )
-    return await aiohttp_server(make_app(config))
-
-
-@pytest.fixture
-async def towow(real: Any) -> AsyncIterator[Client]:
-    """A client of the real server."""
-    async with Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), retry=QUICK) as client:
-        yield client
+    return await serve(changed(quiet_config, "stream", max_events_per_stream=7, retry_milliseconds=1))
 
 
 async def test_client_appends_and_reads_back(towow: Client) -> None:

@@ -2,87 +2,24 @@
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from server.app import make_app
-from server.config import Config, DatabaseSection, DemandsSection, StreamSection
-from towow import Client, Retry, Unreachable
+from server.config import Config
+from tests.support import changed
+from tests.towow.network import Network
+from towow import Client, Unreachable
 from towow.errors import Conflict, Forbidden, InvalidBody, NotFound, StreamEnded
 from towow.events import Event
 
-QUICK = Retry(
-    total_seconds=5.0,
-    first_wait_seconds=0.001,
-    longest_wait_seconds=0.01,
-    jitter_seconds=0.0,
-    reconnect_seconds=0.001,
-    longest_reconnect_seconds=0.01,
-    silence_seconds=5.0,
-)
-
-
-class Network:
-    """What happens between the client and the application: it keeps every request, and loses answers on demand."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str]] = []
-        self.bodies: list[bytes] = []
-        self.answers_to_lose = 0
-
-    @web.middleware
-    async def middleware(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Let the application act, and close the connection instead of answering as often as asked."""
-        self.requests.append((request.method, request.raw_path))
-        answer = await handler(request)
-        if request.method == "POST" and self.answers_to_lose > 0:
-            self.answers_to_lose -= 1
-            assert request.transport is not None
-            request.transport.abort()
-        return answer
-
-    async def keep_body(self, _: object, __: object, sent: aiohttp.TraceRequestChunkSentParams) -> None:
-        """Keep what the client sends in a request."""
-        self.bodies.append(sent.chunk)
-
 
 @pytest.fixture
-def network() -> Network:
-    """What is between them."""
-    return Network()
-
-
-@pytest.fixture
-async def real(tmp_path: Any, network: Network, aiohttp_server: Any) -> Any:
-    """The real server on a file of its own; it rotates connections after three events."""
-    config = Config(
-        database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        demands=DemandsSection(sample_agents=False, max_depth=0),
-        stream=StreamSection(max_events_per_stream=3, retry_milliseconds=1),
-    )
-    app = make_app(config)
-    app.middlewares.append(network.middleware)
-    return await aiohttp_server(app)
-
-
-@pytest.fixture
-async def towow(real: Any, network: Network) -> AsyncIterator[Client]:
-    """A client of it."""
-    trace = aiohttp.TraceConfig()
-    trace.on_request_chunk_sent.append(network.keep_body)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), session=session, retry=QUICK) as client,
-    ):
-        yield client
+async def real(serve: Any, rotating: Config) -> Any:
+    """The real server, without sub-negotiations."""
+    return await serve(changed(rotating, "demands", max_depth=0))
 
 
 async def take(events: Any, event_type: str) -> Event:
@@ -222,7 +159,7 @@ async def test_a_demand_whose_answer_is_lost_is_not_submitted_again(towow: Clien
     with pytest.raises(Unreachable) as caught:
         await towow.submit_demand("We need a venue")
     assert caught.value.was_sent
-    assert [request for request in network.requests if request[0] == "POST"] == [("POST", "/api/demand/submit")]
+    assert network.posts == ["/api/demand/submit"]
     assert json.loads(network.bodies[0]) == {"raw_input": "We need a venue"}
 
 

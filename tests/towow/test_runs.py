@@ -4,11 +4,9 @@ drop."""
 import asyncio
 import os
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from server.app import LOG, make_app
+from server.app import LOG
 from server.surfaces.generations.commands import AppendChunk, CancelRun, CompleteRun, StartAgent
 from tests.support import changed
 from tests.support.negotiations import Clock
@@ -17,40 +15,7 @@ from towow import Client, CursorLost, Retry, Unreachable
 from towow.errors import Conflict, Gone, InvalidBody, NotFound, TooLarge, TooManyRequests
 from towow.runs import CancelledRun
 
-QUICK = Retry(
-    total_seconds=5.0,
-    first_wait_seconds=0.001,
-    longest_wait_seconds=0.01,
-    jitter_seconds=0.0,
-    reconnect_seconds=0.001,
-    longest_reconnect_seconds=0.01,
-    silence_seconds=5.0,
-)
 AGENT = NOVA_AGENTS[0]
-
-
-class Network:
-    """What happens between the client and the application: it cuts streams, and loses answers on demand."""
-
-    def __init__(self):
-        self.starts = 0
-        self.answers_to_lose = 0
-
-    @web.middleware
-    async def middleware(self, request, handler):
-        """Let the application act, and close the connection instead of answering as often as asked."""
-        answer = await handler(request)
-        self.starts += request.path in ("/novachat", "/loomichat")
-        if request.method == "POST" and self.answers_to_lose > 0:
-            self.answers_to_lose -= 1
-            request.transport.abort()
-        return answer
-
-
-@pytest.fixture
-def network():
-    """What is between them."""
-    return Network()
 
 
 @pytest.fixture
@@ -67,22 +32,9 @@ def nobody(quiet_config):
 
 
 @pytest.fixture
-async def real(nobody, aiohttp_server, quiet_config, clock, network):
-    """The real server; it rotates connections after three events, so that every follow is made of several."""
-    config = changed(quiet_config, "stream", max_events_per_stream=3, retry_milliseconds=1)
-    app = make_app(changed(config, "generations", max_runs=2), clock=clock)
-    app.middlewares.append(network.middleware)
-    return await aiohttp_server(app)
-
-
-@pytest.fixture
-async def towow(real):
-    """A client of it."""
-    async with (
-        aiohttp.ClientSession() as session,
-        Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), session=session, retry=QUICK) as client,
-    ):
-        yield client
+async def real(nobody, serve, rotating, clock):
+    """The real server, in which two runs may be at once."""
+    return await serve(changed(rotating, "generations", max_runs=2), clock=clock)
 
 
 def text_of(events, agent=AGENT):
@@ -133,7 +85,7 @@ async def test_a_start_whose_answer_is_lost_is_not_sent_again(towow, network):
     network.answers_to_lose = 1
     with pytest.raises(Unreachable):
         await towow.start_run("tea")
-    assert network.starts == 1
+    assert network.posts == ["/novachat"]
     assert len((await towow.runs()).runs) == 1
 
 

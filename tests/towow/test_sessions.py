@@ -1,57 +1,13 @@
 """The Python client's calls of sessions, over the real application: a chat, its hand-over and back, and lost answers."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
-from aiohttp import web
 
-from server.app import make_app
-from server.config import Config
 from tests.support import until
-from towow import Client, Retry
+from tests.towow.network import Network
+from towow import Client
 from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound
-
-QUICK = Retry(
-    total_seconds=5.0, first_wait_seconds=0.001, longest_wait_seconds=0.01, jitter_seconds=0.0, reconnect_seconds=0.001
-)
-
-
-class Network:
-    """The network between the client and the application, which loses answers on demand."""
-
-    def __init__(self) -> None:
-        self.answers_to_lose = 0
-
-    @web.middleware
-    async def middleware(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Let the application act, and close the connection instead of answering as often as asked."""
-        answer = await handler(request)
-        if request.method == "POST" and self.answers_to_lose > 0:
-            self.answers_to_lose -= 1
-            assert request.transport is not None
-            request.transport.abort()
-        return answer
-
-
-@pytest.fixture
-def network() -> Network:
-    """The network between them."""
-    return Network()
-
-
-@pytest.fixture
-async def towow(quiet_config: Config, network: Network, aiohttp_server: Any) -> AsyncIterator[Client]:
-    """A client of the real server."""
-    app = make_app(quiet_config)
-    app.middlewares.append(network.middleware)
-    url = str((await aiohttp_server(app)).make_url(""))
-    async with Client(url, token=os.environ.get("TOWOW_TEST_TOKEN"), retry=QUICK) as client:
-        yield client
 
 
 async def test_a_session_goes_through_the_client_from_all_sides(towow: Client) -> None:

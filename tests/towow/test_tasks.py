@@ -1,72 +1,15 @@
 """The Python client's calls of tasks, over the real application: emitting, looking, following, and answers that get lost."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from server.app import make_app
-from server.config import Config, DatabaseSection, DemandsSection, StreamSection
 from tests.support import until
-from towow import Client, CursorLost, Retry
+from tests.towow.network import Network
+from towow import Client, CursorLost
 from towow.errors import Conflict, InvalidBody, InvalidRequest, NotFound, StreamEnded
-
-QUICK = Retry(
-    total_seconds=5.0,
-    first_wait_seconds=0.001,
-    longest_wait_seconds=0.01,
-    jitter_seconds=0.0,
-    reconnect_seconds=0.001,
-    longest_reconnect_seconds=0.01,
-    silence_seconds=5.0,
-)
-
-
-class Network:
-    """What happens between the client and the application: it counts requests, and loses answers on demand."""
-
-    def __init__(self) -> None:
-        self.posts: list[str] = []
-        self.answers_to_lose = 0
-
-    @web.middleware
-    async def middleware(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Let the application act, and close the connection instead of answering as often as asked."""
-        if request.method == "POST":
-            self.posts.append(request.raw_path)
-        answer = await handler(request)
-        if request.method == "POST" and self.answers_to_lose > 0:
-            self.answers_to_lose -= 1
-            assert request.transport is not None
-            request.transport.abort()
-        return answer
-
-
-@pytest.fixture
-def network() -> Network:
-    """What is between them."""
-    return Network()
-
-
-@pytest.fixture
-async def towow(tmp_path: Any, network: Network, aiohttp_server: Any) -> AsyncIterator[Client]:
-    """A client of the real server, which rotates connections after three events."""
-    config = Config(
-        database=DatabaseSection(path=str(tmp_path / "towow.db")),
-        demands=DemandsSection(sample_agents=False),
-        stream=StreamSection(max_events_per_stream=3, retry_milliseconds=1),
-    )
-    app = make_app(config)
-    app.middlewares.append(network.middleware)
-    real = await aiohttp_server(app)
-    async with Client(str(real.make_url("")), token=os.environ.get("TOWOW_TEST_TOKEN"), retry=QUICK) as client:
-        yield client
 
 
 async def test_a_task_goes_through_the_client_from_both_sides(towow: Client) -> None:
