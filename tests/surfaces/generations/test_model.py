@@ -279,73 +279,34 @@ AGENT_DONE = [
     ("agent_complete", A, {"status": "completed", "summary": "Done.", "characters": 3, "agent": A, "stage": 1}),
     progress(25, 1),
 ]
-ENDED = dict.fromkeys(COMMANDS, Conflict)
+REFUSED = dict.fromkeys(COMMANDS, Conflict)
+
+
+def at_work(agents=None, **outcomes):
+    """What commands lead to in a run that has not ended, with these agents that have; what is not told is refused."""
+    agents = agents or {}
+    ends = {"completed": complete(**agents), "failed": internal(**agents), "cancel": cancelled(**agents)}
+    return {**REFUSED, "resumed": resumed(), **ends, **outcomes}
+
+
 # Every cell: the events, [] for what is so already, or the error.
 TABLE = {
     "new": {**dict.fromkeys(COMMANDS, NotFound), "start": BEGUN},
-    "running": {
-        "start": Conflict,
-        "agent started": AGENT_BEGUN,
-        "chunk": Conflict,
-        "retrying": Conflict,
-        "agent completed": Conflict,
-        "agent failed": Conflict,
-        "resumed": resumed(),
-        "completed": complete(),
-        "failed": internal(),
-        "cancel": cancelled(),
-    },
-    "agent at work": {
-        "start": Conflict,
-        "agent started": Conflict,
-        "chunk": chunk(" more", 1),
-        "retrying": retrying(1, discards=True),
-        "agent completed": AGENT_DONE,
-        "agent failed": error(0),
-        "resumed": resumed(A),
-        "completed": complete(),
-        "failed": internal(),
-        "cancel": cancelled(),
-    },
-    "agent tries again": {
-        "start": Conflict,
-        "agent started": Conflict,
-        "chunk": chunk(" more", 0),
-        "retrying": retrying(2, discards=False),
-        "agent completed": Conflict,
-        "agent failed": error(1),
-        "resumed": resumed(A),
-        "completed": complete(),
-        "failed": internal(),
-        "cancel": cancelled(),
-    },
-    "agent completed": {
-        "start": Conflict,
-        "agent started": Conflict,
-        "chunk": Conflict,
-        "retrying": Conflict,
-        "agent completed": Conflict,
-        "agent failed": Conflict,
-        "resumed": resumed(),
-        "completed": complete(completed=[A]),
-        "failed": internal(completed=[A]),
-        "cancel": cancelled(completed=[A]),
-    },
-    "agent failed": {
-        "start": Conflict,
-        "agent started": Conflict,
-        "chunk": Conflict,
-        "retrying": Conflict,
-        "agent completed": Conflict,
-        "agent failed": Conflict,
-        "resumed": resumed(),
-        "completed": complete(failed=[A]),
-        "failed": internal(failed=[A]),
-        "cancel": cancelled(failed=[A]),
-    },
-    "completed": ENDED,
-    "failed": ENDED,
-    "cancelled": {**ENDED, "cancel": []},
+    "running": at_work(**{"agent started": AGENT_BEGUN}),
+    "agent at work": at_work(
+        chunk=chunk(" more", 1),
+        retrying=retrying(1, discards=True),
+        resumed=resumed(A),
+        **{"agent completed": AGENT_DONE, "agent failed": error(0)},
+    ),
+    "agent tries again": at_work(
+        chunk=chunk(" more", 0), retrying=retrying(2, discards=False), resumed=resumed(A), **{"agent failed": error(1)}
+    ),
+    "agent completed": at_work({"completed": [A]}),
+    "agent failed": at_work({"failed": [A]}),
+    "completed": REFUSED,
+    "failed": REFUSED,
+    "cancelled": {**REFUSED, "cancel": []},
 }
 
 
