@@ -183,19 +183,13 @@ async def test_an_ended_stream_takes_nothing_more(client):
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param(
-            {"payload": {"text": "需要一个能容纳 50 人的场地", "emoji": "🎉", "nested": {"a": [1, 2.5, None, True]}}},
-            id="realistic",
-        ),
+        {"payload": {"text": "需要一个能容纳 50 人的场地", "emoji": "🎉", "nested": {"a": [1, 2.5, None, True]}}},
         pytest.param({"payload": {}}, id="edge: empty payload"),
         pytest.param({"payload": {"": ""}}, id="edge: empty key"),
         pytest.param({"payload": {"n": [2**63 - 1, -(2**63), 2**64 - 1, 1e308, 5e-324, -0.0]}}, id="edge: numbers"),
         pytest.param({"payload": {"a": "\x00\x1f\x7f\u2028\ud83c\udf89"}}, id="edge: what is escaped"),
         pytest.param({"payload": {"a": "null", "b": "000000000000000000000"}}, id="edge: texts that look suspicious"),
-        pytest.param(
-            {"stream": "t:" + "x" * 126, "event_type": LONG_ID, "event_id": LONG_ID, "source": "s" * 256},
-            id="edge: longest names",
-        ),
+        {"stream": "t:" + "x" * 126, "event_type": LONG_ID, "event_id": LONG_ID, "source": "s" * 256},
         pytest.param({"stream": "t:x", "event_type": "x", "event_id": "x", "source": "x"}, id="edge: shortest names"),
         pytest.param({"stream": "task:a:b.c_d-e"}, id="edge: every character of a name"),
         pytest.param({"source": "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"}, id="edge: every character of a source"),
@@ -298,9 +292,7 @@ SHAPE = [
     pytest.param(one(seq=1), "seq", id="a seq, which the log gives"),
     pytest.param(one(timestamp="2026-01-01T00:00:00.000Z"), "timestamp", id="a timestamp, which the log gives"),
     pytest.param(one(Stream="task:a"), "Stream", id="a field in other case"),
-    pytest.param(
-        one(payload={"a": 1}).replace(b"1", b"123456789012345678901234567890"), "payload.a", id="an integer over 64 bits"
-    ),
+    (one(payload={"a": 1}).replace(b"1", b"123456789012345678901234567890"), "payload.a"),
     pytest.param(one(payload={"a": 1}).replace(b"1", b"-9223372036854775809"), "payload.a", id="an integer just over"),
 ]
 

@@ -353,9 +353,7 @@ def test_secrets_are_not_kept():
         pytest.param((token("a"), TokenSection(name="a", scopes=(), token="x" * 16)), "once", id="a name twice"),
         pytest.param((token("a"), TokenSection(name="b", scopes=(), token=secret_of("a"))), "secret", id="a secret twice"),
         pytest.param((TokenSection(name="a", scopes=()),), "exactly one", id="no secret"),
-        pytest.param(
-            (TokenSection(name="a", scopes=(), token="x" * 16, token_sha256="0" * 64),), "exactly one", id="two secrets"
-        ),
+        ((TokenSection(name="a", scopes=(), token="x" * 16, token_sha256="0" * 64),), "exactly one"),
         pytest.param((TokenSection(name="a", scopes=(), token="x" * 16, token_env="HOME"),), "exactly one", id="and one more"),
         pytest.param((TokenSection(name="a", scopes=(), token="x" * 15),), "16", id="a short secret"),
         pytest.param((TokenSection(name="a", scopes=(), token=""),), "16", id="an empty secret"),

@@ -417,9 +417,7 @@ def test_patterns_are_whole_kinds(target, stream):
         pytest.param({"type": "x", "text": "y"}, ("x", {"type": "x", "text": "y"}, "unknown"), id="a flat message"),
         pytest.param({"type": "a b", "payload": {}}, ("message", {"type": "a b", "payload": {}}, "unknown"), id="a bad type"),
         pytest.param({"type": "x", "payload": 7}, ("x", {"type": "x", "payload": 7}, "unknown"), id="a payload that is none"),
-        pytest.param(
-            {**HELLO, "to": "bob"}, ("new_message", {**HELLO, "to": "bob"}, "ai_chatbot"), id="an envelope with more in it"
-        ),
+        ({**HELLO, "to": "bob"}, ("new_message", {**HELLO, "to": "bob"}, "ai_chatbot")),
     ],
 )
 def test_what_is_stored_of_a_message_loses_nothing(given, expected):

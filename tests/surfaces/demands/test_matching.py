@@ -105,10 +105,9 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            pytest.param(
+            (
                 "需要场地、技术分享嘉宾和活动策划",
                 {"bob": "venue: 场地", "alice": "technical_talk: 技术分享嘉宾", "charlie": "event_planning: 活动策划"},
-                id="the demand of source 000",
             ),
             pytest.param(
                 "find me a venue, a speaker and a photographer for Saturday",

@@ -190,9 +190,7 @@ class TestInvitations:
         [
             pytest.param("bob", ["venue"], "zh", ["场地资源"], id="zh"),
             pytest.param("bob", ["venue"], "en", ["venue"], id="en"),
-            pytest.param(
-                "alice", ["speaker", "venue", "technical_talk"], "en", ["演讲嘉宾 speaker", "technical talks"], id="two"
-            ),
+            ("alice", ["speaker", "venue", "technical_talk"], "en", ["演讲嘉宾 speaker", "technical talks"]),
             pytest.param("alice", ["venue", "speaker"], "zh", ["演讲嘉宾 speaker"], id="only its own"),
             pytest.param("mo", ["printing", "design"], "zh", ["印刷 printing", "设计"], id="in the order of the demand"),
             pytest.param("hao", ["cleaning", "cleaning"], "en", ["cleaning"], id="once"),
@@ -209,9 +207,7 @@ class TestInvitations:
         [
             pytest.param("bob", {"capabilities": [], "reason": "场地资源: 资源"}, ["场地资源"], id="its own words"),
             pytest.param("bob", {"capabilities": ["养蜂"], "reason": "venue: x"}, ["venue"], id="unknown trade, known reason"),
-            pytest.param(
-                "lin", {"capabilities": [], "reason": "a: b; 口译 interpreting: c"}, ["口译 interpreting"], id="the second"
-            ),
+            ("lin", {"capabilities": [], "reason": "a: b; 口译 interpreting: c"}, ["口译 interpreting"]),
             pytest.param("bob", {"capabilities": []}, ["venue"], id="a concept"),
         ],
     )

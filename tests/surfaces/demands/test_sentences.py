@@ -54,22 +54,10 @@ def test_a_capability_is_named_in_the_language(language, capability, name):
             "Still missing: photography, emcee.",
             id="English",
         ),
-        pytest.param(
-            "zh",
-            ("聚会", [TEAM], [], None, None),
-            "聚会：team（摄影，子协商）。",
-            id="sub-negotiation, without a name, Chinese",
-        ),
-        pytest.param(
-            "en", ("Party", [TEAM], [], None, None), "Party: team (photography, sub-negotiation).", id="the same in English"
-        ),
+        ("zh", ("聚会", [TEAM], [], None, None), "聚会：team（摄影，子协商）。"),
+        ("en", ("Party", [TEAM], [], None, None), "Party: team (photography, sub-negotiation)."),
         pytest.param("zh", ("聚会", [], ["venue"], None, "CNY"), "聚会：还没有人承接。尚缺：场地。", id="nobody, Chinese"),
-        pytest.param(
-            "en",
-            ("Party", [], ["venue"], None, None),
-            "Party: nobody takes part yet. Still missing: venue.",
-            id="nobody, English",
-        ),
+        ("en", ("Party", [], ["venue"], None, None), "Party: nobody takes part yet. Still missing: venue."),
         pytest.param("en", ("Party", [{"name": "Bob"}], [], 0, None), "Party: Bob. 0 in all.", id="free, without a currency"),
         pytest.param(
             "en",
@@ -83,12 +71,7 @@ def test_a_capability_is_named_in_the_language(language, capability, name):
             "聚会：A；B；C；D；E。合计 1,000,000,000 日元。尚缺：场地。",
             id="thousands",
         ),
-        pytest.param(
-            "en",
-            ("Party", [None, "Bob", {"name": 3, "capabilities": "venue", "terms": []}], [], float("nan"), 5),
-            "Party: ?.",
-            id="garbage",
-        ),
+        ("en", ("Party", [None, "Bob", {"name": 3, "capabilities": "venue", "terms": []}], [], float("nan"), 5), "Party: ?."),
         pytest.param(
             "en",
             ("Party", [{"name": "Bob", "terms": {"price": price}} for price in (True, "9", -1, 10**400, 1e15)], [], -1, "USD"),

@@ -151,9 +151,7 @@ async def test_without_a_capability_confidence_is_low(writer, speaker):
         pytest.param("a couple of tables", {"people": 20}, {"people": 20}, id="people"),
         pytest.param("a party of sorts", {"people": 20}, {}, id="no number, no people"),
         pytest.param("三十来号人聚会", {"people": 30}, {"people": 30}, id="a Chinese number"),
-        pytest.param(
-            "costs: five big ones", {"budget": 5000, "currency": "USD"}, {"budget": 5000, "currency": "USD"}, id="budget"
-        ),
+        ("costs: five big ones", {"budget": 5000, "currency": "USD"}, {"budget": 5000, "currency": "USD"}),
         pytest.param("a party", {"budget": 5000, "currency": "USD"}, {}, id="no number, no budget"),
         pytest.param("a party", {"currency": "USD"}, {}, id="a currency of nothing"),
         pytest.param("the day after the first of May", {"date": "2026-05-02"}, {"date": "2026-05-02"}, id="date"),

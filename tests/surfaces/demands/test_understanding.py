@@ -20,10 +20,9 @@ class TestCapabilities:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            pytest.param(
+            (
                 "需要场地、技术分享嘉宾和活动策划",
                 [("venue", "场地"), ("technical_talk", "技术分享嘉宾"), ("event_planning", "活动策划")],
-                id="the demand of source 000",
             ),
             pytest.param(
                 "find me a venue, a speaker and a photographer for Saturday",

@@ -28,9 +28,7 @@ W, R, C, F = "waiting", "running", "completed", "failed"
         pytest.param((C, W, F, W), Write((NOVA[1], NOVA[3])), id="those that are left"),
         pytest.param((F, F, F, F), FailRun("all_agents_failed"), id="none"),
         pytest.param((F, C, F, F), CompleteRun("## Audience\n\nby profile_agent"), id="one"),
-        pytest.param(
-            (C, F, C, F), CompleteRun("## Insight\n\nby insight_agent\n\n## Content\n\nby content_agent"), id="in their order"
-        ),
+        ((C, F, C, F), CompleteRun("## Insight\n\nby insight_agent\n\n## Content\n\nby content_agent")),
     ],
 )
 def test_what_comes_next_in_a_nova_run(statuses, step):

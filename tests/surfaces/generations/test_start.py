@@ -203,9 +203,7 @@ async def test_the_language_is_that_of_the_prompt(client, prompt, language):
         pytest.param(b'{"prompt": "a", "session_id": "a:b"}', 422, "invalid_body", "session_id", id="a colon"),
         pytest.param(b'{"prompt": "a", "session_id": 7}', 422, "invalid_body", "session_id", id="a session number"),
         pytest.param(b'{"prompt": "a", "context": []}', 422, "invalid_body", "context", id="a context list"),
-        pytest.param(
-            b'{"prompt": "a", "context": {"n": 99999999999999999999}}', 422, "invalid_body", "context", id="a huge number"
-        ),
+        (b'{"prompt": "a", "context": {"n": 99999999999999999999}}', 422, "invalid_body", "context"),
         pytest.param(b'{"prompt": "%b"}' % (b"x" * 10_001), 413, "too_large", "prompt", id="a long prompt"),
         pytest.param(b'{"prompt": "a", "context": {"x": "%b"}}' % (b"x" * 16_384), 413, "too_large", "context", id="16 KiB"),
     ],

@@ -178,9 +178,7 @@ def test_a_release_is_told_likewise_and_a_close_ends_the_stream_of_the_session_a
     ("state", "command", "payload", "source"),
     [
         pytest.param("new", user(), {"role": "user", "content": "hello", "message_id": "m-1"}, "ai_chatbot", id="user"),
-        pytest.param(
-            "bot", Say("bot", "hi", "m-2"), {"role": "bot", "content": "hi", "message_id": "m-2"}, "ai_chatbot", id="bot"
-        ),
+        ("bot", Say("bot", "hi", "m-2"), {"role": "bot", "content": "hi", "message_id": "m-2"}, "ai_chatbot"),
         pytest.param(
             "with o-7",
             Say("operator", "hi", "m-2", "o-7"),
