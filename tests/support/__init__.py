@@ -103,6 +103,14 @@ async def assert_error(answer, code, *, status=None, field=None):
     return error
 
 
+@contextlib.contextmanager
+def refused(error, field):
+    """What is done inside raises this error and names this field."""
+    with pytest.raises(error) as caught:
+        yield caught
+    assert caught.value.field == field
+
+
 @contextlib.asynccontextmanager
 async def open_log(config, **options):
     """A real log on a real file, without HTTP."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from server.app import FOLLOWERS
 from server.config import Config
-from tests.support import changed
+from tests.support import changed, refused
 from tests.towow.network import QUICK
 from towow import Client, CursorLost, Frame, Retry, SseParser, Unreachable
 from towow.errors import (
@@ -475,9 +475,8 @@ async def test_ids_cannot_leave_their_path_segment(script: Script, client: Clien
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "", "http://", "http://h/?a=1"])
 def test_base_url_must_be_an_http_url(url: str) -> None:
     """A mistyped address is named, not tried."""
-    with pytest.raises(InvalidRequest) as caught:
+    with refused(InvalidRequest, "base_url"):
         Client(url)
-    assert caught.value.field == "base_url"
 
 
 def test_token_cannot_smuggle_headers() -> None:
