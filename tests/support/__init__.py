@@ -111,6 +111,29 @@ def refused(error, field):
     assert caught.value.field == field
 
 
+def assert_linear(read, unit):
+    """Four times the text takes about four times the steps; steps are counted, because time depends on the machine."""
+
+    def steps(characters):
+        count = 0
+
+        def trace(frame, event, arg):
+            nonlocal count
+            count += 1
+            return trace
+
+        text = (unit * characters)[:characters]
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            read(text)
+        finally:
+            sys.settrace(before)
+        return count
+
+    assert steps(2_000) < 5 * steps(500) + 500
+
+
 @contextlib.asynccontextmanager
 async def open_log(config, **options):
     """A real log on a real file, without HTTP."""

@@ -4,12 +4,44 @@ import msgspec
 
 from server.surfaces.demands import commands, planning
 from server.surfaces.demands.model import TRANSITIONS, decide, evolve
-from server.surfaces.demands.state import PROPOSED, SOURCE, UNDERSTOOD, initial, stream_of
+from server.surfaces.demands.state import (
+    BROADCAST,
+    CANCELLED,
+    DECLINED,
+    FAILED,
+    FEEDBACK,
+    FILTERED,
+    FINALIZED,
+    GAP,
+    OFFERED,
+    PROPOSED,
+    SOURCE,
+    SUBNET_COMPLETED,
+    SUBNET_TRIGGERED,
+    UNDERSTOOD,
+    initial,
+    stream_of,
+)
 from server.surfaces.demands.understanding.reader import Understanding, understand
 from server.surfaces.demands.understanding.requirements import Requirements
 from towow.errors import TowowError
 from towow.events import Event, payload_json, timestamp_of
 
+EVENT_TYPES = (
+    UNDERSTOOD,
+    FILTERED,
+    BROADCAST,
+    OFFERED,
+    DECLINED,
+    GAP,
+    SUBNET_TRIGGERED,
+    SUBNET_COMPLETED,
+    PROPOSED,
+    FEEDBACK,
+    FINALIZED,
+    FAILED,
+    CANCELLED,
+)
 DEMAND = "d-1a2b3c4d"
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 LIMITS = planning.NegotiationLimits(

@@ -2,6 +2,8 @@
 
 The histories have the words of the protocol with values that may be right, nearly right or anything."""
 
+from functools import partial
+
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,42 +29,13 @@ from server.surfaces.demands.state import (
     UNDERSTOOD,
     initial,
 )
-from tests.surfaces.demands.negotiating import DEMAND, LIMITS, Negotiation, at, proposals_sent
-
-EVENT_TYPES = (
-    UNDERSTOOD,
-    FILTERED,
-    BROADCAST,
-    OFFERED,
-    DECLINED,
-    GAP,
-    SUBNET_TRIGGERED,
-    SUBNET_COMPLETED,
-    PROPOSED,
-    FEEDBACK,
-    FINALIZED,
-    FAILED,
-    CANCELLED,
-)
+from tests.surfaces.demands.negotiating import DEMAND, EVENT_TYPES, LIMITS, Negotiation, at, proposals_sent
+from tests.surfaces.garbage import NUMBERS, anything
+from tests.surfaces.garbage import mostly as garbage_mostly
 
 IDS = st.sampled_from(["bob", "eve", "no id", "ann", f"{DEMAND}.1", f"{DEMAND}-p1", "venue", "photography", "a bee", " ", ""])
-NUMBERS = st.one_of(
-    st.sampled_from([0, 1, 2, 5, 1e308, -1, 2**63, 2**64 - 1, -(2**63), 0.5]), st.floats(allow_nan=False, allow_infinity=False)
-)
-ANY = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, IDS, st.text(max_size=5)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["agent_id", "price", "x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-def mostly(right):
-    """The right type nearly always, anything else now and then."""
-    return st.one_of(right, right, right, ANY)
-
-
+ANY = anything(IDS, "agent_id", "price")
+mostly = partial(garbage_mostly, other=ANY)
 TERMS = st.dictionaries(
     st.sampled_from(["price", "currency", "date", "x"]), st.one_of(NUMBERS, st.just("CNY"), ANY), max_size=3
 )

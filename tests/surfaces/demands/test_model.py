@@ -44,6 +44,7 @@ from tests.surfaces.demands.negotiating import (
     DAN,
     DEMAND,
     EVE,
+    EVENT_TYPES,
     FOUND,
     MISSING,
     NAMED,
@@ -74,21 +75,6 @@ LETTERS = {
     "C": "cancelled",
 }
 ALL_PHASES = ("new", *LETTERS.values())
-EVENT_TYPES = (
-    UNDERSTOOD,
-    FILTERED,
-    BROADCAST,
-    OFFERED,
-    DECLINED,
-    GAP,
-    SUBNET_TRIGGERED,
-    SUBNET_COMPLETED,
-    PROPOSED,
-    FEEDBACK,
-    FINALIZED,
-    FAILED,
-    CANCELLED,
-)
 FOLLOWS = {
     # events in the order above: und fil bro off dec gap tri com pro fee fin fai can
     "new": "              u   .   .   .   .   .   .   .   .   .   .   .   .",

@@ -1,6 +1,5 @@
 """People, money and dates in a demand: what is read, what is left out, and that nothing takes long."""
 
-import sys
 from datetime import date
 
 import msgspec
@@ -9,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.surfaces.demands.understanding.requirements import MAX_BUDGET, MAX_PEOPLE, Requirements, read_requirements
+from tests.support import assert_linear
 
 TODAY = date(2026, 11, 18)  # a Wednesday
 
@@ -449,26 +449,8 @@ HOSTILE = (
 
 @pytest.mark.parametrize("unit", HOSTILE.split("|"))
 def test_hostile_text_is_read_in_linear_work(unit):
-    """Four times the text takes about four times the steps; steps are counted, because time depends on the machine."""
-
-    def steps(characters):
-        text = (unit * characters)[:characters]
-        count = 0
-
-        def trace(frame, event, arg):
-            nonlocal count
-            count += 1
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            read_requirements(text, TODAY)
-        finally:
-            sys.settrace(before)
-        return count
-
-    assert steps(2_000) < 5 * steps(500) + 500
+    """Four times the text takes about four times the steps."""
+    assert_linear(lambda text: read_requirements(text, TODAY), unit)
 
 
 @pytest.mark.parametrize("unit", HOSTILE.split("|"))

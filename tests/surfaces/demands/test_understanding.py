@@ -1,12 +1,11 @@
 """The local reader: which capabilities a text asks for, in which language, how sure, and in which words."""
 
-import sys
-
 import pytest
 
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.reader import plain_words, understand
 from server.surfaces.demands.understanding.words import find_terms, fold, normalise
+from tests.support import assert_linear
 
 
 def wanted(text):
@@ -238,27 +237,8 @@ HOSTILE = (
 
 @pytest.mark.parametrize("unit", HOSTILE.split("|"))
 def test_hostile_text_is_read_in_linear_work(unit):
-    """Four times the text takes about four times the steps; steps are counted, because time depends on the machine."""
-
-    def steps(characters):
-        text = (unit * characters)[:characters]
-        count = 0
-
-        def trace(frame, event, arg):
-            nonlocal count
-            count += 1
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            understand(text)
-            plain_words(text)
-        finally:
-            sys.settrace(before)
-        return count
-
-    assert steps(2_000) < 5 * steps(500) + 500
+    """Four times the text takes about four times the steps."""
+    assert_linear(lambda text: (understand(text), plain_words(text)), unit)
 
 
 @pytest.mark.parametrize("unit", HOSTILE.split("|"))

@@ -3,6 +3,7 @@
 The histories have the words of the protocol with values that may be right, nearly right or anything."""
 
 import json
+from functools import partial
 
 import msgspec
 import pytest
@@ -16,6 +17,8 @@ from server.surfaces.generations.commands import CancelRun
 from server.surfaces.generations.model import decide, evolve
 from server.surfaces.generations.projections import get_run, list_runs, project_run
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, STATUSES, TERMINAL_EVENTS, initial, stream_of
+from tests.surfaces.garbage import NUMBERS, anything
+from tests.surfaces.garbage import mostly as garbage_mostly
 from tests.surfaces.generations.generating import AT, NOVA_AGENTS, RUN
 from towow.events import Event, payload_json
 
@@ -35,23 +38,8 @@ EVENT_TYPES = (
     "note",
 )
 NAMES = st.sampled_from([*NOVA_AGENTS[:2], "poet", "a b", ""])
-NUMBERS = st.one_of(
-    st.sampled_from([0, 1, 2, 5, 100, 101, 1e308, -1, 2**63, 2**64 - 1, 0.5]), st.floats(allow_nan=False, allow_infinity=False)
-)
-ANY = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, NAMES, st.text(max_size=5)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["agent", "name", "x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-def mostly(right):
-    """The right type nearly always, anything else now and then."""
-    return st.one_of(right, right, right, ANY)
-
-
+ANY = anything(NAMES, "agent", "name")
+mostly = partial(garbage_mostly, other=ANY)
 PLANNED = st.fixed_dictionaries({"name": mostly(NAMES)}, optional={"stage": mostly(NUMBERS), "task_description": ANY})
 PAYLOADS = st.fixed_dictionaries(
     {},

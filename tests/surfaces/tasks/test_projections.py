@@ -1,5 +1,7 @@
 """The tables of tasks: the same as the fold, whatever anybody wrote into the stream, however often, and after a rebuild."""
 
+from functools import partial
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,8 @@ from server.surfaces.tasks.model import evolve
 from server.surfaces.tasks.projections import get_task, load_task, project_task
 from server.surfaces.tasks.state import ALIASES, STATUSES, TERMINAL_EVENTS, initial
 from tests.support import publish, read_rows
+from tests.surfaces.garbage import NUMBERS, anything
+from tests.surfaces.garbage import mostly as garbage_mostly
 from towow.events import Event, payload_json
 
 STREAM = "task:t-1"
@@ -24,25 +28,9 @@ TYPES = (
     *ALIASES,
     *sorted(TERMINAL_EVENTS),
 )
-NUMBERS = st.one_of(
-    st.sampled_from([0, 1, 42, 99.5, 100, -1, 101, 1e308, 2**63, 2**64 - 1, -(2**63)]),
-    st.floats(allow_nan=False, allow_infinity=False),
-)
 NAMES = st.sampled_from(["executing", "s-1", "s-2", "s:3", "a b", "", "张", "x" * 129])
-ANY = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, NAMES, st.text(max_size=5)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["phase", "span_id", "x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-def mostly(right):
-    """The right type nearly always, anything else now and then."""
-    return st.one_of(right, right, right, ANY)
-
-
+ANY = anything(NAMES, "phase", "span_id")
+mostly = partial(garbage_mostly, other=ANY)
 PAYLOADS = st.fixed_dictionaries(
     {},
     optional={
