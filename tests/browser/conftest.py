@@ -1,7 +1,9 @@
 """A real server process, Debian's Chromium, and a page that fails its test when the browser complains."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -53,14 +55,27 @@ def complaints() -> Iterator[Complaints]:
     assert complaints.texts == []
 
 
-@pytest.fixture
-def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A fresh profile, 1280 px wide and English; options of `new_context` are the fixture's parameter."""
-    options = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **getattr(request, "param", {})}
-    context = chromium.new_context(**options)
+@contextlib.contextmanager
+def profile(chromium: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """A fresh profile, 1280 px wide and English unless the options of `new_context` say otherwise."""
+    context = chromium.new_context(**{"locale": "en-US", "viewport": {"width": 1280, "height": 800}, **options})
     context.set_default_timeout(20_000)
     yield context
     context.close()
+
+
+@pytest.fixture
+def context(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A fresh profile; options of `new_context` are the fixture's parameter."""
+    with profile(chromium, **getattr(request, "param", {})) as context:
+        yield context
+
+
+@pytest.fixture
+def other(chromium: Browser) -> Iterator[BrowserContext]:
+    """A second person's browser."""
+    with profile(chromium) as context:
+        yield context
 
 
 @pytest.fixture

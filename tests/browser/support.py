@@ -10,6 +10,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.support import ServerProcess
 
+NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 # What Chromium logs for a server that is gone or a network that is off; nothing of ours.
 NETWORK_ERROR = re.compile(r"net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE_CHUNKED|INTERNET_DISCONNECTED|FAILED|NETWORK)")
 

@@ -8,12 +8,11 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.demands import histories
-from tests.browser.support import Complaints, DemandServer, assert_fits, open_demand
+from tests.browser.support import NARROW, Complaints, DemandServer, assert_fits, open_demand
 
 pytestmark = pytest.mark.browser
 
 DEMAND = "d-5eed0001"
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1280, "height": 800}}
 EVIL = "<img src=x onerror='window.pwned=1'><script>window.pwned=2</script> & \"q\" </li>"
 LONG = "A sentence that goes on and on without saying much at all. " * 40

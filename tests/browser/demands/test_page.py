@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.support import Complaints, DemandServer
+from tests.browser.support import NARROW, Complaints, DemandServer
 
 pytestmark = pytest.mark.browser
 
 CHINESE = "下周六想在北京办一场 50 人的技术分享会，需要场地和活动策划"
 ENGLISH = "I need a venue for a 40-person workshop next Friday, with event planning"
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 BEGINNING = 3  # events of a demand that waits for offers

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.generations.writing import WritingServer, answers_after, writes_through
-from tests.browser.support import Complaints, DemandServer
+from tests.browser.support import NARROW, Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
 from tests.support.generations import LOOMI, NOVA, TASKS
 from tests.support.tokens import secret_of
@@ -19,7 +19,6 @@ from tests.support.upstream import breaks_off, refuses, writes, writes_for_ever
 
 pytestmark = pytest.mark.browser
 
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PROMPT = "Write an invitation to the opening of our bakery"
 HOSTILE = "<img src=x onerror=alert(1)> &amp; <script>alert(2)</script>"
 

@@ -1,16 +1,13 @@
 """The page of the sessions in a real browser against a real server process: a hand-over from both sides, two operators."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.support import Complaints, DemandServer
+from tests.browser.support import NARROW, Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
 
 pytestmark = pytest.mark.browser
 
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 HOSTILE = "<img src=x onerror=alert(1)> **bold** &amp;"
 
 
@@ -46,15 +43,6 @@ def choose(page: Page, name: str) -> None:
     """Choose a session in the queue."""
     page.click(f'#waiting [data-session="{name}"] a')
     expect(page.locator("#chat-title")).to_have_text(name)
-
-
-@pytest.fixture
-def other(chromium: Browser) -> Iterator[BrowserContext]:
-    """A second person's browser."""
-    context = chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
 
 
 def test_a_session_goes_to_a_human_and_back_and_is_closed(

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.demands.test_page import Publisher
 from tests.browser.proxy import LossyProxy
-from tests.browser.support import Complaints, DemandServer
+from tests.browser.support import NARROW, Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
 from tests.browser.test_login import environment, log_in
 from tests.support.tokens import secret_of
@@ -22,7 +22,6 @@ from tests.support.tokens import secret_of
 pytestmark = pytest.mark.browser
 
 TASK = "report-7"
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 HOSTILE = "<img src=x onerror=alert(1)>"
 COUNTDOWN = re.compile(r"again in \d+ s · attempt \d+")
 

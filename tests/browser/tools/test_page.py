@@ -1,18 +1,16 @@
 """The page of the tools in a real browser against a real server process: what runs, what is asked, and the answers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.support import Complaints, DemandServer
+from tests.browser.support import NARROW, Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
 
 pytestmark = pytest.mark.browser
 
 BASE = "/agent_backend/api/sse"
-NARROW = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -47,15 +45,6 @@ def stored(server: DemandServer, permission_id: str) -> dict[str, Any]:
     """A permission as the server has it."""
     found: dict[str, Any] = server.get(f"{BASE}/permissions/s-1/{permission_id}")
     return found
-
-
-@pytest.fixture
-def other(chromium: Browser) -> Iterator[BrowserContext]:
-    """A second person's browser."""
-    context = chromium.new_context(locale="en-US", viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
 
 
 def test_a_tool_asks_is_approved_with_a_reason_and_goes_on_to_its_result(
