@@ -1,6 +1,6 @@
-"""Duties: work that one of the processes on a file does for all, from its start on or from when the one that did it is gone.
+"""Work that one of the processes on a file does for all: from its start on, or after the process that did it is gone.
 
-`lock.py` is the lock that says which one; a subclass says what the work is."""
+`leader_lock.py` is the lock that chooses the process; a subclass says what the work is."""
 
 import asyncio
 from abc import ABC, abstractmethod

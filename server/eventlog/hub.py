@@ -186,7 +186,7 @@ class Hub:
             self._write_held(group, {}, self.clock(), is_all=True)
 
     def recent(self, selection: Selection, after: int, limit: int, max_bytes: int) -> tuple[list[Event], int] | None:
-        """A page from the tail like `reading.read_page`: events after a cursor and the seq looked at; None if too far back."""
+        """A page from the tail like `queries.read_page`: events after a cursor and the seq looked at; None if too far back."""
         return self._tail.read(selection, after, limit, max_bytes, self.dispatched_seq)
 
     def dispatch(self, events: Sequence[Event]) -> None:

@@ -16,7 +16,7 @@ def test_the_example_for_the_browser_resumes_after_a_kill(
     page = context.new_page()
     complaints.watch(page)
     page.on("console", lambda message: said.append(message.text) if message.type == "log" else None)
-    page.goto(f"{server.url}/static/js/lib/stream.js")  # a document of the server's origin, and no page of ours
+    page.goto(f"{server.url}/static/js/lib/event-stream.js")  # a document of the server's origin, and no page of ours
     page.evaluate(f"() => {{\n{code}}}")
 
     def publish(number: int) -> None:

@@ -1,3 +1,3 @@
-/** The stream module under its documented URL; it stands in `lib/stream.js`. */
+/** The stream module under its documented URL; it stands in `lib/event-stream.js`. */
 
-export * from "./lib/stream.js";
+export * from "./lib/event-stream.js";

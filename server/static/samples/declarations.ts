@@ -11,7 +11,7 @@ import { SSEClient } from "../js/clients/mcp.js";
 import { NovaSSEClient } from "../js/clients/nova.js";
 import { ConnectionStatus } from "../js/components/ConnectionStatus.js";
 import { EventStreamService, PROFILES } from "../js/services/EventStreamService.js";
-import { EventStream, backoffCeiling } from "../js/lib/stream.js";
+import { EventStream, backoffCeiling } from "../js/lib/event-stream.js";
 
 export const client: typeof DeclaredClient = SSEClient;
 export const nova: typeof DeclaredNova = NovaSSEClient;

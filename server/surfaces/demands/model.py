@@ -2,7 +2,7 @@
 
 A demand is understood, agents are found and invited, their offers become a proposal, gaps become
 sub-negotiations, and rounds go on until it is finalized, fails or is cancelled. `state.py` has the values,
-`payloads.py` what each event changes, `planning.py` what the coordinator does next. An event without a row in
+`payloads.py` what each event changes, `next_step.py` what the coordinator does next. An event without a row in
 `TRANSITIONS` only moves the position; a command whose event has none is refused."""
 
 import itertools

@@ -1,4 +1,4 @@
-"""The steps of a negotiation: what `planning.next_step` says is done, one step after the other, until the demand has ended.
+"""The steps of a negotiation: what `next_step` says is done, one step after the other, until the demand has ended.
 
 It keeps nothing that is not in the log: a step is an append at the revision that was read, so a race that is lost is decided
 again. `coordinator.py` says which demands are worked on, and wakes them."""
@@ -13,6 +13,19 @@ from server.config import DemandsSection
 from server.eventlog.decider import Load, decide_and_append, fold, from_row, known
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model, planning, sentences
+from server.surfaces.demands.next_step import (
+    Agree,
+    GiveUp,
+    GiveUpSubnet,
+    Invite,
+    NameGaps,
+    NegotiationLimits,
+    Propose,
+    Search,
+    Step,
+    Wait,
+    next_step,
+)
 from server.surfaces.demands.projections import get_demand
 from server.surfaces.demands.rendering import understanding_of
 from server.surfaces.demands.samples import SampleParticipants
@@ -46,7 +59,7 @@ class Negotiator:
         self._author = author
         self._samples = samples
         self._max_candidates = config.max_candidates
-        self._limits = planning.NegotiationLimits(
+        self._limits = NegotiationLimits(
             offer_timeout_seconds=config.offer_timeout_seconds,
             feedback_timeout_seconds=config.feedback_timeout_seconds,
             subnet_timeout_seconds=config.subnet_timeout_seconds,
@@ -71,8 +84,8 @@ class Negotiator:
                 return
             command = await self._cancelled_by_parent(state, work) or await self._finished_subnet(state)
             if command is None:
-                step = planning.next_step(state, self._log.clock(), self._limits)
-                if isinstance(step, planning.Wait):
+                step = next_step(state, self._log.clock(), self._limits)
+                if isinstance(step, Wait):
                     self._samples.attend(state)
                     await self._sleep(work, step.until)
                     continue
@@ -128,28 +141,28 @@ class Negotiator:
     async def _command(
         self,
         state: DemandState,
-        step: planning.Step,
+        step: Step,
         texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]],
     ) -> commands.Command:
         """The command that takes a step."""
         limits = self._limits
         match step:
-            case planning.Search():
+            case Search():
                 return commands.RecordCandidates(await self._search(state), limits.offer_timeout_seconds)
-            case planning.Invite():
+            case Invite():
                 return commands.SendInvitations(limits.offer_timeout_seconds)
-            case planning.NameGaps():
+            case NameGaps():
                 return commands.NameMissing(step.gaps, step.subnets, step.round, limits.subnet_timeout_seconds)
-            case planning.GiveUpSubnet():
+            case GiveUpSubnet():
                 return commands.CompleteSubnet(step.subnet.subnet_id, "timed_out", "timed_out")
-            case planning.Propose():
+            case Propose():
                 # Written once: a race that was lost while the model wrote must not make it write the same again.
                 written = texts_by_draft.get(step.draft.fingerprint) or await self._write(state, step.draft)
                 texts_by_draft[step.draft.fingerprint] = written
                 return commands.Distribute(step.draft, *written, limits.feedback_timeout_seconds)
-            case planning.Agree():
+            case Agree():
                 return commands.Finalize()
-            case planning.GiveUp():
+            case GiveUp():
                 return commands.FailDemand(step.reason, sentences.failure_message(state.language, step.reason, **step.facts))
         raise AssertionError(f"no command for {step}")
 

@@ -1,7 +1,4 @@
-"""What comes next in a negotiation: which answers are awaited and until when, which offers make a plan, what is missing.
-
-Pure. `next_step` is the whole of the coordinator's judgement; it follows from the state, the time and the
-limits alone, so a restarted coordinator, or another process, comes to the same step. The rules of a plan:
+"""What a plan is made of: which offers cover the demand, at which price, and what is missing. Pure.
 
 - The capabilities that the demand asks for are covered in the order of their mention, by an agent that has a
   part already, else by the cheapest offer (one without a price last), then the better candidate. What the
@@ -9,8 +6,7 @@ limits alone, so a restarted coordinator, or another process, comes to the same 
 - Who rejects or stays silent is left out from then on. What an agent asks for (`revise`) becomes a condition
   of its part, and its terms replace those of its offer.
 - Over the budget, prices that nobody has insisted on are scaled down to fit. When all are insisted on, or
-  nothing is left to scale, the demand fails.
-- A proposal that says nothing new is never sent."""
+  nothing is left to scale, the demand fails."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -22,23 +18,11 @@ import msgspec
 from server.surfaces.demands.matching import concepts_of
 from server.surfaces.demands.state import Assignment, DemandState, Offer, Proposal, Subnet
 from server.surfaces.demands.understanding import CONCEPTS, Requirements, find_words, fold, normalise, read_requirements
-from towow.events import seconds_of
 
 # What a proposal carries of earlier rounds, so that it stays a small event after many comments.
 _KEPT_CHARACTERS = 1_000  # of one agent's conditions, and of the user's wishes; the newest
 _QUOTED_CHARACTERS = 200  # of one comment
 _MAX_PRICE = 1e12  # sums stay numbers
-
-
-class NegotiationLimits(NamedTuple):
-    """What `[demands]` allows: seconds and counts."""
-
-    offer_timeout_seconds: float
-    feedback_timeout_seconds: float
-    subnet_timeout_seconds: float
-    max_rounds: int
-    max_depth: int
-    max_subnets: int
 
 
 class Missing(NamedTuple):
@@ -67,161 +51,6 @@ class Draft(NamedTuple):
         """What a participant would see; two proposals with the same are the same proposal."""
         missing = [item.capability for item in self.missing]
         return _fingerprint(self.assignments, missing, self.requirements, self.wishes)
-
-
-# Steps: what the coordinator does next.
-
-
-class Wait(NamedTuple):
-    """Nothing, until something is appended or the time (seconds since 1970, None: no time) has come."""
-
-    until: float | None = None
-
-
-class Search(NamedTuple):
-    """Look for candidates."""
-
-
-class Invite(NamedTuple):
-    """Send the demand to the candidates."""
-
-
-class NameGaps(NamedTuple):
-    """Record what is not covered, and start sub-negotiations for the first `subnets` of it."""
-
-    gaps: tuple[Missing, ...]
-    subnets: int
-    round: int
-
-
-class GiveUpSubnet(NamedTuple):
-    """Go on without a sub-negotiation whose time is up."""
-
-    subnet: Subnet
-
-
-class Propose(NamedTuple):
-    """Distribute a proposal."""
-
-    draft: Draft
-
-
-class Agree(NamedTuple):
-    """Finalize the newest proposal: every recipient accepts it."""
-
-
-class GiveUp(NamedTuple):
-    """End without an agreement; `facts` fill the message."""
-
-    reason: str
-    facts: dict[str, Any]
-
-
-Step = Wait | Search | Invite | NameGaps | GiveUpSubnet | Propose | Agree | GiveUp
-
-
-def next_step(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
-    """The step for a demand that is open, at a time in seconds since 1970."""
-    match state.phase:
-        case "understood":
-            return Search()
-        case "filtered":
-            return Invite() if state.candidates else GiveUp("no_candidates", {})
-        case "collecting_offers":
-            if waiting_for(state) and now < (until := deadline(state) or 0.0):
-                return Wait(until)
-            return _after_round(state, limits)
-        case "filling_gaps":
-            running = [subnet for subnet in state.subnets if subnet.outcome is None]
-            overdue = next((subnet for subnet in running if _ends_at(subnet) <= now), None)
-            if overdue is not None:
-                return GiveUpSubnet(overdue)
-            return Wait(min(map(_ends_at, running))) if running else _after_round(state, limits)
-        case "proposing":
-            return _judge(state, now, limits)
-    return Wait()
-
-
-def waiting_for(state: DemandState) -> tuple[str, ...]:
-    """Whose answer is awaited now: agents by id, the user last."""
-    if state.phase == "collecting_offers":
-        return tuple(each for each in state.invited if state.offer_of(each) is None and state.decline_of(each) is None)
-    proposal = state.proposal
-    if state.phase != "proposing" or proposal is None:
-        return ()
-    agents = tuple(each for each in proposal.recipients if proposal.answer_of(each) is None)
-    return agents if not _waits_for_user(state, proposal) else (*agents, state.user_id)
-
-
-def deadline(state: DemandState) -> float | None:
-    """When the present waiting ends, in seconds since 1970: counted from the event that began it."""
-    match state.phase:
-        case "collecting_offers":
-            return seconds_of(state.invited_at) + state.offers_within_seconds
-        case "filling_gaps":
-            return min((_ends_at(subnet) for subnet in state.subnets if subnet.outcome is None), default=None)
-        case "proposing" if state.proposal is not None:
-            return seconds_of(state.proposal.timestamp) + state.proposal.within_seconds
-    return None
-
-
-def _ends_at(subnet: Subnet) -> float:
-    return seconds_of(subnet.timestamp) + subnet.within_seconds
-
-
-def _waits_for_user(state: DemandState, proposal: Proposal) -> bool:
-    return state.confirm and proposal.answer_of(state.user_id, is_user=True) is None
-
-
-def _judge(state: DemandState, now: float, limits: NegotiationLimits) -> Step:
-    """A round: wait, agree, or go on."""
-    proposal = state.proposal
-    if proposal is None:  # only by events from elsewhere
-        return GiveUp("no_agreement", {})
-    until = deadline(state) or 0.0
-    if waiting_for(state) and now < until:
-        return Wait(until)
-    user = proposal.answer_of(state.user_id, is_user=True)
-    answers = [proposal.answer_of(agent_id) for agent_id in proposal.recipients]
-    is_accepted = all(answer is not None and answer.decision == "accept" for answer in answers) and bool(proposal.assignments)
-    if is_accepted and user is None and state.confirm:
-        return GiveUp("not_confirmed", {"user_id": state.user_id})
-    if is_accepted and (user is None or user.decision == "accept"):
-        return Agree()
-    return _after_round(state, limits)
-
-
-def _after_round(state: DemandState, limits: NegotiationLimits) -> Step:
-    """What follows when no answer is awaited: gaps to fill, a proposal, or the end."""
-    draft = compile_draft(state)
-    # A sub-negotiation without offers does not start another one for the same capability, nor does its parent.
-    named = (
-        *(gap.capability for gap in state.gaps),
-        *(capability for subnet in state.subnets for capability in subnet.missing),
-        *([state.for_capability] if state.for_capability else ()),
-    )
-    known = frozenset[str]().union(*map(_spellings, named))
-    gaps = tuple(item for item in draft.missing if not _spellings(item.capability) & known)
-    is_last = len(state.proposals) >= limits.max_rounds
-    if gaps and not is_last:
-        room = limits.max_subnets - len(state.subnets) if state.depth < limits.max_depth else 0
-        return NameGaps(gaps, min(max(0, room), len(gaps)), draft.round)
-    if not draft.assignments:
-        return GiveUp("no_agreement" if state.offers else "no_offers", {"missing": [item.capability for item in draft.missing]})
-    proposal = state.proposal
-    if proposal is not None and _is_rejected_by_user_for_good(state, proposal):
-        return GiveUp("rejected_by_user", {"user_id": state.user_id})
-    if draft.is_over_budget:
-        facts = {"total_price": draft.total_price, "budget": draft.requirements.budget, "currency": draft.currency}
-        return GiveUp("over_budget", facts)
-    if is_last:
-        return GiveUp("rounds_exhausted", {"rounds": len(state.proposals)})
-    if any(fingerprint_of(each) == draft.fingerprint for each in state.proposals):
-        return GiveUp("no_agreement", {})
-    return Propose(draft)
-
-
-# The plan.
 
 
 def compile_draft(state: DemandState) -> Draft:
@@ -285,7 +114,7 @@ def _is_rejected_by_user(state: DemandState, proposal: Proposal) -> bool:
     return user is not None and user.decision == "reject"
 
 
-def _is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> bool:
+def is_rejected_by_user_for_good(state: DemandState, proposal: Proposal) -> bool:
     """Whether the user turned a proposal down and no agent in it can be replaced."""
     if not _is_rejected_by_user(state, proposal):
         return False
@@ -320,17 +149,17 @@ def requirements_of(state: DemandState) -> Requirements:
 
 def covers(offer: Offer, capability: str) -> bool:
     """Whether an offer names a capability: in whatever language the lexicon knows, else in the same words."""
-    return any(_spellings(capability) & names_of(text) for text in offer.capabilities)
+    return any(spellings(capability) & names_of(text) for text in offer.capabilities)
 
 
 @lru_cache(maxsize=4096)
 def names_of(text: str) -> frozenset[str]:
     """The names a capability text goes by: its concepts in the lexicon, and its own spellings."""
-    return concepts_of(text) | _spellings(text)
+    return concepts_of(text) | spellings(text)
 
 
 @lru_cache(maxsize=4096)
-def _spellings(text: str) -> frozenset[str]:
+def spellings(text: str) -> frozenset[str]:
     """A capability as it is written, folded, and as the stems of its words, so that a beekeeper does beekeeping."""
     if text in CONCEPTS:
         return frozenset({text})
@@ -386,7 +215,7 @@ class _Plan:
 
     def cover(self, capability: str, *, needed_by: str | None = None) -> None:
         """Cover a capability by an agent with a part, an offer or the result of a sub-negotiation; or note it as missing."""
-        wanted = _spellings(capability)
+        wanted = spellings(capability)
         if not wanted or wanted & self._covered:
             return
         self._covered |= wanted
@@ -395,7 +224,7 @@ class _Plan:
         if chosen is not None:
             self._parts.setdefault(chosen.agent_id, []).append(capability)
             return
-        subnet = next((each for each in self._available if wanted & _spellings(each.capability)), None)
+        subnet = next((each for each in self._available if wanted & spellings(each.capability)), None)
         if subnet is not None:
             self.subnets.append(subnet)
             return

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from server.surfaces.demands.model import assignment_object, capability_list, offer_object, requirements_object
-from server.surfaces.demands.planning import deadline, requirements_of, waiting_for
+from server.surfaces.demands.next_step import deadline, waiting_for
+from server.surfaces.demands.planning import requirements_of
 from server.surfaces.demands.state import DemandState, Outcome, Proposal, channel_id_of
 from server.surfaces.demands.understanding import Understanding
 from towow.events import Event, timestamp_of

@@ -1,6 +1,6 @@
 """The state of a demand as values: what an evolving negotiation remembers, and the words of its events.
 
-`model.py` says how events change it, `planning.py` what comes next, `rendering.py` shows it. Nothing
+`model.py` says how events change it, `next_step.py` what comes next, `rendering.py` shows it. Nothing
 here decides anything."""
 
 import secrets

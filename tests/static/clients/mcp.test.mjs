@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { beforeEach, describe, mock, test } from "node:test";
 
 import { SSEClient } from "../../../server/static/js/clients/mcp.js";
-import { delayBefore, Reconnector } from "../../../server/static/js/clients/reconnect.js";
+import { delayBefore, Reconnector } from "../../../server/static/js/clients/retry-schedule.js";
 import { answer, FakeClock, FakeEventSource, fakeBrowser, settle } from "../support/support.mjs";
 
 const CALLBACKS = [

@@ -4,6 +4,18 @@ import msgspec
 
 from server.surfaces.demands import commands, planning
 from server.surfaces.demands.model import TRANSITIONS, decide, evolve
+from server.surfaces.demands.next_step import (
+    Agree,
+    GiveUp,
+    GiveUpSubnet,
+    Invite,
+    NameGaps,
+    NegotiationLimits,
+    Propose,
+    Search,
+    deadline,
+    next_step,
+)
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
@@ -44,7 +56,7 @@ EVENT_TYPES = (
 )
 DEMAND = "d-1a2b3c4d"
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
-LIMITS = planning.NegotiationLimits(
+LIMITS = NegotiationLimits(
     offer_timeout_seconds=30.0,
     feedback_timeout_seconds=20.0,
     subnet_timeout_seconds=120.0,
@@ -148,30 +160,30 @@ class Negotiation:
 
     def later(self):
         """Everybody has had his time."""
-        self.now = max(self.now, planning.deadline(self.state) or 0.0)
+        self.now = max(self.now, deadline(self.state) or 0.0)
         return self
 
     def step(self):
         """What comes next."""
-        return planning.next_step(self.state, self.now, self.limits)
+        return next_step(self.state, self.now, self.limits)
 
     def take(self, step=None):
         """Take the next step, or this one; returns it."""
         step = self.step() if step is None else step
         match step:
-            case planning.Search():
+            case Search():
                 self.do(commands.RecordCandidates((), self.limits.offer_timeout_seconds))
-            case planning.Invite():
+            case Invite():
                 self.do(commands.SendInvitations(self.limits.offer_timeout_seconds))
-            case planning.NameGaps():
+            case NameGaps():
                 self.do(commands.NameMissing(step.gaps, step.subnets, step.round, self.limits.subnet_timeout_seconds))
-            case planning.GiveUpSubnet():
+            case GiveUpSubnet():
                 self.do(commands.CompleteSubnet(step.subnet.subnet_id, "timed_out", "timed_out"))
-            case planning.Propose():
+            case Propose():
                 self.do(commands.Distribute(step.draft, "who does what", "rules", self.limits.feedback_timeout_seconds))
-            case planning.Agree():
+            case Agree():
                 self.do(commands.Finalize())
-            case planning.GiveUp():
+            case GiveUp():
                 self.do(commands.FailDemand(step.reason, "so it is"))
             case _:
                 raise AssertionError(f"nothing to do: {step}")
@@ -180,10 +192,10 @@ class Negotiation:
     def propose(self):
         """Name what is missing, without sub-negotiations, and send the proposal that follows."""
         step = self.later().step()
-        if isinstance(step, planning.NameGaps):
+        if isinstance(step, NameGaps):
             self.take(step._replace(subnets=0))
             step = self.step()
-        assert isinstance(step, planning.Propose), step
+        assert isinstance(step, Propose), step
         self.take(step)
         return self
 

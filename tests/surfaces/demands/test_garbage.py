@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE, commands, planning, rendering
 from server.surfaces.demands.model import PHASES, decide
+from server.surfaces.demands.next_step import next_step
 from server.surfaces.demands.projections import get_demand, project_demand
 from server.surfaces.demands.state import (
     BROADCAST,
@@ -179,4 +180,4 @@ class TestGarbage:
         for phase in PHASES:
             negotiation = at(phase).post(event_type, payload)
             msgspec.json.encode(rendering.detail(negotiation.state))
-            planning.next_step(negotiation.state, negotiation.now, LIMITS)
+            next_step(negotiation.state, negotiation.now, LIMITS)

@@ -10,6 +10,7 @@ from server.eventlog.decider import decide_and_append, fold
 from server.eventlog.selection import select
 from server.surfaces.demands import commands, model, planning, rendering
 from server.surfaces.demands.model import PHASES, TRANSITIONS, decide, evolve
+from server.surfaces.demands.next_step import waiting_for
 from server.surfaces.demands.projections import project_demand
 from server.surfaces.demands.state import (
     BROADCAST,
@@ -641,7 +642,7 @@ class TestRepeats:
         """An agent with the user's id answers for itself, and the user for the user."""
         negotiation = Negotiation().submit("venue", user_id="bob", confirm=True).invite("bob").offer("bob", "venue").propose()
         negotiation.answer("bob", "revise", "x")
-        assert planning.waiting_for(negotiation.state) == ("bob",)
+        assert waiting_for(negotiation.state) == ("bob",)
         negotiation.user("accept")
         assert [(each.by, each.is_user, each.decision) for each in negotiation.state.proposal.feedback] == [
             ("bob", False, "revise"),

@@ -4,26 +4,28 @@ import msgspec
 import pytest
 
 from server.surfaces.demands import commands
-from server.surfaces.demands.planning import (
+from server.surfaces.demands.next_step import (
     Agree,
     GiveUp,
     GiveUpSubnet,
     Invite,
-    Missing,
     NameGaps,
     Propose,
     Search,
     Wait,
-    compile_draft,
     deadline,
+    next_step,
+    waiting_for,
+)
+from server.surfaces.demands.planning import (
+    Missing,
+    compile_draft,
     fingerprint_of,
     name_of_need,
     names_of,
-    next_step,
     price_of,
     requirements_of,
     unavailable,
-    waiting_for,
     withdrawn,
 )
 from server.surfaces.demands.state import FEEDBACK, OFFERED, PROPOSED, UNDERSTOOD

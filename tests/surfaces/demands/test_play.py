@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.surfaces.demands import commands, planning
-from server.surfaces.demands.planning import Agree, Propose, Search, Wait, deadline, price_of, waiting_for
+from server.surfaces.demands import commands
+from server.surfaces.demands.next_step import Agree, Propose, Search, Wait, deadline, next_step, waiting_for
+from server.surfaces.demands.planning import price_of
 from server.surfaces.demands.state import GAP, TERMINAL_EVENTS
 from tests.surfaces.demands.negotiating import LIMITS, Negotiation, assignment, candidate, proposals_sent
 
@@ -172,4 +173,4 @@ def test_whatever_the_participants_do_it_ends_and_keeps_its_promises(data):
     gaps = [event.payload["capability"] for event in negotiation.stored if event.event_type == GAP]
     assert len(set(gaps)) == len(gaps)
     assert len(negotiation.state.subnets) <= limits.max_subnets
-    assert planning.next_step(negotiation.state, negotiation.now, limits) == Wait()
+    assert next_step(negotiation.state, negotiation.now, limits) == Wait()

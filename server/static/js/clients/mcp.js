@@ -18,7 +18,7 @@
 
 import { Connection } from "../lib/connection.js";
 import { browserEnvironment } from "../lib/environment.js";
-import { Reconnector } from "./reconnect.js";
+import { Reconnector } from "./retry-schedule.js";
 import { parseFrame } from "./frames.js";
 
 const BASE = "/agent_backend/api/sse";

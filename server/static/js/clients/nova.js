@@ -23,9 +23,9 @@
  */
 
 import { browserEnvironment } from "../lib/environment.js";
-import { EventStream } from "../lib/stream.js";
+import { EventStream } from "../lib/event-stream.js";
 import { PostStream } from "./post-stream.js";
-import { Reconnector } from "./reconnect.js";
+import { Reconnector } from "./retry-schedule.js";
 import { parseFrame } from "./frames.js";
 
 const DEFAULTS = {

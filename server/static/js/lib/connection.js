@@ -1,5 +1,5 @@
 /**
- * One EventSource from opening to the first trouble. It never reconnects: that is `stream.js`, which owns it.
+ * One EventSource from opening to the first trouble. It never reconnects: that is `event-stream.js`, which owns it.
  *
  * After `close()`, or after it reported trouble, it holds no timer and calls nothing.
  *

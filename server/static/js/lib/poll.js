@@ -1,7 +1,7 @@
 /**
  * One page of events over plain HTTP, with a name for every way it can end.
  *
- * `stream.js` uses it twice: as the fallback when streams do not get through, and to learn why the browser gave up,
+ * `event-stream.js` uses it twice: as the fallback when streams do not get through, and to learn why the browser gave up,
  * because an EventSource does not have the status.
  *
  * @import { EventPage } from "./types.js"

@@ -1,5 +1,5 @@
 /**
- * Reads page after page while streams do not get through. It decides only when to ask; what pages mean is `stream.js`.
+ * Reads page after page while streams do not get through. It decides only when to ask; what pages mean is `event-stream.js`.
  *
  * @import { EventPage } from "./types.js"
  * @import { Environment } from "./environment.js"

@@ -9,7 +9,7 @@
 
 import { access } from "./access.js";
 import { RequestError } from "./http.js";
-import { EventStream } from "./stream.js";
+import { EventStream } from "./event-stream.js";
 import { wait } from "./wait.js";
 
 const AGAIN_MS = 2000; // after a snapshot that could not be read, at least

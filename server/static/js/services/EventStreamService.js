@@ -13,7 +13,7 @@
  */
 
 import { browserEnvironment } from "../lib/environment.js";
-import { backoffCeiling, EventStream } from "../lib/stream.js";
+import { backoffCeiling, EventStream } from "../lib/event-stream.js";
 import { Intake } from "./intake.js";
 import { DEFAULTS, streamError } from "./options.js";
 import { SavedPosition } from "./saved-position.js";

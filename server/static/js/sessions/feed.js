@@ -5,7 +5,7 @@
  *
  * @import { Message } from "./state.js"
  * @import { StreamState } from "../lib/stream-options.js"
- * @import { EventStream } from "../lib/stream.js"
+ * @import { EventStream } from "../lib/event-stream.js"
  */
 
 import { followWhole, SnapshotFeed } from "../lib/snapshot-feed.js";

@@ -2,7 +2,7 @@
  * What the tools of one session do, from its first event on.
  *
  * @import { StreamState } from "../lib/stream-options.js"
- * @import { EventStream } from "../lib/stream.js"
+ * @import { EventStream } from "../lib/event-stream.js"
  * @import { ToolEvent } from "./state.js"
  */
 

@@ -4,7 +4,7 @@
  * The address says which session is watched (`#session`), and the last one is remembered. What is on the screen is a
  * function of `room` and the language.
  *
- * @import { EventStream } from "../lib/stream.js"
+ * @import { EventStream } from "../lib/event-stream.js"
  * @import { Room } from "./state.js"
  */
 

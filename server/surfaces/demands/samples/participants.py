@@ -14,7 +14,7 @@ from server.config import DemandsSection
 from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
 from server.surfaces.demands import commands, matching, model
-from server.surfaces.demands.planning import waiting_for
+from server.surfaces.demands.next_step import waiting_for
 from server.surfaces.demands.projections import get_demand
 from server.surfaces.demands.samples import rules
 from server.surfaces.demands.samples.agents import SAMPLE_AGENTS

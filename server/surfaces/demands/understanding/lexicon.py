@@ -1,6 +1,6 @@
 """The words that the local reader knows: capability concepts in Chinese and English, and the words around them.
 
-This is data; `understanding.py` gives it meaning. Everything is in lower case and simplified Chinese. English
+This is data; `reader.py` gives it meaning. Everything is in lower case and simplified Chinese. English
 terms are singular (plurals are derived) and verbs are in their base form (regular forms are derived)."""
 
 from typing import NamedTuple
@@ -353,7 +353,7 @@ CONTRASTS = (
 OR_WORDS = (r"或者|或|还是", r"or|nor")
 AND_WORDS = (r"和|与|及|以及|并|跟", r"and|plus")
 
-# Politeness and filler before and after what is asked (regular expressions, anchored by `understanding.py`).
+# Politeness and filler before and after what is asked (regular expressions, anchored by `reader.py`).
 LEADING_FILLER = (
     r"你好|您好|大家好|嗨|哈喽|请问一下|请问|(?:我们|我|本人)(?:现在|这边|目前)?(?:想要|想|希望"
     r"|打算)(?=[请找要订有做办帮一])"

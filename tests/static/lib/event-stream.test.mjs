@@ -1,11 +1,11 @@
-/** The promises of js/lib/stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind. */
+/** The promises of js/lib/event-stream.js: order, once, cursor after the handler, one owner of reconnects, nothing left behind. */
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { selectionKey } from "../../../server/static/js/lib/cursor.js";
 import { retryAfterMs } from "../../../server/static/js/lib/poll.js";
-import { backoffCeiling, EventStream } from "../../../server/static/js/lib/stream.js";
+import { backoffCeiling, EventStream } from "../../../server/static/js/lib/event-stream.js";
 import { answer, event, FakeEventSource, fakeBrowser, page, settle } from "../support/support.mjs";
 
 const KEY = selectionKey(["demand:*"]);
