@@ -19,7 +19,7 @@ from benchmarks.machine import raise_file_limit
 from benchmarks.orders import payload_text
 from server.config import DatabaseSection
 from server.eventlog.database import migrate, sqlite3
-from server.eventlog.writer import COLUMNS, digest_of
+from server.eventlog.rows import NO_DIGEST, crc_of, link
 from server.streaming.sse import SseWire
 from towow.events import Event, timestamp_of, uuid7
 
@@ -117,9 +117,12 @@ def insert(path: Path, batches: int) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {DatabaseSection().synchronous}")
     migrate(db)
-    statement = f"INSERT INTO events ({COLUMNS}, digest) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant
+    statement = (
+        "INSERT INTO events (seq, stream, revision, event_type, timestamp, source, payload, crc, digest)"
+        " VALUES (?,?,?,?,?,?,?,?,?)"
+    )
     last = Event(0, "bench:batch", 0, "", "note", "", "unknown", payload_text())
-    digest = b""
+    digest = NO_DIGEST
     _say(0)
     for _ in sys.stdin.buffer:
         prepared: list[list[tuple[Any, ...]]] = []
@@ -130,14 +133,15 @@ def insert(path: Path, batches: int) -> None:
                     last.seq + 1,
                     last.stream,
                     last.revision + 1,
-                    uuid7(time.time),
+                    f"evt-0123456789abcdef-{last.seq + 1}",
                     "note",
                     timestamp_of(time.time()),
                     "unknown",
                     last.payload_json,
                 )
-                digest = digest_of(digest, last)
-                rows.append((*(getattr(last, name) for name in _EVENT_FIELDS), digest))
+                canonical = last.canonical()
+                digest = link(digest, canonical)
+                rows.append((*(getattr(last, name) for name in _EVENT_FIELDS), crc_of(canonical), digest))
             prepared.append(rows)
         started_at = time.perf_counter()
         for rows in prepared:
@@ -148,7 +152,7 @@ def insert(path: Path, batches: int) -> None:
     db.close()
 
 
-_EVENT_FIELDS = tuple(field.name for field in msgspec.structs.fields(Event))
+_EVENT_FIELDS = ("seq", "stream", "revision", "event_type", "timestamp", "source", "payload_json")
 
 
 def _say(value: object) -> None:

@@ -25,6 +25,7 @@ from server.eventlog.database import Database
 from server.eventlog.hub import Hub
 from server.eventlog.log import EventLog
 from server.eventlog.retention import run_retention
+from server.eventlog.verify import Projections
 from server.eventlog.writer import Projection
 from server.http.cors import CORS, Cors
 from server.http.hosts import AllowedHosts
@@ -48,6 +49,7 @@ SURFACES = (demands.SURFACE, sessions.SURFACE, tasks.SURFACE, generations.SURFAC
 
 _KINDS = {name: kind for surface in SURFACES for name, kind in surface.kinds.items()}
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {name: kind.projections for name, kind in _KINDS.items() if kind.projections}
+PROJECTED = Projections(PROJECTIONS, {name: stream for surface in SURFACES for name, stream in surface.tables.items()})
 PROJECTION_TABLES = tuple(table for surface in SURFACES for table in surface.tables)
 
 
@@ -59,14 +61,19 @@ def is_terminal(stream: str, event_type: str) -> bool:
 
 
 def make_app(
-    config: Config, *, clock: Callable[[], float] = time.time, on_fatal: Callable[[str], None] = lambda reason: None
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    on_fatal: Callable[[str], None] = lambda reason: None,
+    accept_loss: int | None = None,
 ) -> web.Application:
     """Build the application. Nothing is opened before it starts; what fails then raises `StartupError`.
 
-    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted."""
+    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted;
+    `accept_loss` is the head of the log that the file has lost, to go on without it."""
     config = with_profile(config)
     stream = config.stream
-    database = Database(config.database)
+    database = Database(config.database, accept_loss=accept_loss)
     hub = Hub(
         max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=stream.tail_bytes, is_terminal=is_terminal, clock=time.monotonic
     )

@@ -84,6 +84,12 @@ class PollSection(Section, frozen=True):
     poll_backoff_factor: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.5
 
 
+class IntegritySection(Section, frozen=True):
+    """`[integrity]`: what proves to others that the log is what it was."""
+
+    key_file: str = ""
+
+
 class RetentionSection(Section, frozen=True):
     """`[retention]`: what is trimmed; 0 keeps everything."""
 
@@ -241,6 +247,7 @@ class Config(Section, frozen=True):
     stream: StreamSection = StreamSection()
     poll: PollSection = PollSection()
     retention: RetentionSection = RetentionSection()
+    integrity: IntegritySection = IntegritySection()
     demands: DemandsSection = DemandsSection()
     sessions: SessionsSection = SessionsSection()
     tasks: TasksSection = TasksSection()

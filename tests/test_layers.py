@@ -33,9 +33,9 @@ PURE = ("state", "commands", "payloads", "model", "inputs", "rendering", "plans"
 
 # Which modules may import a library, and from which layer on.
 RESERVED = {
-    "aiosqlite": ("server.eventlog.database",),
-    "pysqlite3": ("server.eventlog.database",),
-    "sqlite3": ("server.eventlog.database",),
+    "aiosqlite": ("server.eventlog.engine",),
+    "pysqlite3": ("server.eventlog.engine",),
+    "sqlite3": ("server.eventlog.engine",),
     "aiohttp_sse": ("server.streaming.sse",),
     "xllamacpp": ("server.llm.local.engine",),  # runs native code in a process of its own
     "click": ("server.cli", "benchmarks"),
@@ -149,6 +149,7 @@ HANDED_OVER = {name for types, _ in CLASSES.values() for name in types}
 BUILT_ELSEWHERE = {
     "Engine": "by the local model, in the process of its own",
     "Follower": "by the responder, one for a connection",
+    "HeadSigner": "by the log, of its settings",
     "LeaderLock": "for each work that one process does, and for the small model's file",
     "LeaderWorker": "never: workers derive from it",
     "LocalModel": "by its package, which the choice of a model asks for it",
@@ -176,7 +177,7 @@ def test_a_module_imports_its_own_and_lower_packages_only(module):
 
 @pytest.mark.parametrize("module", FILES)
 def test_a_library_is_imported_only_where_it_belongs(module):
-    """SQLite stays in `database`, HTTP stays out of the log, the command line's libraries stay there, rules are pure."""
+    """SQLite stays in `engine`, HTTP stays out of the log, the command line's libraries stay there, rules are pure."""
     roots = {name.partition(".")[0] for name in IMPORTS[module]} - set(PACKAGES)
     for library, allowed in RESERVED.items():
         assert library not in roots or is_in(module, *allowed), library

@@ -17,7 +17,9 @@
     ├── UnsupportedMediaType  unsupported_media_type
     ├── Unavailable           unavailable         shutting down, or the database stays locked
     ├── StorageFull           storage_full        the disk has no room; reads go on
+    ├── Damaged               damaged             a stored event is not what was written; details name its seq
     └── StartupError          startup_error       the process cannot start; for the operator, never sent to a client
+        └── HistoryLost       startup_error       the file has fewer or other events than it had
 
 The core raises these; `STATUS_BY_CODE` is the one table of HTTP statuses, and the client reads a response back into the same
 classes. Whatever is not in this tree becomes `internal`, with an `error_id` and without its text."""
@@ -40,6 +42,7 @@ STATUS_BY_CODE = {
     "unsupported_media_type": 415,
     "too_many_requests": 429,
     "internal": 500,
+    "damaged": 500,
     "unavailable": 503,
     "storage_full": 507,
 }
@@ -153,7 +156,25 @@ class StorageFull(TowowError):
     code = "storage_full"
 
 
+class Damaged(TowowError):
+    """Raised by a read that meets a damaged row (`damaged`): its `seq` is named (0: even that is unknown), it is not served."""
+
+    code = "damaged"
+
+    @property
+    def seq(self) -> int:
+        """The seq of the damaged event; 0 when it cannot be told."""
+        return int(self.details["seq"])
+
+
 class StartupError(TowowError):
     """Raised when the process cannot start: settings, database file, engine or address (`startup_error`)."""
 
     code = "startup_error"
+    exit_status = 1
+
+
+class HistoryLost(StartupError):
+    """Raised when the database has fewer or other events than it had (`startup_error`); the exit status is a special one."""
+
+    exit_status = 3

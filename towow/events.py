@@ -1,7 +1,7 @@
 """The event: its fields, its names, its one JSON form, and the one JSON parser that input goes through.
 
 Everything here is pure. Input is either refused with a code and the field at fault, or is a value whose canonical
-JSON is fixed for good: history, live streams and the digest chain all use the same bytes."""
+JSON is fixed for good: history, live streams, the CRC of a row and the digest chain all use the same bytes."""
 
 import itertools
 import math
@@ -25,6 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _SOURCE = re.compile(r"[!#-\[\]-~]{1,256}\Z")  # printable ASCII but the quote and the backslash: JSON-safe as it is
 _GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
+_CURSOR = re.compile(r"[0-9]+(\.[0-9]*)?\Z")  # what a reader sends as a place in the log, so no event has it as its id
+_PLAIN = re.compile(r"[ !#-\[\]-~]{1,256}\Z")  # printable ASCII that JSON writes as it is
+CHECK_DIGITS = 6
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19  # digits that may not fit 64 bits
 # Characters that JSON allows raw, but that line-oriented readers may take for an end of line, or a terminal for a command.
@@ -33,8 +36,11 @@ _UNSAFE = {code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0), 0x2028,
 T = TypeVar("T")
 
 
-class Event(msgspec.Struct, gc=False):
-    """A stored event. `payload_json` is the payload's canonical JSON text; `timestamp` is UTC ISO-8601 with ms and `Z`."""
+class Event(msgspec.Struct, gc=False, eq=False):
+    """A stored event. `payload_json` is the payload's canonical JSON text; `timestamp` is UTC ISO-8601 with ms and `Z`.
+
+    `actor` is who appended it, None where nobody was asked; `digest` is its link of the log's chain, empty outside the server.
+    `canonical_json` are the bytes of `canonical()` where they were made already; it takes no part in comparisons."""
 
     seq: int
     stream: str
@@ -44,6 +50,15 @@ class Event(msgspec.Struct, gc=False):
     timestamp: str
     source: str
     payload_json: str
+    actor: str | None = None
+    digest: bytes = b""
+    canonical_json: bytes | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same event: every field of the canonical JSON is equal."""
+        return isinstance(other, Event) and self._canonical() == other._canonical()
+
+    __hash__ = None  # type: ignore[assignment]  # events are mutable
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -51,19 +66,46 @@ class Event(msgspec.Struct, gc=False):
         value: dict[str, Any] = msgspec.json.decode(self.payload_json)
         return value
 
-    def canonical(self) -> bytes:
-        """The canonical JSON: one line, the fields in the order of this class, safe inside an SSE data line.
+    @property
+    def check(self) -> str:
+        """Six digits, 1 to 9, that say which history the event is of; see `check_of`."""
+        return check_of(self.digest)
 
-        No name needs escaping because their characters are limited where they enter."""
+    def canonical(self) -> bytes:
+        """The canonical JSON: one line, fields in the order of the documentation, safe inside an SSE data line.
+
+        No name needs escaping because their characters are limited where they enter; an actor's are not."""
+        return self.canonical_json or self._canonical()
+
+    def _canonical(self) -> bytes:
+        actor = "" if self.actor is None else f'"actor":{_quoted(self.actor)},'
         return (
             f'{{"seq":{self.seq},"stream":"{self.stream}","revision":{self.revision},"event_id":"{self.event_id}",'
-            f'"event_type":"{self.event_type}","timestamp":"{self.timestamp}","source":"{self.source}",'
+            f'"event_type":"{self.event_type}","timestamp":"{self.timestamp}","source":"{self.source}",{actor}'
             f'"payload":{self.payload_json}}}'
         ).encode()
 
 
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    """The text as a JSON string, escaped as payloads are."""
+    return f'"{text}"' if _PLAIN.match(text) else msgspec.json.encode(text).decode().translate(_UNSAFE)
+
+
+def check_of(digest: bytes) -> str:
+    """Six digits from 1 to 9 out of a digest. Never a zero, so that numbers keep the order; 1 in 531,441 is equal by chance."""
+    number = int.from_bytes(digest[:8])
+    digits = ""
+    for _ in range(CHECK_DIGITS):
+        number, digit = divmod(number, 9)
+        digits += str(digit + 1)
+    return digits
+
+
 class NewEvent(msgspec.Struct, gc=False):
-    """An event that is not stored yet, already validated; `event_id` None lets the log choose a UUIDv7.
+    """An event that is not stored yet, already validated; without an `event_id` the log derives one.
+
+    `actor` is set by the log, whatever a publisher says.
 
     `expected_revision`: the stream's revision before this event; 0 the stream must not exist, None any."""
 
@@ -73,6 +115,7 @@ class NewEvent(msgspec.Struct, gc=False):
     event_id: str | None = None
     source: str = "unknown"
     expected_revision: int | None = None
+    actor: str | None = None
 
 
 class EventInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,8 +141,8 @@ def new_event(
 ) -> NewEvent:
     """Validate one event. Raises `InvalidBody` or `TooLarge` with the field and the limit; safe for untrusted input."""
     _check_names(stream, event_type, source)
-    if event_id is not None and (not _NAME.match(event_id) or event_id.isdigit()):
-        raise _bad_name("event_id", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -, not digits alone")
+    if event_id is not None and (not _NAME.match(event_id) or _CURSOR.match(event_id)):
+        raise _bad_name("event_id", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -, not digits alone or with a point")
     if expected_revision is not None and not 0 <= expected_revision <= MAX_SEQ:
         raise InvalidBody("expected_revision must be 0 or more", field="expected_revision")
     text = payload_json(payload)
@@ -173,6 +216,22 @@ def payload_json(payload: dict[str, Any]) -> str:
     if text.isascii() and "\x7f" not in text:
         return text
     return text.translate(_UNSAFE)
+
+
+def is_same_json(one: str, other: str) -> bool:
+    """Whether two JSON texts mean the same: the order of keys and the spelling of numbers (1, 1.0, 1e0) do not matter."""
+    return one == other or _is_same_value(msgspec.json.decode(one), msgspec.json.decode(other))
+
+
+def _is_same_value(one: Any, other: Any) -> bool:
+    """Equal as JSON: Python's == but for true and 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same_value(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same_value, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(one == other)
 
 
 def _check_portable(value: Any, path: str, depth: int) -> None:

@@ -191,7 +191,7 @@ class _Following:
     def _control(self, frame: Frame) -> None:
         """Act on a frame that is not an event. Raises `_LostError` for one that cannot be read."""
         try:
-            if frame.event in ("message", "ready", "reset", "rotate", "end"):
+            if frame.event in ("message", "ready", "reset", "rotate", "end", "damaged"):
                 self._obey(frame.event, read_object(frame.data))
         except (InvalidBody, KeyError, TypeError, ValueError):
             raise _LostError("the server sent a frame that cannot be read") from None
@@ -211,6 +211,8 @@ class _Following:
                 raise reset_error(detail)
             self._tell("reset", **detail)
             self._position.restart(detail["oldest_seq"], detail["epoch"])
+        elif name == "damaged":  # the event at `seq` is not sent; what comes after it is
+            self._tell("damaged", **detail)
         elif name == "rotate":
             self._position.advance(int(detail["next_since_seq"]))
             # A server that rotates without having sent anything is not visited again without a pause.

@@ -118,6 +118,7 @@ class _WireEvent(msgspec.Struct):
     timestamp: str
     source: str
     payload: msgspec.Raw  # kept as it came: an Event holds the payload's text
+    actor: str | None = None
 
 
 class _WirePage(msgspec.Struct):
@@ -209,6 +210,7 @@ def _stored(event: _WireEvent) -> Event:
         event.timestamp,
         event.source,
         payload,
+        event.actor,
     )
 
 

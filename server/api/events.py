@@ -21,7 +21,7 @@ from server.http.responses import FOLLOWERS, JsonResponse, json_response
 from server.http.text_rules import Id
 from server.streaming.follower import Followers
 from towow.errors import Forbidden, InvalidBody, NotFound, TooLarge
-from towow.events import Event, EventInput, check_input, kind_of, parse_json
+from towow.events import MAX_SEQ, Event, EventInput, check_input, kind_of, parse_json
 
 MAX_LISTED_STREAMS = 1_000
 DEFAULT_LISTED_STREAMS = 100
@@ -67,6 +67,7 @@ class EventRoutes:
             web.get("/api/events", self.page, allow_head=False),
             web.get("/api/events/stream", self.stream, allow_head=False),
             web.get("/api/events/{seq_or_event_id}", self.one, allow_head=False),
+            web.get("/api/head", self.head, allow_head=False),
             web.get("/api/streams", self.streams, allow_head=False),
             web.get("/api", self.index, allow_head=False),
             web.get("/health", self.health, allow_head=False),
@@ -154,18 +155,34 @@ class EventRoutes:
             is_ndjson=params.wants_ndjson(request),
         )
 
+    @params.takes("stream")
     async def one(self, request: web.Request) -> web.StreamResponse:
         """GET /api/events/{seq_or_event_id}
 
-        200 with the event in its canonical JSON, or as a CloudEvent for `Accept: application/cloudevents+json`.
-        Errors: invalid_request, not_found."""
+        `stream=` (repeatable) says where an event_id is looked for; two hits are invalid_request. 200 with the event in its
+        canonical JSON, or as a CloudEvent for `Accept: application/cloudevents+json`. Errors: invalid_request, not_found."""
         wanted = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
-        event = await (self._log.get(seq=wanted) if isinstance(wanted, int) else self._log.get(event_id=wanted))
+        if isinstance(wanted, int):
+            event = await self._log.get(seq=wanted)
+        else:
+            selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
+            event = await self._log.get(event_id=wanted, selection=selection)
         if event is None or not principal_of(request).may_read(event.stream):
             raise NotFound(f"there is no event {wanted}", field="seq_or_event_id")
         if cloudevents.STRUCTURED in request.headers.get("Accept", ""):
             return JsonResponse(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)
         return JsonResponse(event.canonical())
+
+    @params.takes("at")
+    async def head(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/head
+
+        `at=` a seq: the first kept head that covers it, else the present one. 200 `{seq, digest, epoch, signed_at, signature,
+        public_key}`; the last two are null where [integrity] key_file is not set. Somebody else keeps it for `check --against`.
+        Errors: invalid_request, forbidden, not_found."""
+        require_read(request, "*")
+        at = params.query_integer(request, "at", default=-1, low=1, high=MAX_SEQ) if "at" in request.query else None
+        return json_response(msgspec.to_builtins(await self._log.head(at)))
 
     @params.takes("kind", "after", "limit")
     async def streams(self, request: web.Request) -> web.StreamResponse:

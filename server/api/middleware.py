@@ -17,6 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from server.auth.authenticator import PRINCIPAL, Authenticator, is_public
 from server.auth.rate_limits import RateLimits
+from server.eventlog.log import ACTOR
 from server.http import params
 from server.http.hosts import AllowedHosts
 from server.http.responses import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonResponse, error_response
@@ -67,8 +68,11 @@ def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts
                 response = web.Response(status=204)
             else:
                 hosts.check(request)
-                if authenticator.is_on and not is_public(request):
-                    request[PRINCIPAL] = await authenticator.authenticate(request)
+                if authenticator.is_on:  # the task of a connection has had other requests before
+                    ACTOR.set(None)
+                    if not is_public(request):
+                        principal = request[PRINCIPAL] = await authenticator.authenticate(request)
+                        ACTOR.set(principal.name)
                 if request.match_info.http_exception is None:  # of a path that is not there nothing else is said
                     params.check_query(request, handler)
                 if request.method in _CHANGES:

@@ -10,7 +10,7 @@ import structlog
 
 from server.background.leader_lock import LeaderLock
 from server.background.retry import retry_until_writable
-from server.eventlog.log import EventLog
+from server.eventlog.log import ACTOR, EventLog
 from towow.errors import StorageFull, Unavailable
 
 _TURN_SECONDS = 0.2  # between two tries to become the one that acts
@@ -31,11 +31,19 @@ class LeaderWorker(ABC):
         self._turn: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin, or wait in the background for the process that acts to go."""
+        """Begin, or wait in the background for the process that acts to go; `system:<name>` is the actor of what it appends."""
+        token = ACTOR.set(f"system:{self._name}")  # its tasks keep it
+        try:
+            await self._enter()
+        finally:
+            ACTOR.reset(token)
+        return self
+
+    async def _enter(self) -> None:
         if not self._lock.try_take():
             self._logger.info("standing_by", reason=f"another process on this file {self._does}")
             self._turn = asyncio.create_task(self._wait_for_turn(), name=f"{self._name}'s turn")
-            return self
+            return
         try:
             await self._begin()
         except (Unavailable, StorageFull):  # reading goes on meanwhile
@@ -43,7 +51,6 @@ class LeaderWorker(ABC):
         except BaseException:
             self._lock.release()
             raise
-        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop; what is left is taken up at the next start, or by the next process."""

@@ -14,7 +14,7 @@ from importlib import import_module
 import click
 
 from server import __version__, program
-from towow.errors import TowowError
+from towow.errors import StartupError, TowowError
 
 COMMANDS = {
     "serve": "Serve streams, the API and the page (the default command).",
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except TowowError as error:
         print_error(_explain(error))
-        sys.exit(1)
+        sys.exit(error.exit_status if isinstance(error, StartupError) else 1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     sys.exit(result if isinstance(result, int) else 0)

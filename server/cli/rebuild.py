@@ -1,6 +1,8 @@
 """`rebuild`: build the projections again from the log."""
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -26,15 +28,17 @@ def rebuild(db: Path) -> None:
     if not db.is_file():
         raise StartupError(f"there is no database at {db}")
     screen = Console(stderr=True)
-    connection = sqlite3.connect(str(db), timeout=_BUSY_SECONDS, isolation_level=None)
     try:
-        migrate(connection)
-        with screen.status("rebuilding") as status:
+        with closing(_connect(db)) as connection:
+            migrate(connection)
+        with closing(_connect(db)) as connection, screen.status("rebuilding") as status:  # of the file that there is now
             count = rebuild_file(
                 connection, PROJECTIONS, PROJECTION_TABLES, lambda done: status.update(f"rebuilding: {done:,} events")
             )
     except sqlite3.DatabaseError as error:
         raise StartupError(f"{db} cannot be rebuilt: {error}") from None
-    finally:
-        connection.close()
     click.echo(f"ok: {count} events folded")
+
+
+def _connect(db: Path) -> Any:
+    return sqlite3.connect(str(db), timeout=_BUSY_SECONDS, isolation_level=None)

@@ -38,7 +38,12 @@ _log = structlog.get_logger("towow.serve")
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 takes a free one. Default 8000.")
 @click.option("--db", help="SQLite file; made when absent. Default data/towow.db.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe lines to log.")
-def serve(config_file: Path | None, host: str | None, port: int | None, db: str | None, log_level: str | None) -> None:
+@click.option(
+    "--accept-loss", type=click.IntRange(0), metavar="SEQ", help="Go on although the events up to SEQ, the head, are lost."
+)
+def serve(
+    config_file: Path | None, host: str | None, port: int | None, db: str | None, log_level: str | None, accept_loss: int | None
+) -> None:
     """Serve events, streams and the page until Ctrl-C or SIGTERM.
 
     Flags win over the environment (TOWOW__SECTION__KEY), which wins over the settings file.
@@ -66,7 +71,7 @@ def serve(config_file: Path | None, host: str | None, port: int | None, db: str 
     else:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        code = runner.run(run_server(config))
+        code = runner.run(run_server(config, accept_loss))
     if code:
         raise SystemExit(code)
 
@@ -152,7 +157,7 @@ class CappedSite(web.BaseSite):
         self._server = await asyncio.get_running_loop().create_server(accept, sock=self._listener, backlog=_BACKLOG)
 
 
-async def run_server(config: Config) -> int:
+async def run_server(config: Config, accept_loss: int | None = None) -> int:
     """Serve until a signal or a failed database; returns the exit code."""
     stop = asyncio.Event()
     failure: list[str] = []
@@ -162,7 +167,7 @@ async def run_server(config: Config) -> int:
         stop.set()
 
     config = _fit_to_file_limit(config)
-    app = make_app(config, on_fatal=fail)
+    app = make_app(config, on_fatal=fail, accept_loss=accept_loss)
     runner = web.AppRunner(
         app,
         handler_cancellation=True,

@@ -1,17 +1,15 @@
-"""The database file: which SQLite engine runs, how connections are opened, and the migrations.
+"""The database file: how its connections are opened and closed, and the migrations.
 
-This is the one place where the engine is chosen, before aiosqlite is imported: SQLite 3.7.0 to 3.51.2 can corrupt a WAL
-when two connections write or checkpoint at once (fixed in 3.51.3, 3.50.7 and 3.44.6), so the `pysqlite3` wheel's engine
-is preferred. Nothing here knows what an event is; `eventlog.py` does."""
+Nothing here knows what an event is; `log.py` does. `engine.py` chooses the engine, `rewrite.py` is the one migration that
+makes a new file."""
 
 import asyncio
 import fcntl
 import functools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -21,79 +19,29 @@ import structlog
 
 from server import program
 from server.config import DatabaseSection
+from server.eventlog import engine
+from server.eventlog.engine import ThreadConnection, engine_fault, error_code, is_busy, is_corrupt, is_fatal, is_full, sqlite3
+from server.eventlog.place import Place
+from server.eventlog.recovery import accept, require_whole
+from server.eventlog.rewrite import REWRITING, holds_events, rewrite
 from towow.errors import StartupError
 
-try:
-    import pysqlite3 as sqlite3
-except ImportError:  # no wheel for this platform: the standard library's engine, checked below
-    import sqlite3
-
-_log = structlog.get_logger("towow.database")
-_standard = sys.modules.get("sqlite3")
-sys.modules["sqlite3"] = sqlite3
-try:
-    import aiosqlite
-finally:
-    if _standard is None:
-        del sys.modules["sqlite3"]
-    else:
-        sys.modules["sqlite3"] = _standard
-
-__all__ = ["Database", "ThreadConnection", "engine_fault", "read_only", "sqlite3"]
+__all__ = [
+    "Database",
+    "ThreadConnection",
+    "engine_fault",
+    "error_code",
+    "is_busy",
+    "is_corrupt",
+    "is_fatal",
+    "is_full",
+    "read_only",
+    "sqlite3",
+]
 
 T = TypeVar("T")
 
-# Extended result codes keep the primary one in the low byte: https://www.sqlite.org/rescode.html
-_BUSY, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 8, 10, 11, 13, 14, 26
-
-
-def error_code(error: BaseException) -> int:
-    """The primary SQLite result code of an error, 0 when it has none."""
-    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def is_busy(error: BaseException) -> bool:
-    """Whether another connection held the lock for longer than the busy timeout."""
-    return error_code(error) == _BUSY
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether the disk had no room."""
-    return error_code(error) == _FULL
-
-
-def is_fatal(error: BaseException) -> bool:
-    """Whether the file can no longer be trusted to keep what it acknowledges: I/O, corruption, read-only, not a database."""
-    return error_code(error) in (_IOERR, _CORRUPT, _READONLY, _NOTADB, _CANTOPEN)
-
-
-def engine_fault(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str | None:
-    """Why two processes must not write with this engine, or None when they may. `version` as in 3.51.3."""
-    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    if fixed or version < (3, 7, 0):
-        return None
-    text = ".".join(map(str, version))
-    return f"SQLite {text} can corrupt a write-ahead log that two processes write to (fixed in 3.51.3, 3.50.7 and 3.44.6)"
-
-
-class ThreadConnection(aiosqlite.Connection):
-    """An aiosqlite connection that also runs a whole function on its thread: one hop instead of one for every statement.
-
-    `stopped` is done when the thread is: aiosqlite 0.22 does not wait for it when the file does not open."""
-
-    stopped: "asyncio.Future[Any] | None" = None
-
-    def stop(self) -> "asyncio.Future[Any] | None":
-        """Stop the thread, without waiting for it."""
-        self.stopped = super().stop()
-        return self.stopped
-
-    async def call(self, function: Callable[[Any], T]) -> T:
-        """Run `function(connection)` on the connection's thread and return its result.
-
-        Cancelling the caller does not stop the function; its result is then dropped."""
-        result: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]
-        return result
+_log = structlog.get_logger("towow.database")
 
 
 class Database:
@@ -101,27 +49,40 @@ class Database:
 
     Open it with `async with`; readers are closed before the writer, so that the last checkpoint is the writer's."""
 
-    def __init__(self, config: DatabaseSection) -> None:
+    def __init__(self, config: DatabaseSection, *, accept_loss: int | None = None) -> None:
         self.path = Path(config.path).absolute()
         self.writer: ThreadConnection
+        self.place: Place
         self._config = config
+        self._accept_loss = accept_loss
         self._lock: IO[str] | None = None
         self._readers: list[ThreadConnection] = []
         self._next_reader = 0
 
     async def __aenter__(self) -> "Database":
-        """Take the lock, open, configure and migrate. Raises `StartupError` with what to do."""
+        """Take the lock, look for losses, open, configure and migrate. Raises `StartupError` with what to do.
+
+        Another process that has the file open has looked for losses already."""
         config = self._config
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            loss = None
+            if self._take_lock(fcntl.LOCK_EX):
+                loss = require_whole(self.path, read_only, self._accept_loss)
+                self._release_lock()  # the rewriting takes it
+                if _is_to_be_rewritten(self.path):
+                    await asyncio.to_thread(_bring_up_to_date, self.path)  # for minutes, where there are many events
             self._lock = _lock_for_writing(self.path)
             self.writer = await self._open(query_only=False)
             await self.writer.call(functools.partial(_prepare, config=config))
+            if loss is not None:
+                await self.writer.call(functools.partial(accept, loss=loss))
+            self.place = await self.writer.call(functools.partial(Place, self.path, config))
             for _ in range(config.readers):
                 self._readers.append(await self._open(query_only=True))
         except (OSError, sqlite3.Error) as error:
             await self.close()
-            raise StartupError(_explain(error, self.path, config)) from None
+            raise StartupError(explain(error, self.path, config)) from None
         except BaseException:
             await self.close()
             raise
@@ -136,8 +97,23 @@ class Database:
             await reader.close()
         self._readers.clear()
         if hasattr(self, "writer"):
+            if hasattr(self, "place"):
+                await self.writer.call(self.place.leave)
+                del self.place
             await self.writer.close()
             del self.writer
+        self._release_lock()
+
+    def _take_lock(self, kind: int) -> bool:
+        self._lock = Path(f"{self.path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - kept
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+        except OSError:
+            self._release_lock()
+            return False
+        return True
+
+    def _release_lock(self) -> None:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -177,6 +153,20 @@ def read_only(path: Path) -> Any:
     return connection
 
 
+def _is_to_be_rewritten(path: Path) -> bool:
+    """Whether a migration is pending that makes a new file."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with closing(read_only(path)) as db:
+        number = next((number for number, name, _ in migrations() if name.endswith(REWRITING)), 0)
+        return 0 < _version(db, migrations()[-1][0]) < number and holds_events(db)
+
+
+def _bring_up_to_date(path: Path) -> None:
+    with closing(sqlite3.connect(str(path), isolation_level=None)) as db:
+        migrate(db)
+
+
 def _lock_for_writing(path: Path) -> IO[str]:
     """Share the file with other writing processes; on a faulty engine refuse to be the second one.
 
@@ -187,7 +177,7 @@ def _lock_for_writing(path: Path) -> IO[str]:
         fcntl.flock(lock, (fcntl.LOCK_EX if fault else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        reason = fault or "the other one runs an engine that cannot share a file"
+        reason = fault or "the other one runs an engine that cannot share a file, or rewrites it"
         raise StartupError(f"another process writes to {path}, and {reason}; install pysqlite3 or stop the other") from None
     return lock
 
@@ -238,26 +228,41 @@ def migrations() -> list[tuple[int, str, str]]:
 def migrate(db: Any) -> int:
     """Apply what is pending, each migration in one transaction; returns the version. Safe when two processes start at once.
 
-    Raises `StartupError` when the database is newer than the code, or not one of ours."""
+    Where the log has to be rewritten, the path then names a new file; this connection is still the old one's, and is to be
+    closed. Raises `StartupError` when the database is newer than the code, or not one of ours."""
     shipped = migrations()
     newest = shipped[-1][0]
     for number, name, script in shipped:
         if number <= _version(db, newest):
             continue
+        if name.endswith(REWRITING) and holds_events(db):
+            rewrite(db, number, _apply_all)
+            return newest
         with _immediate(db):
             version = _version(db, newest)
             if number <= version:  # another process was faster
                 continue
             _refuse_others(db)
-            for statement in _statements(script):
-                try:
-                    db.execute(statement)
-                except sqlite3.OperationalError as error:
-                    if error_code(error) != 1:
-                        raise
-                    raise StartupError(f"migration {name} failed: {error}; is this another program's database?") from None
+            _apply(db, name, script)
             db.execute(f"PRAGMA user_version = {number}")
     return _version(db, newest)
+
+
+def _apply_all(db: Any) -> None:
+    """Make a new file's schema: every migration in turn, without a transaction."""
+    for number, name, script in migrations():
+        _apply(db, name, script)
+        db.execute(f"PRAGMA user_version = {number}")
+
+
+def _apply(db: Any, name: str, script: str) -> None:
+    for statement in _statements(script):
+        try:
+            db.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error_code(error) != 1:
+                raise
+            raise StartupError(f"migration {name} failed: {error}; is this another program's database?") from None
 
 
 def _refuse_others(db: Any) -> None:
@@ -298,21 +303,21 @@ def _statements(script: str) -> Iterator[str]:
         raise StartupError(f"a migration ends inside a statement: {pending.strip()[:80]}")
 
 
-def _explain(error: Exception, path: Path, config: DatabaseSection) -> str:
+def explain(error: Exception, path: Path, config: DatabaseSection) -> str:
     """What an operator can do about a database that does not open."""
     code = error_code(error)
-    if code == _NOTADB:
+    if code == engine.NOTADB:
         return f"{path} is not a SQLite database; choose another file with --db"
-    if code == _BUSY:
+    if code == engine.BUSY:
         return f"{path} was locked by another process for more than {config.busy_timeout_seconds:g} s; stop it or try again"
     if (
-        code == _READONLY
+        code == engine.READONLY
         or isinstance(error, PermissionError)
         or not os.access(path if path.exists() else path.parent, os.W_OK)
     ):
         return f"{path} cannot be written by this user; check the permissions of the file and its directory"
-    if code == _CORRUPT:
+    if code == engine.CORRUPT:
         return f"{path} is damaged ({error}); restore a copy, or try the sqlite3 shell's .recover"
-    if code == _FULL:
+    if code == engine.FULL:
         return f"the disk of {path} is full"
     return f"cannot open the database {path}: {error}"

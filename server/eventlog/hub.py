@@ -214,6 +214,16 @@ class Hub:
         """Move past numbers that hold no event. Live members stay live: there was nothing to write."""
         self.dispatched_seq = max(self.dispatched_seq, seq)
 
+    def skip(self, seq: int) -> None:
+        """Move past an event that cannot be read. Live members go back to reading and meet it; the tail begins after it."""
+        before, self.dispatched_seq = self.dispatched_seq, max(self.dispatched_seq, seq)
+        self._tail.start_at(self.dispatched_seq)
+        for group in list(self._groups.values()):
+            self.flush(group)
+            for member in list(group.members):
+                self.leave(member, group)
+                member.fall_back(before)
+
     def close(self) -> None:
         """Refuse further members and send the present ones away: each is told where it is, and finds the hub closed."""
         self.is_closed = True

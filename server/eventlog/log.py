@@ -8,25 +8,37 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 
 from server.config import Config
 from server.eventlog import queries
-from server.eventlog.database import Database, is_busy, is_full
+from server.eventlog.database import Database, is_busy, is_corrupt, is_full, sqlite3
+from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
 from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
+from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
+from server.eventlog.rows import prove, read_head
 from server.eventlog.selection import Selection
-from server.eventlog.writer import Appended, Projection, Writer
-from towow.errors import StorageFull, TowowError, Unavailable
+from server.eventlog.writer import Appended, Committed, Projection, Writer
+from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
 from towow.events import Event, NewEvent
 
 T = TypeVar("T")
 
+# Who appends in this task: the principal of a request, `system:<worker>` for the server's own work; None where nobody is asked.
+ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
+
+_EVERYTHING = Selection(frozenset(), ("*",), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
+_MARK_SYNC_SECONDS = 1.0
+_ROW_BYTES = 250  # of an event in the file, about, besides its payload
+_HEAD_SECONDS = 60.0  # between two signed heads, at most, while events come
 _log = structlog.get_logger("towow.eventlog")
 
 
@@ -65,13 +77,16 @@ class EventLog:
         self.clock = clock
         self._database = database
         self._config = config
+        self._records_actors = config.auth.mode != "off"
         self._on_fatal = on_fatal
+        self._signer = HeadSigner(config.integrity.key_file)
         self._writer = Writer(
             path=database.path,
             min_free_bytes=config.database.min_free_bytes,
             clock=clock,
             is_terminal=is_terminal,
             projections=projections or {},
+            signer=self._signer,
         )
         self._peers = Peers(database.path)
         self._waiting: list[_Waiting] = []
@@ -92,6 +107,8 @@ class EventLog:
         self._tasks = [
             asyncio.create_task(self._run(), name="eventlog"),
             asyncio.create_task(self._poll(), name="eventlog-poll"),
+            asyncio.create_task(self._sync_mark(), name="eventlog-mark"),
+            asyncio.create_task(self._sign_heads(), name="eventlog-heads"),
         ]
         return self
 
@@ -99,13 +116,14 @@ class EventLog:
         """Commit what is waiting, then stop; later appends raise `Unavailable`."""
         self._is_closing = True
         self._rouse()
-        self._tasks[1].cancel()
+        for task in self._tasks[1:]:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._peers.close()
 
     @property
     def epoch(self) -> str:
-        """Identity of the database file; cursors are only good within one epoch."""
+        """Identity of the log since its last loss; bare cursors are only good within one epoch."""
         return self.meta.epoch
 
     @property
@@ -123,6 +141,9 @@ class EventLog:
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down; nothing was stored")
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
+        actor = ACTOR.get() if self._records_actors else None
+        if actor is not None:
+            events = [msgspec.structs.replace(event, actor=actor) for event in events]
         self._waiting.append(_Waiting(events, future))
         self._rouse()
         return await future
@@ -132,7 +153,8 @@ class EventLog:
     ) -> Page:
         """A page of announced events after a cursor (exclusive), ascending; see `queries.read_page`.
 
-        One event more than `max_bytes` allows is never held back: a page with work left is not empty for ever."""
+        One event more than `max_bytes` allows is never held back: a page with work left is not empty for ever. Raises
+        `Damaged` when the first event of the page is damaged; go on after its seq."""
         through = self.head_seq if through is None else through
         size = self._config.stream.page_bytes if max_bytes is None else max_bytes
         # The tail does not know what retention has removed.
@@ -147,9 +169,37 @@ class EventLog:
         """The newest announced events, oldest first."""
         return await self._read(partial(queries.read_newest, selection=selection, through=self.head_seq, limit=limit))
 
-    async def get(self, *, seq: int | None = None, event_id: str | None = None) -> Event | None:
-        """One event by seq or by event_id, or None."""
-        return await self._read(partial(queries.read_event, seq=seq, event_id=event_id))
+    async def get(
+        self, *, seq: int | None = None, event_id: str | None = None, selection: Selection = _EVERYTHING
+    ) -> Event | None:
+        """One event by seq, or by event_id among the streams of a selection; None when there is none.
+
+        Raises `InvalidRequest` when several streams have an event with this id, and `Damaged`."""
+        if event_id is None:
+            return await self._read(partial(queries.read_event, seq=seq or 0))
+        events: list[Event] = []
+        after: str | None = ""
+        while after is not None and len(events) < 2:
+            found = await self._read(partial(queries.find_event_id, selection=selection, event_id=event_id, after=after))
+            events += found.events
+            after = found.after
+        if len(events) > 1:
+            streams = f"{events[0].stream} and {events[1].stream}"
+            raise InvalidRequest(f"{streams} both have an event {event_id}; name one stream, or a seq", field="event_id")
+        return events[0] if events else None
+
+    async def prove(self, seq: int, check: str) -> str:
+        """Whether a reader with this seq and these check digits has read this log: see `rows.prove`."""
+        return await self._read(partial(prove, seq=seq, check=check))
+
+    async def head(self, at: int | None = None) -> SignedHead:
+        """The head of the log, signed where there is a key; with `at` the first kept one that covers that seq.
+
+        Raises `NotFound` for a seq that was never given."""
+        head = await self._read(partial(self._signer.read, at=at, now=self.clock()))
+        if head is None:
+            raise NotFound(f"there is no seq {at}; the log ends at {self.head_seq}", field="at")
+        return head
 
     async def stream(self, name: str) -> StreamInfo | None:
         """Where a stream stands, or None when it never existed."""
@@ -175,9 +225,18 @@ class EventLog:
         """Run a maintenance function on the writing connection, between two commits."""
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down")
+
+        def run(db: Any) -> T:
+            result = function(db)
+            self._database.place.require(db)
+            return result
+
         try:
-            return await self._database.writer.call(function)
+            return await self._database.writer.call(run)
         except Exception as error:
+            if isinstance(error, Displaced):
+                self._fail(error)
+                raise Unavailable(self._closed_because or "") from None
             if is_busy(error):
                 raise Unavailable("another process keeps the database locked; try again") from None
             if is_full(error):
@@ -204,7 +263,12 @@ class EventLog:
         self._rouse()
 
     async def _read(self, function: Callable[[Any], T]) -> T:
-        return await self._database.read(function)
+        try:
+            return await self._database.read(function)
+        except sqlite3.DatabaseError as error:
+            if is_corrupt(error):
+                raise Damaged("the database is damaged here; `check` lists every fault", seq=0) from error
+            raise
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -219,6 +283,8 @@ class EventLog:
                     batch = self._waiting[:_MAX_REQUESTS_PER_COMMIT]
                     del self._waiting[:_MAX_REQUESTS_PER_COMMIT]
                     await self._commit(batch)
+                    if self._database.place.is_checkpoint_due:
+                        await self._database.writer.call(self._database.place.checkpoint)
                 if self._has_foreign:  # also under load, or `refresh` would wait for the publishers to pause
                     self._has_foreign = False
                     refreshed, self._refreshed = self._refreshed, []
@@ -243,7 +309,7 @@ class EventLog:
         requests = [waiting.events for waiting in batch]
         counts: dict[int, int] = {}
         try:
-            done = await self._database.writer.call(lambda db: self._writer.commit(db, requests))
+            done = await self._database.writer.call(partial(self._store, requests=requests))
             if done.previous_seq != self.head_seq:
                 await self._announce_foreign(through=done.previous_seq)
             if done.events:
@@ -267,22 +333,32 @@ class EventLog:
             elif not waiting.future.done():
                 waiting.future.set_result([_receipt(appended, counts) for appended in outcome])
 
+    def _store(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
+        """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread."""
+        done = self._writer.commit(db, requests)
+        self._database.place.confirm(db, done.head, sum(len(event.payload_json) + _ROW_BYTES for event in done.events))
+        return done
+
     async def _announce_foreign(self, through: int | None = None) -> None:
         """Read and dispatch what other connections have appended, up to `through` (None: the head of the file)."""
         if through is None:
             through = (await self.refresh_meta()).head_seq
-        everything = Selection(frozenset(), ("*",), ())
         while self.head_seq < through:
-            page = await self._read(
-                partial(
-                    queries.read_page,
-                    selection=everything,
-                    after=self.head_seq,
-                    through=through,
-                    limit=1000,
-                    max_bytes=self._config.stream.tail_bytes + 1,
+            try:
+                page = await self._read(
+                    partial(
+                        queries.read_page,
+                        selection=_EVERYTHING,
+                        after=self.head_seq,
+                        through=through,
+                        limit=1000,
+                        max_bytes=self._config.stream.tail_bytes + 1,
+                    )
                 )
-            )
+            except Damaged as error:  # every follower meets it by reading, and says so to its client
+                _log.critical("event_damaged", seq=error.seq)
+                self.hub.skip(error.seq or through)
+                continue
             if page.events:
                 self.hub.dispatch(page.events)
             if not page.events or page.through_seq >= through:
@@ -305,8 +381,32 @@ class EventLog:
             else:
                 interval = min(interval * settings.poll_backoff_factor, settings.max_poll_interval_seconds)
 
+    async def _sync_mark(self) -> None:
+        """Bring the mark to the disk every second."""
+        while True:
+            await asyncio.sleep(_MARK_SYNC_SECONDS)
+            try:  # on a reader's thread: the writer's is not held up
+                await self._database.read(lambda db: self._database.place.sync_mark())
+            except OSError as error:
+                _log.warning("mark_not_synced", error=str(error), consequence="after a power cut the mark may be older")
+
+    async def _sign_heads(self) -> None:
+        """Keep a signed head of what was appended in the last minute; the writer keeps one every so many events."""
+
+        def sign(db: Any) -> None:
+            head = read_head(db)
+            if head.seq > last_signed_seq(db):
+                self._signer.store(db, head, self.epoch, self.clock())
+
+        while self._signer.has_key:
+            await asyncio.sleep(_HEAD_SECONDS)
+            with contextlib.suppress(Unavailable, StorageFull):  # a minute later
+                await self.write(sign)
+
     def _fail(self, error: Exception) -> None:
         """Stop acknowledging for good: after a failed fsync nobody knows what the disk holds."""
+        if self._closed_because is not None:
+            return
         reason = f"the database failed: {type(error).__name__}: {error}"
         self._closed_because = "the database failed; the server is stopping"
         _log.critical("log_failed", error=str(error), error_type=type(error).__name__, exc_info=error)

@@ -1,19 +1,23 @@
 """Reading the log with SQL: pages after a cursor, single events, stream lists, and lists of the rows that surfaces project from
 it. Pure functions over a connection.
 
-Every read is short: it ends at a row, byte or window limit and holds no cursor open, because an open read keeps the
-write-ahead log from being reset. Patterns and type globs are filters over a walk by seq, in windows, so that a sparse
+Every event that is read is proved undamaged (`rows.py`): a page ends before a damaged one, and a read that begins with one
+raises `Damaged`. Every read is short: it ends at a row, byte or window limit and holds no cursor open, because an open read
+keeps the write-ahead log from being reset. Patterns and type globs are filters over a walk by seq, in windows, so that a sparse
 selection costs many short reads and never one long one."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, NamedTuple
 
+from server.eventlog.rows import Head, Histories, read_event_at, read_events, read_head, read_histories
 from server.eventlog.selection import Selection
-from server.eventlog.writer import COLUMNS
+from towow.errors import Damaged
 from towow.events import MAX_SEQ, Event
 
 _WINDOW_SEQS = 20_000  # rows looked at by one statement that filters
 _WINDOWS_PER_READ = 5  # statements of one read, before the reader gets its turn back
+_STREAMS_PER_READ = 2_000  # streams in which one read looks for an event_id
 
 
 class Page(NamedTuple):
@@ -37,20 +41,23 @@ class StreamInfo(NamedTuple):
 def read_page(db: Any, selection: Selection, after: int, through: int, limit: int, max_bytes: int) -> Page:
     """Events with `after` < seq <= `through`, at most `limit` or about `max_bytes` of them (one is always allowed)."""
     where, parameters, is_seek = _condition(selection)
+    histories = read_histories(db)
     events: list[Event] = []
     size = 0
     for _ in range(_WINDOWS_PER_READ):
         end = through if is_seek else min(through, after + _WINDOW_SEQS)
-        rows = db.execute(
-            f"SELECT {COLUMNS} FROM events WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",  # noqa: S608 - no input
-            (*parameters, after, end, limit - len(events)),
-        )
-        for row in rows:
-            events.append(Event(*row))
-            size += len(row[7]) + 250  # the canonical JSON's other fields
-            if size >= max_bytes or len(events) >= limit:
-                rows.close()
+        condition = f"WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        try:
+            with closing(read_events(db, condition, (*parameters, after, end, limit - len(events)), histories)) as found:
+                for event in found:
+                    events.append(event)
+                    size += len(event.payload_json) + 250  # the canonical JSON's other fields
+                    if size >= max_bytes or len(events) >= limit:
+                        return Page(events, event.seq)
+        except Damaged:
+            if events:  # the next read begins with it
                 return Page(events, events[-1].seq)
+            raise
         after = end
         if after >= through:
             break
@@ -58,13 +65,10 @@ def read_page(db: Any, selection: Selection, after: int, through: int, limit: in
 
 
 def read_newest(db: Any, selection: Selection, through: int, limit: int) -> list[Event]:
-    """The newest `limit` events up to `through`, oldest first."""
+    """The newest `limit` events up to `through`, oldest first. Raises `Damaged` when one of them is."""
     where, parameters, _ = _condition(selection)
-    rows = db.execute(
-        f"SELECT {COLUMNS} FROM events WHERE {where} AND seq <= ? ORDER BY seq DESC LIMIT ?",  # noqa: S608 - no input
-        (*parameters, through, limit),
-    ).fetchall()
-    return [Event(*row) for row in reversed(rows)]
+    newest = list(read_events(db, f"WHERE {where} AND seq <= ? ORDER BY seq DESC LIMIT ?", (*parameters, through, limit)))
+    return newest[::-1]
 
 
 def _condition(selection: Selection) -> tuple[str, list[Any], bool]:
@@ -89,24 +93,54 @@ def _condition(selection: Selection) -> tuple[str, list[Any], bool]:
     return where, parameters, is_seek
 
 
-def read_event(db: Any, *, seq: int | None = None, event_id: str | None = None) -> Event | None:
-    """One event by seq or by event_id, or None."""
-    if seq is not None:
-        row = db.execute(f"SELECT {COLUMNS} FROM events WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 - constant
-    else:
-        row = db.execute(f"SELECT {COLUMNS} FROM events WHERE event_id = ?", (event_id,)).fetchone()  # noqa: S608 - constant
-    return Event(*row) if row else None
+def read_event(db: Any, seq: int) -> Event | None:
+    """One event by seq, or None. Raises `Damaged`."""
+    return read_event_at(db, seq)
+
+
+class Found(NamedTuple):
+    """Events that have an id, and the name of the stream up to which was looked (None: all were)."""
+
+    events: list[Event]
+    after: str | None
+
+
+def find_event_id(db: Any, selection: Selection, event_id: str, after: str = "") -> Found:
+    """The events with this event_id among the streams of a selection, at most two: an id is unique within its stream only.
+
+    An id that the log derived is found by its seq, one in a stream by one seek, and in a pattern by one seek for each of its
+    streams; go on after `Found.after` until that is None."""
+    seq = read_histories(db).seq_of(event_id)
+    if seq:
+        event = read_event_at(db, seq)
+        if event is not None and event.event_id == event_id and selection.wants_stream(event.stream):
+            return Found([event], None)
+    where = "WHERE stream = ? AND event_id = ? AND event_id IS NOT NULL"
+    events: list[Event] = []
+    if not after:
+        for name in sorted(selection.names):
+            events += read_events(db, where, (name, event_id))
+    if not selection.patterns or len(events) > 1:
+        return Found(events, None)
+    for _ in range(_STREAMS_PER_READ):
+        row = db.execute("SELECT min(stream) FROM events WHERE stream > ?", (after,)).fetchone()
+        if row[0] is None:
+            return Found(events, None)
+        after = row[0]
+        if selection.wants_stream(after) and after not in selection.names:
+            events += read_events(db, where, (after, event_id))
+            if len(events) > 1:
+                return Found(events, None)
+    return Found(events, after)
 
 
 def read_stream(db: Any, stream: str) -> StreamInfo | None:
-    """Where a stream stands, or None when it never existed. Two statements, each one index seek."""
-    last = db.execute(
-        "SELECT seq, revision, timestamp, event_type FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream,)
-    ).fetchone()
+    """Where a stream stands, or None when it never existed. Two statements, each one index seek; raises `Damaged`."""
+    last = next(read_events(db, "WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)), None)
     if last is None:
         return None
-    first = db.execute("SELECT min(revision) FROM events WHERE stream = ?", (stream,)).fetchone()[0]
-    return StreamInfo(stream, last[0], last[1], last[1] - first + 1, last[2], last[3])
+    first = db.execute("SELECT revision FROM events WHERE stream = ? ORDER BY seq LIMIT 1", (stream,)).fetchone()[0]
+    return StreamInfo(stream, last.seq, last.revision, last.revision - first + 1, last.timestamp, last.event_type)
 
 
 def read_streams(db: Any, *, kind: str | None, after: str, limit: int) -> list[StreamInfo]:
@@ -149,14 +183,23 @@ def read_rows(db: Any, columns: str, source: str, page: RowPage, *, seq: str = "
 class LogMeta(NamedTuple):
     """What the file says of itself: its identity, the highest seq ever given, and how far retention has trimmed."""
 
-    epoch: str
+    histories: Histories
     created_at: str
     trimmed_seq: int
-    head_seq: int
+    head: Head
+
+    @property
+    def epoch(self) -> str:
+        """The present epoch: where new events belong."""
+        return self.histories.epochs[-1]
+
+    @property
+    def head_seq(self) -> int:
+        """The highest seq ever given."""
+        return self.head.seq
 
 
 def read_meta(db: Any) -> LogMeta:
     """Read the identity and the ends of the log."""
-    epoch, created_at, trimmed_seq = db.execute("SELECT epoch, created_at, trimmed_seq FROM log_meta").fetchone()
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return LogMeta(epoch, created_at, trimmed_seq, row[0] if row else 0)
+    created_at, trimmed_seq = db.execute("SELECT created_at, trimmed_seq FROM log_meta").fetchone()
+    return LogMeta(read_histories(db), created_at, trimmed_seq, read_head(db))

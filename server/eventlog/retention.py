@@ -8,6 +8,7 @@ import structlog
 
 from server.config import RetentionSection
 from server.eventlog.log import EventLog
+from server.eventlog.rows import insert_gaps
 from towow.events import timestamp_of
 
 _EVENTS_PER_STEP = 2_000  # rows of one transaction, so that publishers wait milliseconds
@@ -65,23 +66,22 @@ def trim_point(db: Any, config: RetentionSection, before: str) -> int:
 
 
 def _remove(db: Any, through: int) -> int:
-    """Remove one step. The last event of a stream stays, or its revisions would start again at 1."""
+    """Remove one step and keep gaps in its place. The last event of a stream stays, or its revisions would start again at 1."""
     db.execute("BEGIN IMMEDIATE").close()
     try:
         db.execute("UPDATE log_meta SET trimmed_seq = max(trimmed_seq, ?)", (through,)).close()
         first = through - _EVENTS_PER_STEP
         # What an earlier step kept as the last event of its stream is not the last one any more.
         removed = db.execute(
-            "DELETE FROM events WHERE seq < ?1 AND stream IN (SELECT stream FROM events WHERE seq BETWEEN ?1 AND ?2)",
+            "SELECT seq, digest FROM events WHERE seq <= ?2 AND (seq >= ?1 OR stream IN"
+            " (SELECT stream FROM events WHERE seq BETWEEN ?1 AND ?2))"
+            " AND seq < (SELECT max(later.seq) FROM events AS later WHERE later.stream = events.stream) ORDER BY seq",
             (first, through),
-        ).rowcount
-        removed += db.execute(
-            "DELETE FROM events WHERE seq BETWEEN ? AND ?"
-            " AND revision < (SELECT max(later.revision) FROM events AS later WHERE later.stream = events.stream)",
-            (first, through),
-        ).rowcount
+        ).fetchall()
+        insert_gaps(db, removed)
+        db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq, _ in removed]).close()
         db.execute("COMMIT").close()
     except BaseException:
         db.execute("ROLLBACK").close()
         raise
-    return int(removed)
+    return len(removed)

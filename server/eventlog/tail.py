@@ -22,7 +22,9 @@ class Tail:
         return len(self._events)
 
     def start_at(self, seq: int) -> None:
-        """Begin after a seq: the head that the log had when it was opened."""
+        """Begin after a seq, with nothing: the head that the log had when it was opened, or an event that cannot be read."""
+        self._events.clear()
+        self._size = 0
         self._after = seq
 
     def add(self, events: Sequence[Event]) -> None:

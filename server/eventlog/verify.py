@@ -1,21 +1,34 @@
 """Work on a database file that no server needs to be running for: verify it, and build its projections again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.eventlog.chain import ROWS_PER_READ, Chain, Fault, each_event
+from server.eventlog.database import migrate, migrations, sqlite3
+from server.eventlog.heads import SignedHead, head_faults
+from server.eventlog.mark import Mark
 from server.eventlog.queries import read_meta
-from server.eventlog.writer import COLUMNS, Projection, digest_of, project_one
+from server.eventlog.recovery import differs_from_mark
+from server.eventlog.rows import Head
+from server.eventlog.writer import Projection, project_one
+from towow.errors import Damaged, StartupError
 from towow.events import Event, kind_of
 
-_ROWS_PER_READ = 5_000
+_SHOWN_IDS = 3  # of a projection's rows that differ
 
 
-class Fault(NamedTuple):
-    """One thing that is wrong, at a place in the log (seq 0: the file as a whole)."""
+class Projections(NamedTuple):
+    """What is written with the events: functions by the kind of stream, and tables with SQL for the stream that a row is of."""
 
-    seq: int
-    stream: str
-    what: str
+    functions: Mapping[str, Sequence[Projection]]
+    tables: Mapping[str, str]
+
+
+NO_PROJECTIONS = Projections({}, {})
 
 
 class Summary(NamedTuple):
@@ -23,30 +36,91 @@ class Summary(NamedTuple):
 
     events: int
     streams: int
+    head: Head
     faults: list[Fault]
 
 
-def check(db: Any, progress: Callable[[int], None] = lambda count: None) -> Summary:
-    """Verify SQLite's integrity, dense revisions and the digest chain of every stream. Reads everything; writes nothing.
+def check(
+    db: Any,
+    projections: Projections = NO_PROJECTIONS,
+    progress: Callable[[int], None] = lambda count: None,
+    *,
+    mark: Mark | None = None,
+    kept: Sequence[SignedHead] = (),
+    key: Ed25519PublicKey | None = None,
+) -> Summary:
+    """Verify a file against itself. Reads everything, writes nothing; a server may be appending meanwhile.
 
-    After retention a stream's first kept event cannot be verified, only what follows it. `progress` gets a count of events."""
+    SQLite's integrity, the schema, every row's CRC, the digest chain, seqs and revisions without holes, and the projections
+    against a rebuild, but for streams whose beginning retention has removed; then its mark, which is to be read before, and
+    signed heads, also those `kept` elsewhere, whose signatures are verified with a `key`. `progress` gets a count of events."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    newest = migrations()[-1][0]
+    if version != newest:
+        hint = (
+            "start a server on it, or run `rebuild`: that brings it up to date" if version < newest else "use a newer release"
+        )
+        raise StartupError(f"the database has version {version}, this program verifies {newest}: {hint}")
     faults = [Fault(0, "", row[0]) for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
-    trimmed_seq = read_meta(db).trimmed_seq
-    heads: dict[str, tuple[int, bytes]] = {}
-    count = 0
-    for event, digest in _rows(db):
-        count += 1
-        revision, previous = heads.get(event.stream, (0, b""))
-        is_after_trim = event.stream not in heads and event.revision > 1 and trimmed_seq > 0
-        if event.revision != revision + 1 and not is_after_trim:
-            faults.append(Fault(event.seq, event.stream, f"revision {event.revision} follows {revision}"))
-        elif not is_after_trim and digest_of(previous, event) != digest:
-            faults.append(Fault(event.seq, event.stream, "the digest does not match: the event or one before it was changed"))
-        heads[event.stream] = (event.revision, digest)
-        if count % _ROWS_PER_READ == 0:
-            progress(count)
-    progress(count)
-    return Summary(count, len(heads), faults)
+    with closing(sqlite3.connect("", isolation_level=None)) as scratch:  # a temporary file, as far as it is large
+        migrate(scratch)
+        scratch.execute("PRAGMA synchronous = OFF")
+        faults += _schema_faults(db, scratch)
+        db.execute("BEGIN")  # the tables and the seq that they are true at
+        try:
+            meta = read_meta(db)
+            rows = {name: _rows_of(db, name, stream) for name, stream in projections.tables.items()}
+        except sqlite3.DatabaseError as error:
+            return Summary(0, 0, Head(0, b""), [*faults, Fault(0, "", f"cannot be read: {error}")])
+        finally:
+            db.execute("ROLLBACK")
+        chain = Chain(db, meta.trimmed_seq)
+        scratch.execute("BEGIN")
+        for found in each_event(db, meta.head_seq):
+            chain.take(found)
+            if isinstance(found, Event):
+                for projection in projections.functions.get(kind_of(found.stream), ()):
+                    project_one(scratch, projection, found)
+            if chain.events % ROWS_PER_READ == 0:
+                progress(chain.events)
+        chain.finish(meta.head_seq)
+        progress(chain.events)
+        for name, stream in projections.tables.items():
+            faults += _projection_faults(name, rows[name], _rows_of(scratch, name, stream), chain.incomplete)
+    faults += chain.faults
+    faults += head_faults(db, kept, key)
+    what = differs_from_mark(db, mark) if mark is not None else None
+    if what is not None:
+        faults.append(Fault(0, "", f"history is lost: {what}"))
+    return Summary(chain.events, len(chain.revisions), chain.through, faults)
+
+
+def _schema_faults(db: Any, scratch: Any) -> list[Fault]:
+    """Tables, views, indexes and triggers that are not what the migrations make."""
+    sql = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    expected, actual = dict(scratch.execute(sql).fetchall()), dict(db.execute(sql).fetchall())
+    what = {True: "was changed", False: "is missing"}
+    faults = [Fault(0, "", f"{name} {what[name in actual]}") for name in expected if actual.get(name, "") != expected[name]]
+    return faults + [Fault(0, "", f"{name} is not the server's") for name in sorted(actual.keys() - expected.keys())]
+
+
+def _rows_of(db: Any, name: str, stream: str) -> dict[bytes, str]:
+    """A hash of every row of a projection, with the stream that it is of."""
+    sql = f"SELECT {stream}, * FROM {name}"  # noqa: S608 - our names
+    try:
+        return {blake2b(repr(row).encode(), digest_size=16).digest(): row[0] for row in db.execute(sql)}
+    except sqlite3.OperationalError:
+        return {}  # the table is gone: the schema's fault
+
+
+def _projection_faults(
+    name: str, actual: Mapping[bytes, str], expected: Mapping[bytes, str], incomplete: set[str]
+) -> Iterator[Fault]:
+    differing = {actual.get(key) or expected[key] for key in actual.keys() ^ expected.keys()}
+    streams = sorted(stream for stream in differing if stream not in incomplete)
+    if streams:
+        some = ", ".join(streams[:_SHOWN_IDS]) + (", …" if len(streams) > _SHOWN_IDS else "")
+        yield Fault(0, "", f"table {name} is not what the log says of {some}; `rebuild` mends it")
 
 
 def rebuild(
@@ -55,16 +129,20 @@ def rebuild(
     tables: Sequence[str],
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Empty the projections' tables and fold the whole log into them again, in one transaction; returns the events folded."""
+    """Empty the projection tables and fold the whole log into them again, in one transaction; returns the events folded.
+
+    Raises `Damaged` for the first event that cannot be read; the tables are as they were then."""
     count = 0
     db.execute("BEGIN IMMEDIATE")
     try:
         empty(db, tables)
-        for event, _ in _rows(db):
+        for event in each_event(db, read_meta(db).head_seq):
+            if isinstance(event, Damaged):
+                raise event  # noqa: TRY301 - undone below like every other
             for projection in projections.get(kind_of(event.stream), ()):
                 project_one(db, projection, event)
             count += 1
-            if count % _ROWS_PER_READ == 0:
+            if count % ROWS_PER_READ == 0:
                 progress(count)
         db.execute("COMMIT")
     except BaseException:
@@ -78,18 +156,3 @@ def empty(db: Any, tables: Sequence[str]) -> None:
     """Remove every row of projections' tables, in this order, before they are filled again."""
     for table in tables:
         db.execute(f"DELETE FROM {table}").close()  # noqa: S608 - constants
-
-
-def _rows(db: Any) -> Iterator[tuple[Event, bytes]]:
-    """The whole log by seq, in pages, so that nothing is held open."""
-    after = 0
-    while True:
-        rows = db.execute(
-            f"SELECT {COLUMNS}, digest FROM events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - constant
-            (after, _ROWS_PER_READ),
-        ).fetchall()
-        if not rows:
-            return
-        for row in rows:
-            yield Event(*row[:-1]), row[-1]
-        after = rows[-1][0]

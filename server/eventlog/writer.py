@@ -1,9 +1,8 @@
 """What happens inside the write transaction: revisions, idempotency, digests, projections. Runs on the writer's thread.
 
-Sequence and revision are decided here and nowhere else. What is remembered between transactions (the head of each stream)
-is dropped when `PRAGMA data_version` says that another connection has written."""
+Sequence and revision are decided here and nowhere else. What is remembered between transactions (the head of the log and of
+each stream) is dropped when `PRAGMA data_version` says that another connection has written."""
 
-import hashlib
 import math
 import os
 import time
@@ -15,13 +14,17 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from server.eventlog.database import is_busy, is_fatal, is_full, sqlite3
+from server.eventlog.engine import is_busy, is_fatal, is_full, sqlite3
+from server.eventlog.heads import EVENTS_PER_HEAD, HeadSigner, last_signed_seq
+from server.eventlog.rows import NO_DIGEST, Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
-from towow.events import Event, NewEvent, kind_of, timestamp_of, uuid7
+from towow.events import Event, NewEvent, is_same_json, kind_of, timestamp_of
 
-COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload"
-_INSERT = f"INSERT INTO events ({COLUMNS}, digest) VALUES "  # noqa: S608 - constant
-_ROW = "(?,?,?,?,?,?,?,?,?)"
+_INSERT = (
+    "INSERT INTO events (seq, stream, revision, event_id, event_type, timestamp, source, actor, payload, crc, digest) VALUES "
+)
+_WIDTH = 11
+_ROW = f"({','.join('?' * _WIDTH)})"
 _SPACE_CHECK_SECONDS = 0.1
 _MAX_HEADS = 100_000
 _MAX_ROWS = 256  # a statement; powers of two below it, so that few statements are ever compiled
@@ -47,24 +50,26 @@ class Appended(NamedTuple):
     created: bool
 
 
-class _Head(NamedTuple):
+class _StreamHead(NamedTuple):
     revision: int
-    digest: bytes
     is_ended: bool
 
 
-_NO_HEAD = _Head(0, b"", False)
+_EMPTY = Head(0, NO_DIGEST)
+_NO_STREAM = _StreamHead(0, False)
+_Key = tuple[str, str]  # stream and event_id
 
 
 @dataclass(slots=True)
 class Committed:
-    """One transaction: an outcome or an error for every request, the stored events by seq, and the head before them.
+    """One transaction: an outcome or an error for every request, the stored events by seq, and the head before them and after.
 
     `has_foreign`: another connection has written since the last look; `foreign_writes` will not say so again."""
 
     outcomes: list[list[Appended] | TowowError] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     previous_seq: int = 0
+    head: Head = _EMPTY
     has_foreign: bool = False
 
 
@@ -79,14 +84,18 @@ class Writer:
         clock: Callable[[], float],
         is_terminal: Callable[[str, str], bool],
         projections: Mapping[str, Sequence[Projection]],
+        signer: HeadSigner | None = None,
     ) -> None:
         self._directory = path.parent
         self._min_free_bytes = min_free_bytes
         self._clock = clock
         self._is_terminal = is_terminal
         self._projections = projections
-        self._heads: OrderedDict[str, _Head] = OrderedDict()
-        self._last_seq = -1
+        self._signer = signer if signer is not None and signer.has_key else None
+        self._signed_seq = 0
+        self._heads: OrderedDict[str, _StreamHead] = OrderedDict()
+        self._head: Head | None = None
+        self._histories = Histories((), ())
         self._data_version = -1
         self._space_checked_at = -math.inf  # the monotonic clock may begin at 0
 
@@ -138,95 +147,128 @@ class Writer:
 
     def _forget(self) -> None:
         self._heads.clear()
-        self._last_seq = -1
+        self._head = None
 
     def _write(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
         has_foreign = self.foreign_writes(db)
-        if self._last_seq < 0:
-            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-            self._last_seq = row[0] if row else 0
-        done = Committed(previous_seq=self._last_seq, has_foreign=has_foreign)
+        if self._head is None:
+            self._head, self._histories = read_head(db), read_histories(db)
+            self._signed_seq = last_signed_seq(db)
+        done = Committed(previous_seq=self._head.seq, head=self._head, has_foreign=has_foreign)
         known = self._known(db, requests)
         timestamp = timestamp_of(self._clock())
         rows: list[Any] = []
         for request in requests:
             try:
-                done.outcomes.append(self._decide(db, request, known, timestamp, done.events, rows))
+                done.outcomes.append(self._decide(db, request, known, timestamp, done, rows))
             except TowowError as error:
                 done.outcomes.append(error)
         _insert(db, rows)
         if done.events:
-            self._last_seq = done.events[-1].seq
+            self._head = done.head
             self._project(db, done.events)
+            if self._signer is not None and done.head.seq - self._signed_seq >= EVENTS_PER_HEAD:
+                self._signer.store(db, done.head, self._histories.epochs[-1], self._clock())
+                self._signed_seq = done.head.seq
         while len(self._heads) > _MAX_HEADS:
             self._heads.popitem(last=False)
         return done
 
-    def _known(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> dict[str, Event]:
-        """The stored events among the event_ids that publishers chose."""
-        wanted = [event.event_id for request in requests for event in request if event.event_id is not None]
-        known: dict[str, Event] = {}
+    def _known(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> dict[_Key, Event]:
+        """The stored events among the event_ids that publishers chose, each within its stream."""
+        wanted = [(event.stream, event.event_id) for request in requests for event in request if event.event_id is not None]
+        known: dict[_Key, Event] = {}
         for start in range(0, len(wanted), _MAX_ROWS):
             some = wanted[start : start + _MAX_ROWS]
-            marks = ",".join("?" * len(some))
-            for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE event_id IN ({marks})", some):  # noqa: S608 - marks
-                known[row[3]] = Event(*row)
+            found = read_events(
+                db,
+                f"WHERE seq IN (WITH wanted (name, id) AS (VALUES {','.join(['(?,?)'] * len(some))})"  # noqa: S608 - marks
+                " SELECT e.seq FROM wanted CROSS JOIN events AS e ON e.stream = wanted.name AND e.event_id = wanted.id"
+                " WHERE e.event_id IS NOT NULL)",
+                [value for pair in some for value in pair],
+            )
+            known.update(((event.stream, event.event_id), event) for event in found)
         return known
+
+    def _stored(self, db: Any, new: NewEvent, known: dict[_Key, Event], added: dict[_Key, Event]) -> Event | None:
+        """The event that has this id in this stream already. Raises `Conflict` for a reserved id that is not its own."""
+        if new.event_id is None:
+            return None
+        key = (new.stream, new.event_id)
+        stored = added.get(key) or known.get(key)
+        if stored is None:
+            seq = self._histories.seq_of(new.event_id)
+            if seq is None:
+                return None
+            stored = read_event_at(db, seq)
+            if stored is None or stored.event_id != new.event_id or stored.stream != new.stream:
+                raise Conflict(f"event_id {new.event_id} is one that this log gives itself", field="event_id")
+        _check_same(new, stored)
+        return stored
 
     def _decide(
         self,
         db: Any,
         request: Sequence[NewEvent],
-        known: dict[str, Event],
+        known: dict[_Key, Event],
         timestamp: str,
-        events: list[Event],
+        done: Committed,
         rows: list[Any],
     ) -> list[Appended]:
         """Give one request its places. Only a whole request moves the heads, the known ids and the rows."""
-        heads: dict[str, _Head] = {}
-        added: dict[str, Event] = {}
+        heads: dict[str, _StreamHead] = {}
+        added: dict[_Key, Event] = {}
+        events: list[Event] = []
         added_rows: list[Any] = []
         outcome: list[Appended] = []
-        seq = events[-1].seq if events else self._last_seq
+        seq, digest = done.head
+        derived = f"evt-{self._histories.epochs[-1]}-"
         for new in request:
-            stored = added.get(new.event_id) or known.get(new.event_id) if new.event_id is not None else None
+            stored = self._stored(db, new, known, added)
             if stored is not None:
-                _check_same(new, stored)
                 outcome.append(Appended(stored, False))
                 continue
-            head = heads.get(new.stream) or self._head(db, new.stream)
+            stream = new.stream
+            head = heads.get(stream) or self._stream_head(db, stream)
             if new.expected_revision is not None and new.expected_revision != head.revision:
                 raise RevisionMismatch(
-                    f"{new.stream} is at revision {head.revision}, not {new.expected_revision}",
+                    f"{stream} is at revision {head.revision}, not {new.expected_revision}",
                     field="expected_revision",
                     expected=new.expected_revision,
                     actual=head.revision,
                 )
             if head.is_ended:
-                raise StreamEnded(f"{new.stream} has ended; nothing can be appended to it", field="stream")
+                raise StreamEnded(f"{stream} has ended; nothing can be appended to it", field="stream")
             seq += 1
+            event_id = new.event_id
             event = Event(
                 seq,
-                new.stream,
+                stream,
                 head.revision + 1,
-                new.event_id or uuid7(self._clock),
+                event_id or f"{derived}{seq}",
                 new.event_type,
                 timestamp,
                 new.source,
                 new.payload_json,
+                new.actor,
             )
-            digest = hashlib.sha256(head.digest + event.canonical()).digest()
-            heads[new.stream] = _Head(event.revision, digest, self._is_terminal(event.stream, event.event_type))
-            added[event.event_id] = event
+            canonical = event.canonical()
+            event.digest = digest = link(digest, canonical)
+            heads[stream] = _StreamHead(event.revision, self._is_terminal(stream, event.event_type))
+            if event_id is not None:
+                added[stream, event_id] = event
+            events.append(event)
             added_rows += (
                 seq,
-                event.stream,
+                stream,
                 event.revision,
-                event.event_id,
+                event_id,
                 event.event_type,
                 timestamp,
                 event.source,
+                new.actor,
                 event.payload_json,
+                crc_of(canonical),
                 digest,
             )
             outcome.append(Appended(event, True))
@@ -234,17 +276,16 @@ class Writer:
             self._heads[stream] = head
             self._heads.move_to_end(stream)
         known.update(added)
-        events.extend(added.values())
+        done.events.extend(events)
+        done.head = Head(seq, digest)
         rows += added_rows
         return outcome
 
-    def _head(self, db: Any, stream: str) -> _Head:
+    def _stream_head(self, db: Any, stream: str) -> _StreamHead:
         head = self._heads.get(stream)
         if head is None:
-            row = db.execute(
-                "SELECT revision, digest, event_type FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream,)
-            ).fetchone()
-            head = _Head(row[0], row[1], self._is_terminal(stream, row[2])) if row else _NO_HEAD
+            last = next(read_events(db, "WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)), None)
+            head = _StreamHead(last.revision, self._is_terminal(stream, last.event_type)) if last else _NO_STREAM
         return head
 
     def _project(self, db: Any, events: Sequence[Event]) -> None:
@@ -280,27 +321,21 @@ def project_one(db: Any, projection: Projection, event: Event) -> None:
     db.execute("RELEASE projection").close()
 
 
-def digest_of(previous: bytes, event: Event) -> bytes:
-    """The link of the stream's digest chain: SHA-256 over the previous digest (empty at revision 1) and the canonical JSON."""
-    return hashlib.sha256(previous + event.canonical()).digest()
-
-
 def _insert(db: Any, rows: list[Any]) -> None:
-    """Insert flat rows of nine values with as few steps as possible: every step trades the interpreter lock."""
-    width = 9
-    start, total = 0, len(rows) // width
+    """Insert flat rows with as few steps as possible: every step trades the interpreter lock."""
+    start, total = 0, len(rows) // _WIDTH
     while start < total:
         count = min(_MAX_ROWS, 1 << (total - start).bit_length() - 1)
-        db.execute(_INSERT + ",".join([_ROW] * count), rows[start * width : (start + count) * width]).close()
+        db.execute(_INSERT + ",".join([_ROW] * count), rows[start * _WIDTH : (start + count) * _WIDTH]).close()
         start += count
 
 
 def _check_same(new: NewEvent, stored: Event) -> None:
+    """Raise `Conflict` unless both mean the same; who appends it does not count."""
     same = (
-        new.stream == stored.stream
-        and new.event_type == stored.event_type
+        new.event_type == stored.event_type
         and new.source == stored.source
-        and new.payload_json == stored.payload_json
+        and is_same_json(new.payload_json, stored.payload_json)
     )
     if not same:
         raise Conflict(

@@ -50,7 +50,7 @@ async def _place(log: EventLog, selection: Selection, asked: CursorRequest) -> S
     if asked.epoch is not None and asked.epoch != log.epoch:
         return _reset(log, "other_epoch", asked.cursor)
     if isinstance(asked.cursor, str):
-        event = await log.get(event_id=asked.cursor)
+        event = await log.get(event_id=asked.cursor, selection=selection)
         if event is None:
             return _reset(log, "unknown_event_id", asked.cursor)
         seq = event.seq

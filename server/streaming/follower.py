@@ -12,12 +12,17 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import structlog
+
 from server.eventlog.hub import NEVER, BatchPolicy, Encoding, Group, Watcher
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection
 from server.streaming.cursor import StartPosition
 from server.streaming.keepalive import KeepaliveTimer
+from towow.errors import Damaged
 from towow.events import Event
+
+_logger = structlog.get_logger("towow.follower")
 
 
 class Wire(Encoding, Protocol):
@@ -208,7 +213,15 @@ class Follower:
         name = self._selection.single
         # A terminal event ends the stream even for a reader whose types leave it out.
         selection = self._selection if name is None else self._selection._replace(types=())
-        page = await self._log.read(selection, self._cursor, limit=min(share, 1000))
+        try:
+            page = await self._log.read(selection, self._cursor, limit=min(share, 1000))
+        except Damaged as error:
+            if not error.seq:  # not even its place can be read, so nothing after it can
+                self._finish(Ended.STOPPED, "end", {"reason": error.code, "last_seq": self._cursor})
+                return
+            self._send(self._wire.control("damaged", {"seq": error.seq, "message": error.message}))
+            self._cursor = error.seq
+            return
         wanted = [event for event in page.events if self._selection.wants_type(event.event_type)]
         if wanted:
             self._send(b"".join([self._wire.event(event) for event in wanted]), len(wanted))
@@ -312,7 +325,14 @@ async def events_after(log: EventLog, selection: Selection, cursor: int) -> Asyn
     """Follow inside the process: every matching event after a cursor (exclusive), for ever. Close the iterator to stop."""
     loop = asyncio.get_running_loop()
     while True:
-        page = await log.read(selection, cursor)
+        try:
+            page = await log.read(selection, cursor)
+        except Damaged as error:
+            if not error.seq:
+                raise
+            _logger.critical("event_damaged", seq=error.seq)
+            cursor = error.seq
+            continue
         for event in page.events:
             yield event
         cursor = page.through_seq

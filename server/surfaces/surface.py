@@ -64,9 +64,9 @@ class Kind(NamedTuple):
 
 class Surface(NamedTuple):
     """A surface: its kinds by name, the tables that its projections fill (emptied in this order before they are filled again),
-    and how its parts are built."""
+    each with SQL for the name of the stream that a row is of, and how its parts are built."""
 
     name: str
     kinds: Mapping[str, Kind]
-    tables: tuple[str, ...]
+    tables: Mapping[str, str]
     build: Callable[[Context], Parts]

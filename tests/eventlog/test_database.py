@@ -127,11 +127,11 @@ async def test_the_directory_is_made_and_a_new_file_gets_an_epoch_for_good(tmp_p
     for name in ("a/b/c.db", "a/b/c.db", "a/d.db"):
         path = tmp_path / name
         async with Database(DatabaseSection(path=str(path))) as database:
-            epochs.append(await database.read(lambda db: db.execute("SELECT epoch FROM log_meta").fetchone()[0]))
+            epochs.append(await database.read(lambda db: db.execute("SELECT epoch FROM histories").fetchone()[0]))
     assert epochs[0] == epochs[1] != epochs[2]
     assert len(epochs[0]) == 16
     with pytest.raises(sqlite3.IntegrityError, match="epoch"):
-        plain(str(path)).execute("UPDATE log_meta SET epoch = 'other'")
+        plain(str(path)).execute("UPDATE histories SET epoch = 'other'")
 
 
 async def test_closing_leaves_no_write_ahead_log_and_no_thread(section, tmp_path):
@@ -141,7 +141,7 @@ async def test_closing_leaves_no_write_ahead_log_and_no_thread(section, tmp_path
     async with database:
         pass
     await database.close()
-    assert {path.name for path in tmp_path.iterdir()} == {"d.db", "d.db.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"d.db", "d.db.lock", "d.db.mark"}
     await until(lambda: set(threading.enumerate()) <= before)
 
 
@@ -362,7 +362,7 @@ async def test_a_file_that_the_engine_opens_read_only_is_refused_at_start(sectio
     connect = sqlite3.connect
 
     def connect_read_only(path, **options):
-        return connect(f"file:{path}?mode=ro", uri=True, **options)
+        return connect(path if options.pop("uri", False) else f"file:{path}?mode=ro", uri=True, **options)
 
     monkeypatch.setattr(sqlite3, "connect", connect_read_only)
     assert f"{section.path} cannot be written" in await refusal(section)

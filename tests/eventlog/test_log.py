@@ -7,11 +7,13 @@ import threading
 import pytest
 
 from server.eventlog import queries
+from server.eventlog.chain import verify_chain
 from server.eventlog.database import sqlite3
 from server.eventlog.hub import Watcher
+from server.eventlog.rows import read_events
 from server.eventlog.selection import select
-from server.eventlog.writer import COLUMNS, Writer, digest_of
-from tests.support import changed, note, open_log, until
+from server.eventlog.writer import Writer
+from tests.support import changed, insert_row, note, open_log, until
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import Event
 
@@ -68,9 +70,8 @@ async def test_an_acknowledged_event_is_in_the_file_and_announced(quiet_config):
         receipts = await log.append([note(), note("task:b"), note()])
         assert places(receipts) == [(1, "task:a", 1, True), (2, "task:b", 1, True), (3, "task:a", 2, True)]
         other = sqlite3.connect(quiet_config.database.path)
-        rows = other.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq").fetchall()
+        assert list(read_events(other, "ORDER BY seq", ())) == [receipt.event for receipt in receipts]
         other.close()
-        assert [Event(*row) for row in rows] == [receipt.event for receipt in receipts]
         assert log.head_seq == 3
         assert (await log.read(EVERYTHING, 0)).events == [receipt.event for receipt in receipts]
 
@@ -205,12 +206,8 @@ async def test_everything_acknowledged_is_there_after_reopening(quiet_config):
             await log.append([note("task:over")])
         with pytest.raises(Conflict):
             await log.append([note("task:0", 9, event_id="e-0")])
-        rows = await log.query(lambda db: db.execute(f"SELECT {COLUMNS}, digest FROM events ORDER BY seq").fetchall())
-        digests = {}
-        for *columns, digest in rows:
-            event = Event(*columns)
-            digests[event.stream] = digest_of(digests.get(event.stream, b""), event)
-            assert digest == digests[event.stream]
+        chain = await log.query(lambda db: verify_chain(db, 22, 0))
+        assert (chain.faults, chain.events) == ([], 22)
 
 
 async def test_closing_commits_what_is_waiting_and_refuses_what_comes_later(quiet_config, transactions):
@@ -501,10 +498,7 @@ async def test_what_a_script_inserts_is_announced(quiet_config):
     async with open_log(quiet_config) as log:
         await log.append([note()])
         other = sqlite3.connect(quiet_config.database.path, isolation_level=None)
-        other.execute(
-            "INSERT INTO events (stream, revision, event_id, event_type, timestamp, source, payload, digest)"
-            " VALUES ('task:a', 2, 'by-hand', 'note', '2026-01-01T00:00:00.000Z', 'script', '{}', x'')"
-        )
+        insert_row(other, Event(0, "task:a", 2, "by-hand", "note", "2026-01-01T00:00:00.000Z", "script", "{}"))
         other.close()
         await until(lambda: log.head_seq == 2)
         assert (await log.get(event_id="by-hand")).source == "script"
@@ -540,7 +534,7 @@ async def test_pages_are_the_same_from_the_tail_and_from_the_file(quiet_config, 
                 assert len(page.events) <= 7
                 got += page.events
                 cursor = page.through_seq
-            wanted = await log.query(lambda db: [Event(*r) for r in db.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq")])
+            wanted = await log.query(lambda db: list(read_events(db, "ORDER BY seq", ())))
             assert got == [event for event in wanted if selection.wants(event)]
 
 

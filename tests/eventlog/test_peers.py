@@ -220,7 +220,7 @@ async def test_a_path_too_long_for_an_address_on_another_system_leaves_polling(t
     async with open_log(config) as one, open_log(config) as two:
         await one.append([note()])
         await until(lambda: two.head_seq == 1)
-    assert sorted(path.name for path in folder.iterdir()) == ["n.db", "n.db.lock"]
+    assert sorted(path.name for path in folder.iterdir()) == ["n.db", "n.db.lock", "n.db.mark"]
 
 
 async def test_a_directory_that_cannot_be_made_leaves_polling(tmp_path):

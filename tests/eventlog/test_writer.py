@@ -1,6 +1,8 @@
 """Inside the write transaction: order, revisions, idempotency, digests, projections, and what a fault leaves behind."""
 
+import hashlib
 import os
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -11,12 +13,15 @@ from server.app import PROJECTIONS
 from server.app import is_terminal as app_is_terminal
 from server.config import DatabaseSection
 from server.eventlog import writer as module
+from server.eventlog.chain import verify_chain
 from server.eventlog.database import _prepare, sqlite3
-from server.eventlog.queries import read_event
-from server.eventlog.writer import COLUMNS, Appended, Writer, digest_of
+from server.eventlog.queries import find_event_id, read_event
+from server.eventlog.rows import read_events
+from server.eventlog.selection import select
+from server.eventlog.writer import Appended, Writer
 from tests.support import note
 from towow.errors import Conflict, InvalidBody, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
-from towow.events import Event, NewEvent, payload_json
+from towow.events import NewEvent, payload_json
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
@@ -118,12 +123,12 @@ def test_what_is_returned_is_what_is_stored(desk):
     assert events == done.events
     assert done.previous_seq == 0
     assert [event.timestamp for event in events] == ["2026-01-01T00:00:00.000Z"] * 2
-    assert events[0].event_id[14] == "7"
+    epoch = desk.db.execute("SELECT epoch FROM histories").fetchone()[0]
+    assert events[0].event_id == f"evt-{epoch}-1"
     assert events[0].source == "unknown"
     assert (events[1].event_id, events[1].source, events[1].event_type) == ("e-2", "me", "odd")
     desk.reopen()
-    rows = desk.db.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq")
-    assert [Event(*row) for row in rows] == events
+    assert list(read_events(desk.db, "ORDER BY seq", ())) == events
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 255, 256, 257, 511, 700])
@@ -152,7 +157,7 @@ def test_many_requests_are_one_transaction(desk):
     [
         pytest.param([note(n=1), note(n=2, expected_revision=9)], RevisionMismatch, id="a wrong revision at its end"),
         pytest.param([note(n=1), note("task:over")], StreamEnded, id="a stream that has ended"),
-        pytest.param([note(n=1), note(n=2, event_id="taken")], Conflict, id="an id with other content"),
+        pytest.param([note(n=1), note("task:b", n=2, event_id="taken")], Conflict, id="an id with other content"),
         pytest.param([note(n=1, event_id="x-1"), note(n=2, event_id="x-1")], Conflict, id="an id twice with other content"),
     ],
 )
@@ -215,7 +220,6 @@ def test_a_repetition_is_answered_even_when_the_state_has_moved_on(desk):
     "other",
     [
         pytest.param(note(event_id="e-1", n=2), id="payload"),
-        pytest.param(note("task:b", event_id="e-1"), id="stream"),
         pytest.param(note(event_id="e-1", event_type="odd"), id="type"),
         pytest.param(note(event_id="e-1", source="other"), id="source"),
     ],
@@ -306,19 +310,17 @@ def test_a_wrong_revision_on_an_ended_stream_is_a_mismatch(desk):
 # Digests.
 
 
-def test_the_digest_chain_of_each_stream_verifies_after_reopening(desk):
-    """Each row carries SHA-256 over the previous digest of its stream and its own canonical JSON."""
+def test_the_digest_chain_of_the_log_verifies_after_reopening(desk):
+    """Each row carries SHA-256 over the previous digest of the log and the SHA-256 of its own canonical JSON, and a CRC-32."""
     for round_ in range(3):
         desk.commit([note("task:a", round_), note("task:b", round_)], [note("task:a", -round_, source="x")])
         desk.reopen()
-    digests = {}
-    rows = desk.db.execute(f"SELECT {COLUMNS}, digest FROM events ORDER BY seq").fetchall()
-    assert len(rows) == 9
-    for *columns, digest in rows:
-        event = Event(*columns)
-        digests[event.stream] = digest_of(digests.get(event.stream, b""), event)
-        assert digest == digests[event.stream]
-        assert len(digest) == 32
+    digest = b""
+    rows = desk.db.execute("SELECT crc, digest FROM events ORDER BY seq").fetchall()
+    for event, row in zip(read_events(desk.db, "ORDER BY seq", ()), rows, strict=True):
+        digest = hashlib.sha256(digest + hashlib.sha256(event.canonical()).digest()).digest()
+        assert row == (zlib.crc32(event.canonical()), digest)
+    assert verify_chain(desk.db, 9, 0).faults == []
 
 
 # The table keeps what it has.
@@ -332,23 +334,18 @@ STATEMENTS = [
     pytest.param("DELETE FROM events", id="DELETE everything"),
     pytest.param("DELETE FROM events WHERE seq = 1", id="DELETE one"),
     pytest.param(
-        "INSERT OR REPLACE INTO events SELECT seq, stream, revision, event_id, 'x', timestamp, source, payload, digest"
-        " FROM events WHERE seq = 1",
+        "INSERT OR REPLACE INTO events SELECT"
+        " seq, stream, revision, event_id, 'x', timestamp, source, actor, payload, crc, digest FROM events WHERE seq = 1",
         id="REPLACE by seq",
     ),
     pytest.param(
-        "REPLACE INTO events SELECT 99, stream, 99, event_id, 'x', timestamp, source, payload, digest"
+        "REPLACE INTO events SELECT 99, stream, 99, event_id, 'x', timestamp, source, actor, payload, crc, digest"
         " FROM events WHERE seq = 1",
         id="REPLACE by event_id",
     ),
     pytest.param(
-        "REPLACE INTO events SELECT 99, stream, revision, 'other', 'x', timestamp, source, payload, digest"
-        " FROM events WHERE seq = 1",
-        id="REPLACE by stream and revision",
-    ),
-    pytest.param(
-        "INSERT INTO events SELECT 99, stream, 99, event_id, 'x', timestamp, source, payload, digest"
-        " FROM events WHERE seq = 1 ON CONFLICT (event_id) DO UPDATE SET event_type = 'x'",
+        "INSERT INTO events SELECT 99, stream, 99, event_id, 'x', timestamp, source, actor, payload, crc, digest"
+        " FROM events WHERE seq = 1 ON CONFLICT (stream, event_id) WHERE event_id IS NOT NULL DO UPDATE SET event_type = 'x'",
         id="upsert",
     ),
 ]
@@ -357,7 +354,7 @@ STATEMENTS = [
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_a_stored_event_is_not_changed_or_removed_by_sql(desk, sql):
     """Append-only is a rule of the file, not only of the program, on the server's own connection too."""
-    desk.commit([note(), note(), note("task:b")])
+    desk.commit([note(event_id="e-1"), note(), note("task:b")])
     before = desk.db.execute("SELECT * FROM events").fetchall()
     with pytest.raises(sqlite3.IntegrityError, match=r"events are (immutable|kept)"):
         desk.db.execute(sql)
@@ -368,16 +365,17 @@ def test_a_stored_event_is_not_changed_or_removed_by_sql(desk, sql):
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param("'x', 'task:a', 3, 'e', 't', 't', 's', '{}', x''", id="a text for a seq"),
-        pytest.param("9, 'task:a', 'x', 'e', 't', 't', 's', '{}', x''", id="a text for a revision"),
-        pytest.param("9, NULL, 3, 'e', 't', 't', 's', '{}', x''", id="no stream"),
-        pytest.param("9, 'task:a', 3, 'e', 't', 't', 's', x'00', x''", id="a blob for a payload"),
-        pytest.param("9, 'task:a', 1, 'e', 't', 't', 's', '{}', x''", id="a revision that exists"),
+        pytest.param("'x', 'task:a', 3, 'e', 't', 't', 's', NULL, '{}', 0, x''", id="a text for a seq"),
+        pytest.param("9, 'task:a', 'x', 'e', 't', 't', 's', NULL, '{}', 0, x''", id="a text for a revision"),
+        pytest.param("9, NULL, 3, 'e', 't', 't', 's', NULL, '{}', 0, x''", id="no stream"),
+        pytest.param("9, 'task:a', 3, 'e', 't', 't', 's', NULL, x'00', 0, x''", id="a blob for a payload"),
+        pytest.param("9, 'task:a', 3, 'e', 't', 't', 's', NULL, '{}', NULL, x''", id="no crc"),
+        pytest.param("9, 'task:a', 3, 'e-1', 't', 't', 's', NULL, '{}', 0, x''", id="an event_id that exists in the stream"),
     ],
 )
 def test_the_table_is_strict(desk, values):
     """Other programs cannot insert what is not an event."""
-    desk.commit([note()])
+    desk.commit([note(event_id="e-1")])
     with pytest.raises(sqlite3.IntegrityError):
         desk.db.execute(f"INSERT INTO events VALUES ({values})")
 
@@ -717,4 +715,5 @@ def test_events_read_back_by_id_and_by_seq(desk):
     done = desk.writer.commit(desk.db, [[note(event_id="e-1")]])
     (appended,) = done.outcomes[0]
     assert appended == Appended(done.events[0], True)
-    assert read_event(desk.db, seq=1) == read_event(desk.db, event_id="e-1") == appended.event
+    assert read_event(desk.db, seq=1) == appended.event
+    assert find_event_id(desk.db, select(), "e-1") == ([appended.event], None)

@@ -369,13 +369,17 @@ async def test_every_cursor_form_reads_the_same_page(client):
 
 
 async def test_a_cursor_may_come_from_another_stream(client):
-    """A seq is a place in the whole log, so any event's id is a cursor for any stream."""
+    """A seq is a place in the whole log; an event_id is one of the streams that are asked for."""
     await publish(client, 1, stream="task:a")
     [foreign] = await publish(client, 1, stream="task:b")
     await publish(client, 1, stream="task:a")
-    for cursor in (foreign["seq"], foreign["event_id"]):
-        page = await (await client.get(f"/api/events?stream=task:a&last_event_id={cursor}")).json()
-        assert [event["seq"] for event in page["events"]] == [3]
+    page = await (await client.get(f"/api/events?stream=task:a&last_event_id={foreign['seq']}")).json()
+    assert [event["seq"] for event in page["events"]] == [3]
+    for streams in ("stream=task:b", "stream=task:a&stream=task:b", "stream=task:*", ""):
+        answer = await client.get(f"/api/events?{streams}&last_event_id={foreign['event_id']}")
+        assert (await answer.json())["next_since_seq"] == 3
+    answer = await client.get(f"/api/events?stream=task:a&last_event_id={foreign['event_id']}")
+    assert (await assert_error(answer, "gone", status=410))["reason"] == "unknown_event_id"
 
 
 def test_json_bodies_are_decoded_by_shape():

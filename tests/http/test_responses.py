@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from server.api.pages import CONTENT_SECURITY_POLICY
-from server.app import make_app
+from server.app import LOG, make_app
 from server.eventlog.database import sqlite3
 from server.http.cors import Cors
 from server.http.responses import SECURITY_HEADERS, error_response, http_date
@@ -49,6 +49,17 @@ async def provoke(client, code):
             return await client.put("/health")
         case "request_timeout":
             return await slow_answer(client)
+        case "damaged":
+            await publish(client, 1)
+            trigger = "SELECT sql FROM sqlite_master WHERE name = 'events_are_immutable'"
+
+            def damage(db):
+                (sql,) = db.execute(trigger).fetchone()
+                for statement in ("DROP TRIGGER events_are_immutable", "UPDATE events SET source = 'x' WHERE seq = 1", sql):
+                    db.execute(statement).close()
+
+            await client.app[LOG].write(damage)
+            return await client.get("/api/events/1")
         case "conflict":
             await post("/api/events", json=body(event_id="evt-1"))
             return await post("/api/events", json=body(n=1, event_id="evt-1"))

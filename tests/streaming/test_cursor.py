@@ -6,7 +6,7 @@ from server.eventlog.retention import trim
 from server.eventlog.selection import select
 from server.streaming.cursor import CursorRequest, StartPosition, resolve
 from tests.support import changed, note, open_log
-from towow.errors import NotFound
+from towow.errors import InvalidRequest, NotFound
 
 STREAMS = ("demand:d", "agent:bob", "demand:d", "operator:o", "demand:e", "broadcast:all", "demand:d", "agent:bob")
 
@@ -32,18 +32,48 @@ async def trim_to(log, kept):
         pytest.param(1, 1, id="an event of the stream"),
         pytest.param(5, 5, id="an event of another stream"),
         pytest.param(8, 8, id="edge: the head"),
-        pytest.param("e-3", 3, id="an event_id"),
-        pytest.param("e-8", 8, id="edge: the event_id at the head"),
-        pytest.param("e-5", 5, id="edge: an event_id of another stream"),
     ],
 )
 async def test_a_cursor_inside_the_log_is_where_the_reader_begins(quiet_config, streams, asked, cursor):
-    """A seq is a place in the whole log, whatever is followed; an event_id is looked up."""
+    """A seq is a place in the whole log, whatever is followed."""
     async with open_log(quiet_config) as log:
         await fill(log)
         for epoch in (None, log.epoch):
             for start in (None, "live", "tail:2"):
                 assert await resolve(log, select(streams), CursorRequest(asked, epoch, start)) == StartPosition(cursor)
+
+
+@pytest.mark.parametrize("seq", range(1, 9))
+async def test_an_event_id_is_looked_up_among_the_streams_that_are_asked_for(quiet_config, seq):
+    """By its stream, in a list, by its kind, and among all; in other streams it is unknown."""
+    async with open_log(quiet_config) as log:
+        await fill(log)
+        stream = STREAMS[seq - 1]
+        for streams in ((stream,), (stream, "note:none"), (f"{stream.partition(':')[0]}:*",), ("*",)):
+            assert await resolve(log, select(streams), CursorRequest(f"e-{seq}")) == StartPosition(seq)
+        for streams in (("demand:none",), ("demand:none", "note:none"), ("note:*",)):
+            start = await resolve(log, select(streams), CursorRequest(f"e-{seq}"))
+            assert start.reset["reason"] == "unknown_event_id"
+
+
+async def test_an_event_id_that_two_of_the_streams_have_is_refused(quiet_config):
+    """An id is unique within its stream: which of two is meant cannot be guessed."""
+    async with open_log(quiet_config) as log:
+        await log.append([note("task:a", event_id="e-1"), note("task:b", event_id="e-1"), note("demand:a")])
+        for streams in (("task:a", "task:b"), ("task:*",), ("*",), ("task:a", "*")):
+            with pytest.raises(InvalidRequest):
+                await resolve(log, select(streams), CursorRequest("e-1"))
+        assert (await resolve(log, select(("task:b", "demand:*")), CursorRequest("e-1"))).cursor == 2
+
+
+async def test_a_derived_event_id_is_a_cursor_in_its_stream(quiet_config):
+    """What a receipt calls an event whose publisher chose no id is found again."""
+    async with open_log(quiet_config) as log:
+        (receipt,) = await log.append([note("task:a")])
+        for streams in (("task:a",), ("task:*",), ("*",)):
+            assert (await resolve(log, select(streams), CursorRequest(receipt.event.event_id))).cursor == 1
+        start = await resolve(log, select(("task:b", "demand:*")), CursorRequest(receipt.event.event_id))
+        assert start.reset["reason"] == "unknown_event_id"
 
 
 # No cursor.
@@ -239,9 +269,7 @@ async def test_a_cursor_of_another_database_is_a_reset_also_on_a_stream_that_nev
         assert start.reset["requested"] == asked.cursor
 
 
-@pytest.mark.parametrize(
-    "asked", [CursorRequest(), CursorRequest(0), CursorRequest(3), CursorRequest("e-1"), CursorRequest(start="live")], ids=str
-)
+@pytest.mark.parametrize("asked", [CursorRequest(), CursorRequest(0), CursorRequest(3), CursorRequest(start="live")], ids=str)
 async def test_a_stream_that_never_was_is_not_found_unless_pending_is_allowed(quiet_config, asked):
     """A typing error is a 404; whoever waits for the first event says so."""
     async with open_log(quiet_config) as log:

@@ -8,13 +8,13 @@ import pytest
 from server.app import LOG, PROJECTION_TABLES, PROJECTIONS, SURFACES, is_terminal, make_app
 from server.config import Config
 from server.eventlog.database import sqlite3
+from server.eventlog.rows import read_events
 from server.eventlog.verify import empty, rebuild
-from server.eventlog.writer import COLUMNS
 from tests.support import ROOT, assert_error, raw_connection, read_frames, read_head, request_bytes
 from tests.support.surfaces import SAMPLES
 from tests.support.tokens import bearer, token, with_tokens
 from tests.surfaces.generations.generating import by_hand
-from towow.events import Event, kind_of
+from towow.events import kind_of
 
 FILES = ("__init__", "state", "commands", "payloads", "model", "inputs", "projections", "rendering", "routes")
 LISTED = [each for each in SAMPLES if each.listed]
@@ -82,7 +82,7 @@ def test_a_kind_and_a_table_have_one_owner(quiet_config, client):
     with opened(quiet_config) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     own = {name for name in names if not name.startswith(("sqlite_", "agents_fts_"))}
-    assert own - {"events", "log_meta"} == set(PROJECTION_TABLES)
+    assert own - {"events", "log_meta", "histories", "gaps", "heads"} == set(PROJECTION_TABLES)
     assert len(set(PROJECTION_TABLES)) == len(PROJECTION_TABLES)
 
 
@@ -128,7 +128,7 @@ async def test_an_event_that_is_projected_again_changes_nothing(client, quiet_co
     await begin_and_end(client, sample)
     with opened(quiet_config) as db:
         before = rows(db, sample)
-        events = [Event(*row) for row in db.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq DESC")]
+        events = list(read_events(db, "ORDER BY seq DESC", ()))
         for event in events:
             for projection in PROJECTIONS.get(kind_of(event.stream), ()):
                 projection(db, event)

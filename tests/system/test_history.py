@@ -607,8 +607,8 @@ def test_a_database_of_the_release_before_keeps_its_demands(tmp_path, monkeypatc
             db.execute(f"INSERT INTO events VALUES ({', '.join('?' * len(values))})", values)
         row = ("d-1", "collab-1", "anna", "x", "failed", "failed", 1, at(1), at(3), 1, 3)
         db.execute(f"INSERT INTO demands VALUES ({', '.join('?' * len(row))})", row)
-        monkeypatch.setattr("server.eventlog.database.migrations", lambda: shipped)
-        assert migrate(db) == shipped[-1][0]
+        monkeypatch.setattr("server.eventlog.database.migrations", lambda: shipped[:10])  # the next one makes a new file
+        assert migrate(db) == 10
         assert db.execute("SELECT * FROM demands").fetchall() == [(*row, None, 0, 0)]
         found = db.execute("SELECT demand_id, parent_demand_id, started, ended, outcome, participants FROM negotiations")
         assert found.fetchall() == [("d-1", None, at(1), at(3), "failed: no_candidates", 0)]

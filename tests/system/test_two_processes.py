@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from server.eventlog.database import sqlite3
-from server.eventlog.writer import COLUMNS, digest_of
-from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, read_rows, until
+from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, insert_row, read_rows, until
 from towow.events import Event
 
 ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
@@ -130,8 +129,7 @@ def append_with_plain_sqlite(path, count):
         for n in range(count):
             db.execute("BEGIN IMMEDIATE")
             seq = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0] + 1
-            last = "SELECT revision, digest FROM events WHERE stream = 'task:0' ORDER BY revision DESC LIMIT 1"
-            revision, digest = db.execute(last).fetchone() or (0, b"")
+            revision = db.execute("SELECT max(revision) FROM events WHERE stream = 'task:0'").fetchone()[0] or 0
             event = Event(
                 seq,
                 "task:0",
@@ -142,9 +140,7 @@ def append_with_plain_sqlite(path, count):
                 "script",
                 f'{{"n":{n}}}',
             )
-            row = (*(getattr(event, name) for name in COLUMNS.replace("payload", "payload_json").split(", ")),)
-            marks = ",".join("?" * 9)
-            db.execute(f"INSERT INTO events ({COLUMNS}, digest) VALUES ({marks})", (*row, digest_of(digest, event)))
+            insert_row(db, event)
             db.execute("COMMIT")
 
 

@@ -37,6 +37,11 @@ SURFACE = Surface(
         KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,)),
         matching.KIND: Kind(projections=(matching.project_agent,)),
     },
-    tables=("demands", "demand_parts", "agents_fts", "agents"),
+    tables={
+        "demands": "'demand:' || demand_id",
+        "demand_parts": "'demand:' || demand_id",
+        "agents_fts": "(SELECT 'agent:' || agent_id FROM agents WHERE seq = agents_fts.rowid)",
+        "agents": "'agent:' || agent_id",
+    },
     build=_build,
 )

@@ -26,6 +26,6 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="generations",
     kinds={KIND: Kind(terminal=TERMINAL_EVENTS, reserved=frozenset({RUN_STARTED}), projections=(project_run,))},
-    tables=("runs",),
+    tables={"runs": "'run:' || run_id"},
     build=_build,
 )

@@ -35,7 +35,7 @@ _UPSERT = (
 _NEWEST = {"updated_at": "coalesce(e.timestamp, r.updated_at)", "last_seq": "coalesce(e.seq, r.last_seq)"}
 _SOURCE = (
     "runs AS r LEFT JOIN events AS e ON r.status = 'running' AND e.stream = 'run:' || r.run_id"
-    " AND e.revision = (SELECT max(revision) FROM events WHERE stream = 'run:' || r.run_id)"
+    " AND e.seq = (SELECT max(seq) FROM events WHERE stream = 'run:' || r.run_id)"
 )
 _COLUMNS = ", ".join(_NEWEST.get(name, f"r.{name}") for name in _FIELDS)
 

@@ -18,6 +18,6 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="sessions",
     kinds={KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_session,)), OPERATOR_KIND: Kind()},
-    tables=("sessions",),
+    tables={"sessions": "'session:' || name"},
     build=_build,
 )

@@ -18,6 +18,6 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="tasks",
     kinds={KIND: Kind(terminal=TERMINAL_EVENTS, has_rules=False, projections=(project_task,))},
-    tables=("tasks", "task_work_items"),
+    tables={"tasks": "'task:' || task_id", "task_work_items": "'task:' || task_id"},
     build=_build,
 )

@@ -29,6 +29,6 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="tools",
     kinds={KIND: Kind(reserved=frozenset({PERMISSION_RESPONSE}), projections=(project_permission,))},
-    tables=("tool_permissions",),
+    tables={"tool_permissions": "'mcp:' || session_id"},
     build=_build,
 )

@@ -12,7 +12,7 @@ import structlog
 
 from server.background.event_bus import EventBus
 from server.background.retry import retry_until_writable
-from server.eventlog.log import EventLog
+from server.eventlog.log import ACTOR, EventLog
 from server.surfaces.tools import commands
 from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import due_permissions
@@ -39,8 +39,10 @@ class PermissionExpiry:
         self._unsubscribe: Callable[[], None] | None = None
 
     async def __aenter__(self) -> "PermissionExpiry":
+        token = ACTOR.set("system:expiry")  # its tasks keep it
         self._unsubscribe = self._bus.subscribe(PERMISSION_REQUEST, self._on_request)
         self._task = asyncio.create_task(self._run(), name="permission expiry")
+        ACTOR.reset(token)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -59,7 +59,7 @@ def load_session(connection: Connection, session_id: str, permission_id: str | N
     """A session with its pending permissions, and the named one; its revision is read first, so it is never
     newer."""
     place = connection.execute(
-        "SELECT seq, revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1", (stream_of(session_id),)
+        "SELECT seq, revision FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream_of(session_id),)
     ).fetchone()
     permissions = {each.permission_id: each for each in pending_permissions(connection, session_id)}
     if permission_id is not None and (found := get_permission(connection, session_id, permission_id)) is not None:

@@ -22,7 +22,7 @@ from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.reader import Understanding, understand
-from tests.support import refused
+from tests.support import insert_row, refused
 from towow.errors import InvalidBody
 from towow.events import Event, payload_json
 
@@ -41,12 +41,7 @@ class Log:
         timestamp = f"2026-01-01T00:00:{seq % 60:02}.000Z"
         event = Event(seq, stream, revision, f"e{seq}", event_type, timestamp, "test", payload_json(payload))
         self.events.append(event)
-        self.db.execute(
-            "INSERT INTO events"
-            " (seq, stream, revision, event_id, event_type, timestamp, source, payload, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, x'00')",
-            (seq, stream, revision, f"e{seq}", event_type, timestamp, "test", event.payload_json),
-        )
+        insert_row(self.db, event)
         self.project(event)
         return event
 

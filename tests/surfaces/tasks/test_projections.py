@@ -12,7 +12,7 @@ from server.surfaces.tasks import SURFACE, rendering
 from server.surfaces.tasks.model import evolve
 from server.surfaces.tasks.projections import get_task, load_task, project_task
 from server.surfaces.tasks.state import ALIASES, STATUSES, TERMINAL_EVENTS, initial
-from tests.support import publish, read_rows
+from tests.support import insert_row, publish, read_rows
 from tests.surfaces.garbage import NUMBERS, anything
 from tests.surfaces.garbage import mostly as garbage_mostly
 from towow.events import Event, payload_json
@@ -163,8 +163,7 @@ def test_the_view_reads_whatever_was_stored(tables, history):
     try:
         for event in events:
             project_task(tables, event)
-            row = (*msgspec.structs.astuple(event), b"")
-            tables.execute(f"INSERT INTO events VALUES ({', '.join('?' * len(row))})", row)
+            insert_row(tables, event)
         found = tables.execute("SELECT seq, phase, span_id, progress, event_type FROM task_timeline ORDER BY seq").fetchall()
     finally:
         tables.execute("ROLLBACK")

@@ -1,0 +1,112 @@
+"""The place of an open database: that its path still names the file that is open, its mark, and its checkpoints.
+
+A file that is removed, moved or replaced under a running process takes every later COMMIT with it, and SQLite does not say so.
+So after each COMMIT, before anybody is answered, the path is compared with the open file. Runs on the writer's thread."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from server.config import DatabaseSection
+from server.eventlog.mark import MarkFile
+from server.eventlog.rows import Head, read_head, read_histories
+
+_FRAMES_PER_CHECKPOINT = 1_000
+_FRAMES_PER_COMMIT = 4  # about: the ends of the table and its indexes, and the sequence
+_ROW_BYTES_PER_FRAME = 3_500
+_WARNING_SECONDS = 60.0
+_log = structlog.get_logger("towow.place")
+
+
+class Displaced(Exception):
+    """Raised when the path of the database no longer names the file that is open: what was committed since may be lost."""
+
+
+class _Identity(NamedTuple):
+    device: int
+    inode: int
+
+
+class Place:
+    """Watches the path of the writing connection `db`, moves the mark, and checkpoints when it is due."""
+
+    def __init__(self, path: Path, config: DatabaseSection, db: Any) -> None:
+        """Begin to watch. Raises `OSError` when the mark cannot be written."""
+        self._path = str(path)
+        self._wal_path = f"{path}-wal"
+        self._is_full = config.synchronous == "FULL"
+        self._wal_limit = config.journal_size_limit_bytes
+        db.execute("PRAGMA wal_autocheckpoint = 0").close()  # `checkpoint` does it, when publishers have been answered
+        self._page_bytes = int(db.execute("PRAGMA page_size").fetchone()[0])
+        found = os.stat(self._path)
+        self._identity, self._size = _Identity(found.st_dev, found.st_ino), found.st_size
+        self._wal_identity: _Identity | None = None
+        self._frames = 0  # about, since the last checkpoint
+        self._warned_at = -_WARNING_SECONDS
+        self._head = read_head(db)
+        self._epoch = read_histories(db).epochs[-1]
+        self._mark = MarkFile(path)
+        if self._is_full:
+            self._mark.write(self._epoch, self._head)
+
+    def confirm(self, db: Any, head: Head, row_bytes: int) -> None:
+        """Called after a COMMIT: raise `Displaced` unless the path names the open file, then move the mark to the head."""
+        self.require(db)
+        self._frames += _FRAMES_PER_COMMIT + row_bytes // _ROW_BYTES_PER_FRAME
+        if head.seq != self._head.seq:
+            self._head = head
+            if self._is_full:
+                self._mark.write(self._epoch, head)
+
+    def require(self, db: Any) -> None:
+        """Raise `Displaced` unless the path names the open file, and its write-ahead log stands beside it."""
+        try:
+            found, wal = os.stat(self._path), os.stat(self._wal_path)
+        except FileNotFoundError as error:
+            raise Displaced(f"{error.filename} was removed or moved while it was open") from None
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise Displaced(f"{self._path} was replaced by another file while it was open")
+        if self._wal_identity is None:
+            self._wal_identity = _Identity(wal.st_dev, wal.st_ino)
+        if (wal.st_dev, wal.st_ino) != self._wal_identity:
+            raise Displaced(f"{self._wal_path} was replaced by another file while it was open")
+        if found.st_size < self._size:  # VACUUM makes it smaller, to the pages that it has then
+            pages = int(db.execute("PRAGMA page_count").fetchone()[0])
+            if found.st_size < pages * self._page_bytes:
+                raise Displaced(f"{self._path} was truncated while it was open")
+        self._size = found.st_size
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether so much was written that it should be moved from the write-ahead log to the database."""
+        return self._frames >= _FRAMES_PER_CHECKPOINT
+
+    def checkpoint(self, db: Any) -> None:
+        """Move what the write-ahead log holds to the database, as far as no reader needs it there, and say how it went."""
+        started_at = time.perf_counter()
+        head = self._head
+        _, frames, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._frames = 0
+        if not self._is_full and moved == frames:  # everything up to here is synced now
+            self._mark.write(self._epoch, head)
+        milliseconds = round((time.perf_counter() - started_at) * 1000, 1)
+        _log.debug("checkpoint", frames=frames, moved=moved, ms=milliseconds)
+        held_back = (frames - moved) * self._page_bytes
+        if held_back > self._wal_limit and time.monotonic() - self._warned_at > _WARNING_SECONDS:
+            self._warned_at = time.monotonic()
+            _log.warning("checkpoint_held_back", bytes=held_back, reason="a reader keeps the write-ahead log; is a query open?")
+
+    def sync_mark(self) -> None:
+        """Bring the mark to the disk."""
+        self._mark.sync()
+
+    def leave(self, db: Any) -> None:
+        """Move the mark to where the log stands, and stop watching. The file is about to be closed, which checkpoints it."""
+        try:
+            if not self._is_full and not db.in_transaction:
+                self.checkpoint(db)
+        finally:
+            self._mark.close()

@@ -1,0 +1,181 @@
+"""Rows of the table `events`: from a row to an event that is proved undamaged, the digest chain, and gaps. Pure SQL, no tasks.
+
+Every reader of events goes through `read_events`: a row whose CRC-32 does not fit its canonical JSON is named, never served.
+The chain runs over the whole log: SHA-256(previous digest ‖ SHA-256(canonical JSON)). What retention has removed is a gap, a
+row of the table `gaps` that keeps the digest after it and the check of each event in it."""
+
+import hashlib
+import zlib
+from bisect import bisect_right
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+from server.eventlog.engine import error_code, is_corrupt, sqlite3
+from towow.errors import Damaged
+from towow.events import Event, check_of
+
+COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest, crc"
+_ONE = "WHERE seq = ?"
+NO_DIGEST = b""  # before the first event
+_CHECK_BYTES = 3  # of one event in a gap; all zero for a seq without a check
+_MAX_CHECKED_SEQS = 1_000  # of one gap; longer runs are several
+
+
+class Histories(NamedTuple):
+    """The line of epochs of this log: `epochs[n]` is good from the seq `from_seqs[n]` on, the first from 1; the last is now."""
+
+    epochs: tuple[str, ...]
+    from_seqs: tuple[int, ...]
+
+    def derived_id(self, seq: int) -> str:
+        """The event_id of an event whose publisher chose none: unique, and the same for ever."""
+        return f"evt-{self.epochs[bisect_right(self.from_seqs, seq) - 1]}-{seq}"
+
+    def seq_of(self, event_id: str) -> int | None:
+        """The seq in an id that is reserved for this log; 0 when it is reserved and no seq, None for an ordinary id."""
+        digits = event_id.rpartition("-")[2]
+        if event_id.startswith("evt-") and any(event_id.startswith(f"evt-{epoch}-") for epoch in self.epochs):
+            seq = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 19 else 0
+            return seq if seq and self.derived_id(seq) == event_id else 0
+        return None
+
+
+def read_histories(db: Any) -> Histories:
+    """The epochs of the log, oldest first."""
+    rows = db.execute("SELECT epoch, from_seq FROM histories ORDER BY from_seq").fetchall()
+    return Histories(tuple(row[0] for row in rows), tuple(row[1] for row in rows))
+
+
+def read_events(
+    db: Any, condition: str, parameters: Sequence[Any], histories: Histories | None = None
+) -> Generator[Event, None, None]:
+    """The events that `condition` (SQL after `FROM events`) selects, each proved undamaged. Close what is not read to its end.
+
+    Raises `Damaged` in the place of the first row that is damaged; the rows before it have come."""
+    histories = histories or read_histories(db)
+    prefix = f"evt-{histories.epochs[-1]}-" if len(histories.epochs) == 1 else None
+    crc32 = zlib.crc32
+    last = 0
+    sql = f"SELECT {COLUMNS} FROM events {condition}"  # noqa: S608 - constant text, see callers
+    try:
+        for seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest, crc in db.execute(
+            sql, parameters
+        ):
+            if event_id is None:
+                event_id = f"{prefix}{seq}" if prefix is not None else histories.derived_id(seq)
+            event = Event(seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest)
+            event.canonical_json = canonical = event.canonical()
+            if crc32(canonical) != crc:
+                raise _damaged(seq)
+            last = seq
+            yield event
+    except sqlite3.DatabaseError as error:
+        if not is_corrupt(error) and not _is_no_text(error):
+            raise
+        left = _seqs_after(db, condition, parameters, last)
+        if len(left) < 2 or condition == _ONE:
+            raise _damaged(left[0] if left else 0) from error
+        for seq in left:  # SQLite's driver reads ahead: the rows before the one that fails have not come yet
+            yield from read_events(db, _ONE, (seq,), histories)
+    except (TypeError, UnicodeError):  # another type than a text, a lone surrogate
+        left = _seqs_after(db, condition, parameters, last)
+        raise _damaged(left[0] if left else 0) from None
+
+
+def _damaged(seq: int) -> Damaged:
+    where = f"the event at seq {seq} is damaged" if seq else "the file of the log is damaged"
+    return Damaged(f"{where}: what is stored is not what was written; `check` lists every fault", seq=seq)
+
+
+def _is_no_text(error: BaseException) -> bool:
+    """Whether a text column holds bytes that are no UTF-8."""
+    return not error_code(error) and "decode" in str(error)
+
+
+def _seqs_after(db: Any, condition: str, parameters: Sequence[Any], last: int) -> list[int]:
+    """The seqs that a condition selects after one that has come; none when not even they can be read."""
+    try:
+        seqs = [int(row[0]) for row in db.execute(f"SELECT seq FROM events {condition}", parameters)]  # noqa: S608 - see callers
+    except sqlite3.DatabaseError:
+        return []
+    return seqs[seqs.index(last) + 1 :] if last in seqs else seqs
+
+
+def read_event_at(db: Any, seq: int) -> Event | None:
+    """The event at a seq, or None. Raises `Damaged`."""
+    return next(read_events(db, _ONE, (seq,)), None)
+
+
+def crc_of(canonical: bytes) -> int:
+    """The CRC-32 of an event's canonical JSON, as its row keeps it."""
+    return zlib.crc32(canonical)
+
+
+def link(previous: bytes, canonical: bytes) -> bytes:
+    """The next digest of the chain, over the digest before (empty before the first event) and the event's canonical JSON."""
+    sha256 = hashlib.sha256
+    return sha256(previous + sha256(canonical).digest()).digest()
+
+
+class Head(NamedTuple):
+    """The end of the log: the highest seq ever given, and the digest of the chain there."""
+
+    seq: int
+    digest: bytes
+
+
+def read_head(db: Any) -> Head:
+    """Where the chain ends: at the last event, or at a gap after it."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    last = db.execute("SELECT seq, digest FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, NO_DIGEST)
+    gap = db.execute("SELECT through_seq, digest FROM gaps ORDER BY from_seq DESC LIMIT 1").fetchone() or (0, NO_DIGEST)
+    end = max(last, gap)
+    return Head(max(row[0] if row else 0, end[0]), end[1])
+
+
+def read_digest(db: Any, seq: int) -> bytes | None:
+    """The digest of the chain at a seq; None where it is not known: inside a gap, or outside the log. Two index seeks."""
+    row = db.execute("SELECT digest FROM events WHERE seq = ?", (seq,)).fetchone()
+    if row is None:
+        row = db.execute("SELECT digest FROM gaps WHERE from_seq <= ?1 AND through_seq = ?1", (seq,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def prove(db: Any, seq: int, check: str) -> str:
+    """Whether an event with this seq and these check digits is of this log: `proven`, `other_history`, or `trimmed`.
+
+    One index seek in `events`, or in the gap that covers it; `trimmed`: it was removed, and no check of it was kept."""
+    row = db.execute("SELECT digest FROM events WHERE seq = ?", (seq,)).fetchone()
+    if row is not None:
+        return "proven" if check_of(row[0]) == check else "other_history"
+    gap = db.execute(
+        "SELECT from_seq, through_seq, checks FROM gaps WHERE from_seq <= ? ORDER BY from_seq DESC LIMIT 1", (seq,)
+    ).fetchone()
+    if gap is None or seq > gap[1]:
+        return "other_history"
+    start = (seq - gap[0]) * _CHECK_BYTES
+    kept = gap[2][start : start + _CHECK_BYTES] if gap[2] is not None else b""
+    if not any(kept):
+        return "trimmed"
+    return "proven" if kept == _packed(check) else "other_history"
+
+
+def insert_gaps(db: Any, removed: Sequence[tuple[int, bytes]]) -> None:
+    """Keep a gap for every run of seqs that are about to be removed: `(seq, digest)`, ascending."""
+    start = 0
+    for place in range(1, len(removed) + 1):
+        is_end = place == len(removed) or removed[place][0] != removed[place - 1][0] + 1
+        if is_end or place - start == _MAX_CHECKED_SEQS:
+            run = removed[start:place]
+            checks = b"".join([_packed(check_of(digest)) for _, digest in run])
+            insert_gap(db, run[0][0], run[-1][0], run[-1][1], checks)
+            start = place
+
+
+def insert_gap(db: Any, from_seq: int, through_seq: int, digest: bytes, checks: bytes | None) -> None:
+    """Keep one gap, both ends inclusive; `digest` is the chain's after it, `checks` None when they are not known."""
+    db.execute("INSERT INTO gaps VALUES (?, ?, ?, ?)", (from_seq, through_seq, digest, checks)).close()
+
+
+def _packed(check: str) -> bytes:
+    return int(check).to_bytes(_CHECK_BYTES) if check.isascii() and check.isdigit() else b""
