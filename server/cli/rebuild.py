@@ -19,7 +19,7 @@ _BUSY_SECONDS = 10.0
 @click.command()
 @database_option("The SQLite file to work on.")
 def rebuild(db: Path) -> None:
-    """Empty the projection tables (agents, demands, sessions, permissions, tasks, runs) and fold the log into them again.
+    """Empty the projection tables of all surfaces and fold the log into them again.
 
     One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
     What retention has removed cannot be folded any more: of such streams the tables know less afterwards.

@@ -283,7 +283,7 @@ class Hub:
     def _write_batch(
         self, group: Group, batch: list[Event], before: int, encoded: dict[tuple[Encoding, int], bytes], now: float
     ) -> None:
-        """One write to everybody; who cannot take it goes on from `before` by reading."""
+        """One bounded write to every member; one that cannot take it goes on from `before` by reading."""
         assert group.encoding is not None  # noqa: S101 - watchers are not written to
         try:
             data = group.encoding.wrap(b"".join([self._encode(event, group.encoding, encoded) for event in batch]))
@@ -293,7 +293,19 @@ class Hub:
                 self.leave(member, group)
                 member.fall_back(before)
             return
-        self._write(group, data, before)
+        limit = self.max_buffer_bytes
+        lagging: list[Member] = []
+        for member in group.members:
+            if member.buffered() > limit:
+                lagging.append(member)
+                continue
+            try:
+                member.write(data)
+            except RuntimeError:  # uvloop: the peer has left and its handler is not cancelled yet; nobody else may suffer
+                lagging.append(member)
+        for member in lagging:
+            self.leave(member, group)
+            member.fall_back(before)
         group.events_total += len(batch)
         group.bytes_total += len(data)
         group.written_at = now
@@ -314,22 +326,6 @@ class Hub:
             self.leave(member, group)
             member.rotate(self.dispatched_seq)
         group.rotate_at = min((member.rotate_at for member in group.members), default=NEVER)
-
-    def _write(self, group: Group, data: bytes, before: int) -> None:
-        """The inner loop: one bounded write for every member."""
-        limit = self.max_buffer_bytes
-        lagging: list[Member] = []
-        for member in group.members:
-            if member.buffered() > limit:
-                lagging.append(member)
-                continue
-            try:
-                member.write(data)
-            except RuntimeError:  # uvloop: the peer has left and its handler is not cancelled yet; nobody else may suffer
-                lagging.append(member)
-        for member in lagging:
-            self.leave(member, group)
-            member.fall_back(before)
 
     @staticmethod
     def _encode(event: Event, encoding: Encoding, encoded: dict[tuple[Encoding, int], bytes]) -> bytes:

@@ -26,6 +26,7 @@ from tests.support import (
     read_to_end,
     request_bytes,
 )
+from tests.support.surfaces import SAMPLES
 from tests.support.tokens import (
     HS256_SECRET,
     NOW,
@@ -57,30 +58,13 @@ PUBLIC = {
 }
 # What a route needs besides its path to come as far as asking for scopes.
 BODIES = {
-    "POST /api/demand/{demand_id}/cancel": {},
-    "POST /api/demand/{demand_id}/feedback": {"agent_id": "a", "proposal_id": "a-p1", "decision": "accept"},
-    "POST /api/demand/{demand_id}/offers": {"agent_id": "a", "content": "x", "capabilities": ["x"]},
-    "POST /agent_backend/api/sse/notify/{session_id}": {
-        "type": "tool_status",
-        "data": {"tool_name": "a", "status": "executing"},
-    },
-    "POST /agent_backend/api/sse/permission-response/{session_id}": {"approved": True},
-    "POST /api/agents": {"agent_id": "a", "name": "a", "capabilities": ["x"]},
-    "POST /api/broadcast": {"payload": {}},
-    "POST /api/demand/submit": {"raw_input": "a venue"},
     "POST /api/events": {"stream": "task:a", "event_type": "note", "payload": {}},
     "POST /api/login": {"token": secret_of("all")},
     "POST /api/logout": {},
-    "POST /api/manual/escalate": {"session_name": "a"},
-    "POST /api/manual/message": {"session_name": "a", "role": "user", "content": "x"},
     "POST /api/runs/{run_id}/cancel": {},
-    "POST /api/sessions/{session_name}/release": {"agent_id": "a"},
-    "POST /api/sessions/{session_name}/takeover": {"agent_id": "a"},
-    "POST /api/tasks/{task_id}/events": {"event_type": "note"},
     "POST /api/tickets": {"streams": ["task:a"]},
-    "POST /loomichat": {"prompt": "x"},
-    "POST /novachat": {"prompt": "x"},
 }
+BODIES_OF_SURFACES = {f"POST {path}": given for sample in SAMPLES for path, given in sample.writes}
 # Where saying 403 would tell that there is something.
 HIDDEN = {"GET /api/events/{seq_or_event_id}"}
 VALUES = {"seq_or_event_id": "1", "page": "index", "name": "style.css"}
@@ -95,8 +79,9 @@ async def asked(client, name, **headers):
     """A request that this route would answer, with these headers."""
     method, _, path = name.partition(" ")
     path = re.sub(r"\{(\w+)\}", lambda found: VALUES.get(found[1], "a"), path)
+    given = BODIES.get(name, BODIES_OF_SURFACES.get(re.sub(r"\{\w+\}", "{}", name)))
     async with asyncio.timeout(5):
-        return await client.request(method, path, json=BODIES.get(name), headers=headers)
+        return await client.request(method, path, json=given, headers=headers)
 
 
 @pytest.fixture
@@ -443,7 +428,7 @@ async def test_an_event_that_may_not_be_read_is_not_there(guarded_client):
 @pytest.mark.parametrize("form", ["many", "ndjson", "cloudevents"])
 async def test_a_batch_with_one_forbidden_stream_stores_nothing(guarded_client, form):
     """All or none, in every format, wherever it stands."""
-    streams = ["task:a", "note:a", "task:b"]
+    streams = ["task:a", "bench:a", "task:b"]
     if form == "many":
         sent = {"json": {"events": [body(stream) for stream in streams]}}
     elif form == "ndjson":
@@ -459,7 +444,7 @@ async def test_a_batch_with_one_forbidden_stream_stores_nothing(guarded_client, 
         sent = {"data": json.dumps(events), "headers": {"Content-Type": "application/cloudevents-batch+json"}}
     sent["headers"] = sent.get("headers", {}) | bearer("tasks")
     error = await assert_error(await guarded_client.post("/api/events", **sent), "forbidden", status=403)
-    assert error["scope"] == "append:note:a"
+    assert error["scope"] == "append:bench:a"
     assert guarded_client.app[LOG].head_seq == 0
 
 
