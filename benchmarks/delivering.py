@@ -90,20 +90,11 @@ def measure_delivery(stage: Stage) -> None:
         for _ in stage.turns():
             with _following(stage, _ours(server.port, followers)):
                 alone = Publish(
-                    port=server.port,
-                    target="/api/events",
-                    body=event_body("bench:alone"),
-                    in_flight=1,
-                    requests=messages,
+                    port=server.port, target="/api/events", body=event_body("bench:alone"), in_flight=1, requests=messages
                 )
                 without = stage.publish(alone).ack_p50_seconds
                 followed = Publish(
-                    port=server.port,
-                    target="/api/events",
-                    body=_BODY,
-                    in_flight=1,
-                    requests=messages,
-                    is_followed=True,
+                    port=server.port, target="/api/events", body=_BODY, in_flight=1, requests=messages, is_followed=True
                 )
                 ours.append((stage.publish(followed).ack_p50_seconds - without) / followers * 1e6)
             with _following(stage, Follow(reference.port, "/", followers, HEADERS_READY)):

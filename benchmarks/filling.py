@@ -29,10 +29,7 @@ async def _fill(path: Path, events: int, streams: int, tell: Callable[[str], Non
     payload = msgspec.json.decode(payload_text())
     news = [new_event(f"bench:fill-{number}", "note", payload) for number in range(streams)]
     batch = [news[number % streams] for number in range(_BATCH)]
-    async with (
-        Database(config.database) as database,
-        EventLog(database, hub, config, is_terminal=is_terminal) as log,
-    ):
+    async with Database(config.database) as database, EventLog(database, hub, config, is_terminal=is_terminal) as log:
         for done in range(0, events, _BATCH):
             await log.append(batch[: events - done])
             tell(f"filling a log: {done + _BATCH:,} of {events:,} events")

@@ -90,11 +90,7 @@ def test_a_time_that_events_carry_is_at_most_as_long_as_events_may_say(write, se
 def test_environment_wins_over_the_file_and_flags_win_over_both(write):
     """Each source changes only the keys that it names."""
     file = write("[server]\nhost = '127.0.0.2'\nport = 1\nmax_connections = 10\n[cors]\norigins = ['https://a']\n")
-    environment = {
-        "TOWOW__SERVER__PORT": "2",
-        "TOWOW__SERVER__MAX_CONNECTIONS": "20",
-        "TOWOW__DATABASE__READERS": "4",
-    }
+    environment = {"TOWOW__SERVER__PORT": "2", "TOWOW__SERVER__MAX_CONNECTIONS": "20", "TOWOW__DATABASE__READERS": "4"}
     flags = {"server": {"max_connections": 30}, "database": {"path": "flag.db"}}
     config = load_config(file, environment=environment, flags=flags)
     assert (config.server.host, config.server.port, config.server.max_connections) == ("127.0.0.2", 2, 30)
@@ -115,12 +111,7 @@ def test_environment_wins_over_the_file_and_flags_win_over_both(write):
         pytest.param("TOWOW__SERVER__HOST", "::1", "server", "host", "::1", id="an IPv6 address"),
         pytest.param("TOWOW__SERVER__HOST", "127.0.0.1", "server", "host", "127.0.0.1", id="an IPv4 address"),
         pytest.param(
-            "TOWOW__CORS__ORIGINS",
-            '["https://a","https://b"]',
-            "cors",
-            "origins",
-            ("https://a", "https://b"),
-            id="a list",
+            "TOWOW__CORS__ORIGINS", '["https://a","https://b"]', "cors", "origins", ("https://a", "https://b"), id="a list"
         ),
         pytest.param("TOWOW__LOGGING__LEVEL", "debug", "logging", "level", "debug", id="a word"),
         pytest.param("Towow__Server__Port", "1", "server", "port", 8000, id="edge: the prefix is upper case"),
@@ -179,11 +170,7 @@ def test_a_bad_file_is_refused_with_its_name_and_the_path_of_the_key(write, text
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        pytest.param(
-            {"TOWOW__SERVER__PROT": "1"},
-            "the environment: [server]: there is no setting named `prot`",
-            id="key",
-        ),
+        pytest.param({"TOWOW__SERVER__PROT": "1"}, "the environment: [server]: there is no setting named `prot`", id="key"),
         pytest.param({"TOWOW__SEVER__PORT": "1"}, "the environment: there is no setting named `sever`", id="section"),
         pytest.param({"TOWOW__SERVER__PORT": "abc"}, "the environment: [server] port: Expected `int`", id="type"),
         pytest.param({"TOWOW__SERVER__PORT": ""}, "the environment: [server] port: Expected `int`", id="empty"),

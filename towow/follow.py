@@ -229,10 +229,7 @@ class _Following:
         """Wait before the next try: full jitter, doubling from the server's `retry:`, at least its Retry-After."""
         seconds = 0.0
         if not lost.is_planned:
-            ceiling = min(
-                self._transport.retry.longest_reconnect_seconds,
-                self._base_seconds * 2 ** min(self._failures, 16),
-            )
+            ceiling = min(self._transport.retry.longest_reconnect_seconds, self._base_seconds * 2 ** min(self._failures, 16))
             seconds = max(_random.uniform(0, ceiling), lost.least_seconds)
             self._failures += 1
         self._tell("reconnecting", reason=lost.reason, wait_seconds=seconds, since_seq=self._position.cursor)

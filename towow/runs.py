@@ -141,12 +141,7 @@ class RunCalls:
     _transport: Transport
 
     async def start_run(
-        self,
-        prompt: str,
-        *,
-        mode: Mode = "nova",
-        session_id: str | None = None,
-        context: Mapping[str, Any] | None = None,
+        self, prompt: str, *, mode: Mode = "nova", session_id: str | None = None, context: Mapping[str, Any] | None = None
     ) -> StartedRun:
         """Start a run; it is on disk when this returns.
 
@@ -157,12 +152,7 @@ class RunCalls:
         return await self._transport.post(StartedRun, f"/{mode}chat", body, is_repeatable=False)
 
     def follow_run(
-        self,
-        run_id: str,
-        *,
-        since_seq: int | str | None = None,
-        on_state: StateCallback | None = None,
-        live: bool = True,
+        self, run_id: str, *, since_seq: int | str | None = None, on_state: StateCallback | None = None, live: bool = True
     ) -> Subscription[Event]:
         """The events of a run, once and in order, until it ends; `source` is the agent of an event.
 

@@ -54,12 +54,7 @@ class Transport:
     """Requests to `base_url` with a bearer token; a session that is passed in stays open."""
 
     def __init__(
-        self,
-        base_url: str,
-        token: str | None,
-        session: aiohttp.ClientSession | None,
-        timeout_seconds: float,
-        retry: Retry,
+        self, base_url: str, token: str | None, session: aiohttp.ClientSession | None, timeout_seconds: float, retry: Retry
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -115,13 +110,7 @@ class Transport:
         return await retried(once, self.retry, is_repeatable=is_repeatable)
 
     async def call_once(
-        self,
-        method: str,
-        path: str,
-        parameters: Parameters = (),
-        *,
-        body: bytes | None = None,
-        extra_seconds: float = 0.0,
+        self, method: str, path: str, parameters: Parameters = (), *, body: bytes | None = None, extra_seconds: float = 0.0
     ) -> bytes:
         """One try. Raises the error of a status over 399, and `Unreachable` without a complete answer."""
         timeout_seconds = self._timeout_seconds + extra_seconds

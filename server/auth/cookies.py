@@ -46,12 +46,7 @@ class Cookies:
         now = self._clock()
         expires_at = min(now + self._login_seconds, principal.expires_at or float("inf"))
         principal = msgspec.structs.replace(principal, via="cookie", csrf=secrets.token_urlsafe(24), expires_at=expires_at)
-        claims: dict[str, Any] = {
-            "aud": self._audience,
-            "sub": principal.name,
-            "exp": int(expires_at),
-            "csrf": principal.csrf,
-        }
+        claims: dict[str, Any] = {"aud": self._audience, "sub": principal.name, "exp": int(expires_at), "csrf": principal.csrf}
         if self._tokens is None:
             claims |= {"read": list(principal.read), "append": list(principal.append)}
         elif (known := self._tokens.named(principal.name)) is not None:

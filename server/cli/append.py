@@ -29,11 +29,7 @@ _objects = msgspec.json.Decoder(dict[str, Any])
 @click.argument("stream", required=False)
 @click.argument("event_type", required=False)
 @click.argument("payload", required=False, metavar="[PAYLOAD|-]")
-@click.option(
-    "--event-id",
-    metavar="ID",
-    help="Idempotency key: the same id again stores nothing. Default: a new UUIDv7.",
-)
+@click.option("--event-id", metavar="ID", help="Idempotency key: the same id again stores nothing. Default: a new UUIDv7.")
 @click.option("--source", metavar="NAME", default="cli", show_default=True, help="Who publishes.")
 @click.option(
     "--expected-revision",
@@ -79,11 +75,7 @@ def append(
         return
     if stream is None or event_type is None:
         raise click.UsageError("STREAM and EVENT_TYPE are needed, or --ndjson")
-    event = given | {
-        "payload": _read_payload(payload),
-        "event_id": event_id,
-        "expected_revision": expected_revision,
-    }
+    event = given | {"payload": _read_payload(payload), "event_id": event_id, "expected_revision": expected_revision}
     _show(asyncio.run(_append(event, url, token)), as_json)
 
 

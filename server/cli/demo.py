@@ -44,9 +44,7 @@ _WIDTH = 80  # columns of a file or a pipe: this is a story for people, it wraps
 )
 @click.option("--task-id", help="With task: its id. Default a new one.")
 @click.option(
-    "--items",
-    type=click.IntRange(1, 500),
-    help=f"With task: how many work items it has. Default {demo_task.DEFAULT_ITEMS}.",
+    "--items", type=click.IntRange(1, 500), help=f"With task: how many work items it has. Default {demo_task.DEFAULT_ITEMS}."
 )
 @server_options
 def demo(

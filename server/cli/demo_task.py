@@ -28,11 +28,7 @@ _STYLES = {
     "work_item_failed": "red",
     "task_complete": "bold green",
 }
-_WORDS = {
-    "work_item_start": "begins",
-    "work_item_complete": "done",
-    "work_item_failed": "failed",
-}
+_WORDS = {"work_item_start": "begins", "work_item_complete": "done", "work_item_failed": "failed"}
 
 
 async def run_task(task_id: str | None, items: int, seconds: float, lang: str, url: str, token: str | None) -> None:

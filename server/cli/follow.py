@@ -51,13 +51,7 @@ def follow(
     """  # noqa: D301 - \b keeps click from joining the lines
     if until_end and since is None and start is None:
         start = "beginning"  # a pattern would start at the end, and stop there
-    options = {
-        "since_seq": since,
-        "types": types,
-        "start": start,
-        "allow_pending": wait_for_stream,
-        "live": not until_end,
-    }
+    options = {"since_seq": since, "types": types, "start": start, "allow_pending": wait_for_stream, "live": not until_end}
     asyncio.run(_follow(streams or ("*",), as_json, url, token, options))
 
 

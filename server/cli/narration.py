@@ -18,11 +18,7 @@ from towow.events import Event
 
 _TIME_COLUMNS = 9  # "  12.3 s  "
 _LONGEST_TEXT = 300  # characters of what an agent says
-_ANSWERS = {
-    "accept": ("accepts", "green"),
-    "revise": ("wants it changed", "yellow"),
-    "reject": ("rejects it", "red"),
-}
+_ANSWERS = {"accept": ("accepts", "green"), "revise": ("wants it changed", "yellow"), "reject": ("rejects it", "red")}
 _OUTCOMES = {"finalized": "agreed", "failed": "failed", "cancelled": "was cancelled", "timed_out": "took too long"}
 
 
@@ -141,9 +137,7 @@ def _agreement(payload: dict[str, Any], seconds: float, depth: int) -> Iterator[
         said += f", in round {number}"
     missing = ", ".join(map(_words, _texts(proposal, "missing")))
     yield Text.assemble(
-        (said, "bold green"),
-        f": {total} in all" if total else "",
-        (f"; still missing: {missing}" if missing else "", "yellow"),
+        (said, "bold green"), f": {total} in all" if total else "", (f"; still missing: {missing}" if missing else "", "yellow")
     )
 
 

@@ -40,13 +40,7 @@ class _Console(Console):
 
 def console() -> Console:
     """The place for results: stdout, coloured on a terminal, of any width elsewhere."""
-    return _Console(
-        markup=False,
-        highlight=False,
-        emoji=False,
-        soft_wrap=False,
-        width=None if sys.stdout.isatty() else WIDE,
-    )
+    return _Console(markup=False, highlight=False, emoji=False, soft_wrap=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def note(text: str, *, style: str = "dim") -> None:
@@ -102,11 +96,7 @@ def print_event(out: Console, event: Event) -> None:
 
 
 def print_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    numbers: Sequence[str] = (),
-    is_cut: bool = False,
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = (), is_cut: bool = False
 ) -> None:
     """A table; on a terminal cells wrap, or with `is_cut` end in an ellipsis. `numbers` go to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

@@ -101,12 +101,7 @@ class Hub:
     `is_terminal(stream, event_type)` says which events end their stream; `clock` is monotonic, in seconds."""
 
     def __init__(
-        self,
-        *,
-        max_buffer_bytes: int,
-        tail_bytes: int,
-        is_terminal: Callable[[str, str], bool],
-        clock: Callable[[], float],
+        self, *, max_buffer_bytes: int, tail_bytes: int, is_terminal: Callable[[str, str], bool], clock: Callable[[], float]
     ) -> None:
         self.dispatched_seq = 0
         self.is_closed = False

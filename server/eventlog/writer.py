@@ -207,13 +207,7 @@ class Writer:
         return stored
 
     def _decide(
-        self,
-        db: Any,
-        request: Sequence[NewEvent],
-        known: dict[_Key, Event],
-        timestamp: str,
-        done: Committed,
-        rows: list[Any],
+        self, db: Any, request: Sequence[NewEvent], known: dict[_Key, Event], timestamp: str, done: Committed, rows: list[Any]
     ) -> list[Appended]:
         """Give one request its places. Only a whole request moves the heads, the known ids and the rows."""
         heads: dict[str, _StreamHead] = {}

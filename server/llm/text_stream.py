@@ -36,13 +36,7 @@ class TextStreams:
     `extra` goes into every request, for options that only this server knows."""
 
     def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        config: LlmSection,
-        *,
-        at_once: int,
-        extra: Mapping[str, Any] | None = None,
+        self, url: str, headers: Mapping[str, str], config: LlmSection, *, at_once: int, extra: Mapping[str, Any] | None = None
     ) -> None:
         self._url = url
         self._headers = {**headers, "Accept": "text/event-stream"}

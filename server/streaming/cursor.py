@@ -80,11 +80,5 @@ async def _without_cursor(log: EventLog, selection: Selection, start: str | None
 
 def _reset(log: EventLog, reason: str, requested: int | str) -> StartPosition:
     oldest = log.meta.trimmed_seq
-    fields = {
-        "reason": reason,
-        "requested": requested,
-        "oldest_seq": oldest + 1,
-        "head_seq": log.head_seq,
-        "epoch": log.epoch,
-    }
+    fields = {"reason": reason, "requested": requested, "oldest_seq": oldest + 1, "head_seq": log.head_seq, "epoch": log.epoch}
     return StartPosition(oldest, fields)

@@ -16,10 +16,7 @@ from towow.events import Event, timestamp_of
 
 Envelope = Callable[[Event], bytes]
 
-STREAM_HEADERS = {
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-}
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class SseWire(msgspec.Struct, frozen=True):

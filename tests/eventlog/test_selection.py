@@ -38,22 +38,7 @@ def test_a_selection_wants_its_streams_and_types(streams, types, stream, event_t
 
 @pytest.mark.parametrize(
     "stream",
-    [
-        "",
-        "task",
-        "task:",
-        ":a",
-        "task:a*",
-        "*:a",
-        "**",
-        "task:**",
-        "task:a:*",
-        "Task:*",
-        "9:*",
-        "task:a b",
-        "task:a\n",
-        "t?:a",
-    ],
+    ["", "task", "task:", ":a", "task:a*", "*:a", "**", "task:**", "task:a:*", "Task:*", "9:*", "task:a b", "task:a\n", "t?:a"],
 )
 def test_what_is_neither_a_name_nor_a_pattern_is_refused(stream):
     """Patterns are `kind:*` and `*` only, so that they mean the same to the hub and to SQL."""

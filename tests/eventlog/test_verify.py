@@ -104,10 +104,7 @@ MANIPULATIONS = [
     ),
     pytest.param(("UPDATE events SET seq = seq + 1 WHERE seq = 12",), "12: the event is missing", id="a row renumbered"),
     pytest.param(
-        (
-            "DELETE FROM events WHERE seq = 5",
-            "INSERT INTO gaps SELECT 5, 5, digest, NULL FROM events WHERE seq = 6",
-        ),
+        ("DELETE FROM events WHERE seq = 5", "INSERT INTO gaps SELECT 5, 5, digest, NULL FROM events WHERE seq = 6"),
         "5: a gap up to seq 5 is not retention's",
         id="a row that became a gap",
     ),

@@ -106,10 +106,7 @@ def desk(make_desk):
 def test_events_are_stored_in_the_order_they_were_given_with_dense_revisions(desk):
     """A seq runs through the log, revision through each stream, over requests and transactions."""
     a, b = "task:a", "task:b"
-    assert desk.commit([note(a), note(b), note(a)], [note(b)]) == [
-        [(1, 1, True), (2, 1, True), (3, 2, True)],
-        [(4, 2, True)],
-    ]
+    assert desk.commit([note(a), note(b), note(a)], [note(b)]) == [[(1, 1, True), (2, 1, True), (3, 2, True)], [(4, 2, True)]]
     assert desk.commit([note(b)], [note(a)]) == [[(5, 3, True)], [(6, 3, True)]]
     desk.reopen()
     assert desk.commit([note(a)]) == [[(7, 4, True)]]

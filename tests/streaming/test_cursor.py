@@ -149,8 +149,7 @@ async def test_a_place_that_is_not_in_this_log_is_said_and_read_from_the_oldest(
         await fill(log)
         start = await resolve(log, select(streams), asked)
         assert start == StartPosition(
-            0,
-            {"reason": reason, "requested": asked.cursor, "oldest_seq": 1, "head_seq": 8, "epoch": log.epoch},
+            0, {"reason": reason, "requested": asked.cursor, "oldest_seq": 1, "head_seq": 8, "epoch": log.epoch}
         )
 
 

@@ -196,12 +196,7 @@ class Following(RuleBasedStateMachine):
         self.appended += count
         self.run(outside())
 
-    @rule(
-        which=st.sampled_from(SELECTIONS),
-        share=st.floats(0, 1),
-        is_slow=st.booleans(),
-        timing=st.sampled_from(TIMINGS),
-    )
+    @rule(which=st.sampled_from(SELECTIONS), share=st.floats(0, 1), is_slow=st.booleans(), timing=st.sampled_from(TIMINGS))
     def join(self, which, share, is_slow, timing):
         """A follower comes with a cursor anywhere in the announced log."""
 

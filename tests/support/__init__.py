@@ -186,15 +186,7 @@ class ServerProcess:
         """Start and wait until it says where it listens."""
         log = Path(f"{self.database}.log")
         self._log = log.open("ab")
-        command = [
-            sys.executable,
-            str(ROOT / "run.py"),
-            "serve",
-            "--port",
-            str(self.port),
-            "--db",
-            str(self.database),
-        ]
+        command = [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(self.port), "--db", str(self.database)]
         self.process = subprocess.Popen(
             [*self._prefix, *command],
             cwd=ROOT,

@@ -37,11 +37,7 @@ class LocalModel:
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         line = self.process.stdout.readline()
         found = re.fullmatch(r"(http://127\.0\.0\.1:[0-9]+)\n", line)

@@ -25,10 +25,7 @@ LARGEST_DELAY_SECONDS = 0.5
 @contextlib.contextmanager
 def two_servers(path):
     """Two processes on one file; the datagrams and the polling are what the defaults make of them."""
-    with (
-        ServerProcess(path, environment=ENVIRONMENT) as first,
-        ServerProcess(path, environment=ENVIRONMENT) as second,
-    ):
+    with ServerProcess(path, environment=ENVIRONMENT) as first, ServerProcess(path, environment=ENVIRONMENT) as second:
         yield first, second
 
 
@@ -101,10 +98,7 @@ async def test_followers_of_both_processes_see_the_events_of_both_once_in_order_
 async def test_both_processes_know_an_idempotency_key_and_a_revision_that_the_other_gave(tmp_path):
     """What was decided in one process holds in the other: event_id, expected_revision, cursor."""
     with two_servers(tmp_path / "towow.db") as servers:
-        async with (
-            aiohttp.ClientSession(servers[0].url) as one,
-            aiohttp.ClientSession(servers[1].url) as other,
-        ):
+        async with aiohttp.ClientSession(servers[0].url) as one, aiohttp.ClientSession(servers[1].url) as other:
             first = await (await one.post("/api/events", json=body(event_id="key", expected_revision=0))).json()
             again = await other.post("/api/events", json=body(event_id="key", expected_revision=0))
             assert again.status == 200
@@ -131,14 +125,7 @@ def append_with_plain_sqlite(path, count):
             seq = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0] + 1
             revision = db.execute("SELECT max(revision) FROM events WHERE stream = 'task:0'").fetchone()[0] or 0
             event = Event(
-                seq,
-                "task:0",
-                revision + 1,
-                f"script-{seq}",
-                "note",
-                "2099-01-01T00:00:00.000Z",
-                "script",
-                f'{{"n":{n}}}',
+                seq, "task:0", revision + 1, f"script-{seq}", "note", "2099-01-01T00:00:00.000Z", "script", f'{{"n":{n}}}'
             )
             insert_row(db, event)
             db.execute("COMMIT")

@@ -25,14 +25,7 @@ from towow.events import Event
 class Coordinator(LeaderWorker):
     """Drives negotiations. Use as an async context manager, after the log has been opened."""
 
-    def __init__(
-        self,
-        log: EventLog,
-        bus: EventBus,
-        config: DemandsSection,
-        negotiator: Negotiator,
-        lock: LeaderLock,
-    ) -> None:
+    def __init__(self, log: EventLog, bus: EventBus, config: DemandsSection, negotiator: Negotiator, lock: LeaderLock) -> None:
         super().__init__(log, lock, name="coordinator", does="coordinates")
         self._bus = bus
         self._config = config

@@ -210,11 +210,7 @@ def _agent_of(row: Sequence[Any]) -> dict[str, Any]:
 
 
 def search_candidates(
-    connection: Connection,
-    understanding: Understanding,
-    raw_input: str,
-    limit: int,
-    excluded: Collection[str] = (),
+    connection: Connection, understanding: Understanding, raw_input: str, limit: int, excluded: Collection[str] = ()
 ) -> list[dict[str, Any]]:
     """At most `limit` agents that offer something a demand asks for: agent_id, name, reason, score, capabilities; best first.
 

@@ -139,10 +139,7 @@ class Negotiator:
         return True
 
     async def _command(
-        self,
-        state: DemandState,
-        step: Step,
-        texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]],
+        self, state: DemandState, step: Step, texts_by_draft: dict[bytes, tuple[str, commands.WrittenBy]]
     ) -> commands.Command:
         """The command that takes a step."""
         limits = self._limits

@@ -15,10 +15,7 @@ def _build(context: Context) -> Parts:
     config, log, model = context.config, context.log, context.language_model
     executor = RunExecutor(log, context.bus, config.generations, model, context.leader_lock("generations"))
     return Parts(
-        routes=(
-            StartRoutes(log, context.streaming, context.limits, config),
-            RunRoutes(log, context.streaming, model, config),
-        ),
+        routes=(StartRoutes(log, context.streaming, context.limits, config), RunRoutes(log, context.streaming, model, config)),
         workers=(executor,),
     )
 

@@ -35,12 +35,7 @@ class RunExecutor(LeaderWorker):
     At a shutdown runs stay where they are: the next start, or the next process, ends them or goes on."""
 
     def __init__(
-        self,
-        log: EventLog,
-        bus: EventBus,
-        config: GenerationsSection,
-        language_model: LanguageModel,
-        lock: LeaderLock,
+        self, log: EventLog, bus: EventBus, config: GenerationsSection, language_model: LanguageModel, lock: LeaderLock
     ) -> None:
         super().__init__(log, lock, name="generations", does="carries out runs")
         self._bus = bus

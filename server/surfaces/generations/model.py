@@ -228,12 +228,7 @@ def _run_started(state: RunState, command: StartRun) -> NewEvent:
 
 def _agent_start(state: RunState, agent: RunAgent) -> NewEvent:
     """An agent that begins."""
-    payload = {
-        "status": "started",
-        "task_description": agent.task_description,
-        "agent": agent.name,
-        "stage": agent.stage,
-    }
+    payload = {"status": "started", "task_description": agent.task_description, "agent": agent.name, "stage": agent.stage}
     return new_event(stream_of(state.run_id), AGENT_START, payload, source=agent.name)
 
 

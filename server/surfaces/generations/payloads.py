@@ -8,17 +8,7 @@ import msgspec
 
 from server.http.payloads import list_in, number_in, object_in, seconds_in, text_in
 from server.surfaces.generations.plans import planned_agents
-from server.surfaces.generations.state import (
-    MODES,
-    NO_TEXT,
-    REASONS,
-    SESSION_ID,
-    Language,
-    Mode,
-    Progress,
-    RunAgent,
-    RunState,
-)
+from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, SESSION_ID, Language, Mode, Progress, RunAgent, RunState
 from towow.events import Event, is_id
 
 MAX_AGENTS = 16  # of a plan that came with the event

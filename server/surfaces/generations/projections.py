@@ -11,15 +11,7 @@ from server.eventlog.queries import RowPage, read_event, read_rows
 from server.eventlog.writer import Connection
 from server.http.payloads import text_in
 from server.surfaces.generations.model import TRANSITIONS, evolve
-from server.surfaces.generations.state import (
-    LLM_CHUNK,
-    RUN_ID,
-    Progress,
-    RunAgent,
-    RunSession,
-    RunState,
-    initial,
-)
+from server.surfaces.generations.state import LLM_CHUNK, RUN_ID, Progress, RunAgent, RunSession, RunState, initial
 from towow.events import Event
 
 _STEPS = frozenset(step.partition(":")[0] for _, step in TRANSITIONS)

@@ -48,13 +48,7 @@ _WORDS = {
         "Earlier request",
         "Earlier result",
     ),
-    "zh": _Words(
-        "你是{role}。请用中文书写，简短而具体，不要复述请求。",
-        "请求",
-        "背景",
-        "之前的请求",
-        "之前的结果",
-    ),
+    "zh": _Words("你是{role}。请用中文书写，简短而具体，不要复述请求。", "请求", "背景", "之前的请求", "之前的结果"),
 }
 
 # (language, agent) -> role, heading of its text for those after it, task.

@@ -3,10 +3,7 @@
 Pure. Events that these become are checked again where all events are (`towow/events.py`)."""
 
 from server.http.text_rules import Id, plain_text, within
-from server.surfaces.sessions.state import (
-    AGENT_ID,
-    Role,
-)
+from server.surfaces.sessions.state import AGENT_ID, Role
 from towow.errors import InvalidBody
 
 MAX_CONTENT_CHARACTERS = 10_000

@@ -5,14 +5,7 @@
 from typing import Any
 
 from server.http.payloads import text_in
-from server.surfaces.sessions.state import (
-    AGENT_ID,
-    NEW_MESSAGE,
-    SESSION_CLOSED,
-    STATUS_CHANGE,
-    TRANSFER_REQUEST,
-    SessionState,
-)
+from server.surfaces.sessions.state import AGENT_ID, NEW_MESSAGE, SESSION_CLOSED, STATUS_CHANGE, TRANSFER_REQUEST, SessionState
 from towow.events import Event
 
 

@@ -27,24 +27,12 @@ def summary(state: SessionState) -> dict[str, Any]:
 
 def handed_over(state: SessionState, **fields: Any) -> dict[str, Any]:
     """The answer to an escalation, a takeover or a release; `seq` is of the change of status that it made, or once made."""
-    return {
-        "success": True,
-        "session_name": state.session_name,
-        "status": state.status,
-        **fields,
-        "seq": state.status_seq,
-    }
+    return {"success": True, "session_name": state.session_name, "status": state.status, **fields, "seq": state.status_seq}
 
 
 def said(state: SessionState, message_id: str, seq: int) -> dict[str, Any]:
     """The answer to a message; `seq` is its place in the log, also when it was stored before."""
-    return {
-        "success": True,
-        "session_name": state.session_name,
-        "status": state.status,
-        "seq": seq,
-        "message_id": message_id,
-    }
+    return {"success": True, "session_name": state.session_name, "status": state.status, "seq": seq, "message_id": message_id}
 
 
 def encode_message(event: Event) -> bytes:

@@ -31,11 +31,7 @@ from towow.events import Event, NewEvent, new_event
 # event_type -> what the task is after it; it is running before.
 TASK_STATUS: dict[str, str] = {TASK_COMPLETE: "completed", TASK_FAILED: "failed", TASK_CANCELLED: "cancelled"}
 # event_type -> what the work item of its span is after it, whatever it was before.
-WORK_ITEM_STATUS: dict[str, str] = {
-    WORK_ITEM_START: "running",
-    WORK_ITEM_COMPLETE: "completed",
-    WORK_ITEM_FAILED: "failed",
-}
+WORK_ITEM_STATUS: dict[str, str] = {WORK_ITEM_START: "running", WORK_ITEM_COMPLETE: "completed", WORK_ITEM_FAILED: "failed"}
 _CHANGING = frozenset({PHASE_ENTER, PROGRESS_UPDATE, *WORK_ITEM_STATUS, *TERMINAL_EVENTS, *ALIASES})
 
 
@@ -83,10 +79,7 @@ def _work_item_changes(state: TaskState, span_id: str, event_type: str, event: E
     if before is not None:
         counts[before.status] -= 1
     counts[status] += 1
-    return {
-        "work_items": {**state.work_items, span_id: item},
-        **{f"items_{each}": count for each, count in counts.items()},
-    }
+    return {"work_items": {**state.work_items, span_id: item}, **{f"items_{each}": count for each, count in counts.items()}}
 
 
 def decide(state: TaskState, command: Emit, *, max_event_bytes: int = 262_144) -> list[NewEvent]:

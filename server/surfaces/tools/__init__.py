@@ -18,10 +18,7 @@ def _build(context: Context) -> Parts:
     statuses = StatusThrottle(log, config.tools.status_interval_seconds)
     permissions = PermissionService(log, statuses)
     return Parts(
-        routes=(
-            ToolRoutes(log, context.streaming, permissions, config),
-            NoticeRoutes(log, statuses, permissions, config),
-        ),
+        routes=(ToolRoutes(log, context.streaming, permissions, config), NoticeRoutes(log, statuses, permissions, config)),
         workers=(statuses, PermissionExpiry(log, context.bus, permissions)),
     )
 

@@ -178,11 +178,7 @@ def _end(state: ToolState, permission_id: str, approved: bool, reason: str, acto
 
 def position_of(permission: PermissionState) -> dict[str, Any]:
     """What became of a permission, for whoever is refused."""
-    return {
-        "permission_id": permission.permission_id,
-        "permission_status": permission.status,
-        "actor": permission.actor,
-    }
+    return {"permission_id": permission.permission_id, "permission_status": permission.status, "actor": permission.actor}
 
 
 def _event(state: ToolState, event_type: str, **payload: Any) -> NewEvent:

@@ -8,13 +8,7 @@ import pytest
 from server.surfaces.sessions import inputs, rendering
 from server.surfaces.sessions.commands import Escalate, Release, Say, TakeOver
 from server.surfaces.sessions.model import TRANSITIONS, decide, evolve, message_event
-from server.surfaces.sessions.state import (
-    QUEUE,
-    STATUSES,
-    TERMINAL_EVENTS,
-    SessionState,
-    initial,
-)
+from server.surfaces.sessions.state import QUEUE, STATUSES, TERMINAL_EVENTS, SessionState, initial
 from tests.support import refused
 from towow.errors import Conflict, InvalidBody, NotFound, TooLarge
 from towow.events import Event, payload_json

@@ -7,15 +7,7 @@ from server.surfaces.tasks import inputs, rendering
 from server.surfaces.tasks.commands import Emit
 from server.surfaces.tasks.model import changes_state, decide, evolve
 from server.surfaces.tasks.payloads import percent_in
-from server.surfaces.tasks.state import (
-    ALIASES,
-    STATUSES,
-    TERMINAL_EVENTS,
-    WORK_ITEM_STATUSES,
-    TaskState,
-    WorkItem,
-    initial,
-)
+from server.surfaces.tasks.state import ALIASES, STATUSES, TERMINAL_EVENTS, WORK_ITEM_STATUSES, TaskState, WorkItem, initial
 from tests.support import refused
 from towow.errors import InvalidBody
 from towow.events import Event, payload_json

@@ -51,9 +51,7 @@ CONCEPTS: dict[str, Concept] = {
         "|video shoot|filming|film crew|cinematographer|camera crew|music video|promo video",
     ),
     "livestreaming": Concept(
-        "直播|网络直播|线上直播|视频直播|推流",
-        "live stream|live streaming|live broadcast|webcast|webcasting",
-        "livestream",
+        "直播|网络直播|线上直播|视频直播|推流", "live stream|live streaming|live broadcast|webcast|webcasting", "livestream"
     ),
     "catering": Concept(
         "餐饮|茶歇|自助餐|外烩|宴席|酒席|午餐|晚餐|早餐|午饭|晚饭|盒饭|便当|团餐|送餐|厨师|点心|餐食|饮食|用餐|酒水|烧烤|晚宴",
@@ -62,9 +60,7 @@ CONCEPTS: dict[str, Concept] = {
         "cater",
     ),
     "baking": Concept(
-        "蛋糕|烘焙|烘焙师|甜品|面包|西点|糕点|甜点",
-        "cake|bakery|baker|pastry|dessert|bread|cookie|cupcake",
-        "bake",
+        "蛋糕|烘焙|烘焙师|甜品|面包|西点|糕点|甜点", "cake|bakery|baker|pastry|dessert|bread|cookie|cupcake", "bake"
     ),
     "host_mc": Concept(
         "主持人|主持|司仪|婚礼主持|活动主持",
@@ -90,8 +86,7 @@ CONCEPTS: dict[str, Concept] = {
         "print",
     ),
     "prototyping": Concept(
-        "3d打印|三维打印|快速成型|打样|手板",
-        "3d print|3d printing|3d printer|3d printed|prototyping|prototype",
+        "3d打印|三维打印|快速成型|打样|手板", "3d print|3d printing|3d printer|3d printed|prototyping|prototype"
     ),
     "decoration": Concept(
         "布置|装饰|场地布置|会场布置|会场装饰|气球|布景|舞台搭建|展台搭建|搭建|美陈|背景板",
@@ -238,10 +233,7 @@ CONCEPTS: dict[str, Concept] = {
         "childcare|child care|babysitter|babysitting|nanny|daycare|day care|baby sitter",
         "babysit",
     ),
-    "elder_care": Concept(
-        "养老|护工|陪护|照顾老人|老人看护|老人护理",
-        "elder care|elderly care|senior care|caregiver|carer",
-    ),
+    "elder_care": Concept("养老|护工|陪护|照顾老人|老人看护|老人护理", "elder care|elderly care|senior care|caregiver|carer"),
     "pet_care": Concept(
         "宠物|遛狗|宠物寄养|寄养|兽医|宠物美容|喂猫|宠物医生|宠物摄影",
         "pet|pet care|pet sitter|pet sitting|dog walker|dog walking|dog sitter|cat sitter|vet"
@@ -345,10 +337,7 @@ REQUESTS = (
 )
 
 # Ends what a negation covers.
-CONTRASTS = (
-    r"但是|但|不过|然而|可是|而是|另外|此外|除此之外|其余",
-    r"but|however|only|just|though|although|yet|instead",
-)
+CONTRASTS = (r"但是|但|不过|然而|可是|而是|另外|此外|除此之外|其余", r"but|however|only|just|though|although|yet|instead")
 
 OR_WORDS = (r"或者|或|还是", r"or|nor")
 AND_WORDS = (r"和|与|及|以及|并|跟", r"and|plus")
