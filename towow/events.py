@@ -78,12 +78,36 @@ class Event(msgspec.Struct, gc=False, eq=False):
         return self.canonical_json or self._canonical()
 
     def _canonical(self) -> bytes:
-        actor = "" if self.actor is None else f'"actor":{_quoted(self.actor)},'
-        return (
-            f'{{"seq":{self.seq},"stream":"{self.stream}","revision":{self.revision},"event_id":"{self.event_id}",'
-            f'"event_type":"{self.event_type}","timestamp":"{self.timestamp}","source":"{self.source}",{actor}'
-            f'"payload":{self.payload_json}}}'
-        ).encode()
+        return canonical_of(
+            self.seq,
+            self.stream,
+            self.revision,
+            self.event_id,
+            self.event_type,
+            self.timestamp,
+            self.source,
+            self.payload_json,
+            self.actor,
+        )
+
+
+def canonical_of(
+    seq: int,
+    stream: str,
+    revision: int,
+    event_id: str,
+    event_type: str,
+    timestamp: str,
+    source: str,
+    payload_json: str,
+    actor: str | None,
+) -> bytes:
+    """The canonical JSON of an event with these fields: see `Event.canonical`."""
+    said = "" if actor is None else f'"actor":{_quoted(actor)},'
+    return (
+        f'{{"seq":{seq},"stream":"{stream}","revision":{revision},"event_id":"{event_id}","event_type":"{event_type}",'
+        f'"timestamp":"{timestamp}","source":"{source}",{said}"payload":{payload_json}}}'
+    ).encode()
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,7 @@ class Database:
             self.place = await self.writer.call(functools.partial(Place, self.path, config))
             for _ in range(config.readers):
                 self._readers.append(await self._open(query_only=True))
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeError) as error:  # the last: SQLite's own tables hold bytes that are no text
             await self.close()
             raise StartupError(explain(error, self.path, config)) from None
         except BaseException:
@@ -316,7 +316,7 @@ def explain(error: Exception, path: Path, config: DatabaseSection) -> str:
         or not os.access(path if path.exists() else path.parent, os.W_OK)
     ):
         return f"{path} cannot be written by this user; check the permissions of the file and its directory"
-    if code == engine.CORRUPT:
+    if code == engine.CORRUPT or isinstance(error, UnicodeError):
         return f"{path} is damaged ({error}); restore a copy, or try the sqlite3 shell's .recover"
     if code == engine.FULL:
         return f"the disk of {path} is full"

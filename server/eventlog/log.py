@@ -265,8 +265,8 @@ class EventLog:
     async def _read(self, function: Callable[[Any], T]) -> T:
         try:
             return await self._database.read(function)
-        except sqlite3.DatabaseError as error:
-            if is_corrupt(error):
+        except (sqlite3.DatabaseError, UnicodeError) as error:
+            if is_corrupt(error) or isinstance(error, UnicodeError):
                 raise Damaged("the database is damaged here; `check` lists every fault", seq=0) from error
             raise
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from server.eventlog.rows import Head, Histories, read_event_at, read_events, read_head, read_histories
+from server.eventlog.rows import Head, Histories, damaged, read_event_at, read_events, read_head, read_histories
 from server.eventlog.selection import Selection
 from towow.errors import Damaged
 from towow.events import MAX_SEQ, Event
@@ -50,13 +50,18 @@ def read_page(db: Any, selection: Selection, after: int, through: int, limit: in
         try:
             with closing(read_events(db, condition, (*parameters, after, end, limit - len(events)), histories)) as found:
                 for event in found:
+                    if event.seq <= after:
+                        raise damaged(0)
+                    after = event.seq
                     events.append(event)
                     size += len(event.payload_json) + 250  # the canonical JSON's other fields
                     if size >= max_bytes or len(events) >= limit:
                         return Page(events, event.seq)
-        except Damaged:
+        except Damaged as error:
             if events:  # the next read begins with it
                 return Page(events, events[-1].seq)
+            if 0 < error.seq <= after:  # the tree of the table is out of order: nobody may be sent back
+                raise damaged(0) from error
             raise
         after = end
         if after >= through:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from server.eventlog.engine import error_code, is_corrupt, sqlite3
 from towow.errors import Damaged
-from towow.events import Event, check_of
+from towow.events import Event, canonical_of, check_of
 
 COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest, crc"
 _ONE = "WHERE seq = ?"
@@ -63,26 +63,26 @@ def read_events(
         ):
             if event_id is None:
                 event_id = f"{prefix}{seq}" if prefix is not None else histories.derived_id(seq)
-            event = Event(seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest)
-            event.canonical_json = canonical = event.canonical()
+            canonical = canonical_of(seq, stream, revision, event_id, event_type, timestamp, source, payload, actor)
             if crc32(canonical) != crc:
-                raise _damaged(seq)
+                raise damaged(seq)
             last = seq
-            yield event
+            yield Event(seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest, canonical)
     except sqlite3.DatabaseError as error:
         if not is_corrupt(error) and not _is_no_text(error):
             raise
         left = _seqs_after(db, condition, parameters, last)
         if len(left) < 2 or condition == _ONE:
-            raise _damaged(left[0] if left else 0) from error
+            raise damaged(left[0] if left else 0) from error
         for seq in left:  # SQLite's driver reads ahead: the rows before the one that fails have not come yet
             yield from read_events(db, _ONE, (seq,), histories)
     except (TypeError, UnicodeError):  # another type than a text, a lone surrogate
         left = _seqs_after(db, condition, parameters, last)
-        raise _damaged(left[0] if left else 0) from None
+        raise damaged(left[0] if left else 0) from None
 
 
-def _damaged(seq: int) -> Damaged:
+def damaged(seq: int) -> Damaged:
+    """The error that names a seq; 0 when not even that can be told."""
     where = f"the event at seq {seq} is damaged" if seq else "the file of the log is damaged"
     return Damaged(f"{where}: what is stored is not what was written; `check` lists every fault", seq=seq)
 

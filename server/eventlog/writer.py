@@ -24,7 +24,7 @@ _INSERT = (
     "INSERT INTO events (seq, stream, revision, event_id, event_type, timestamp, source, actor, payload, crc, digest) VALUES "
 )
 _WIDTH = 11
-_ROW = f"({','.join('?' * _WIDTH)})"
+_ROW = "(?,?,?,nullif(?,''),?,?,?,nullif(?,''),?,?,?)"  # to bind None costs a microsecond, to bind a text a tenth of it
 _SPACE_CHECK_SECONDS = 0.1
 _MAX_HEADS = 100_000
 _MAX_ROWS = 256  # a statement; powers of two below it, so that few statements are ever compiled
@@ -190,14 +190,14 @@ class Writer:
             known.update(((event.stream, event.event_id), event) for event in found)
         return known
 
-    def _stored(self, db: Any, new: NewEvent, known: dict[_Key, Event], added: dict[_Key, Event]) -> Event | None:
+    def _stored(
+        self, db: Any, new: NewEvent, event_id: str, known: dict[_Key, Event], added: dict[_Key, Event]
+    ) -> Event | None:
         """The event that has this id in this stream already. Raises `Conflict` for a reserved id that is not its own."""
-        if new.event_id is None:
-            return None
-        key = (new.stream, new.event_id)
+        key = (new.stream, event_id)
         stored = added.get(key) or known.get(key)
         if stored is None:
-            seq = self._histories.seq_of(new.event_id)
+            seq = self._histories.seq_of(event_id)
             if seq is None:
                 return None
             stored = read_event_at(db, seq)
@@ -218,10 +218,12 @@ class Writer:
         seq, digest = done.head
         derived = f"evt-{self._histories.epochs[-1]}-"
         for new in request:
-            stored = self._stored(db, new, known, added)
-            if stored is not None:
-                outcome.append(Appended(stored, False))
-                continue
+            event_id = new.event_id
+            if event_id is not None:
+                stored = self._stored(db, new, event_id, known, added)
+                if stored is not None:
+                    outcome.append(Appended(stored, False))
+                    continue
             stream = new.stream
             head = heads.get(stream) or self._stream_head(db, stream)
             if new.expected_revision is not None and new.expected_revision != head.revision:
@@ -234,7 +236,6 @@ class Writer:
             if head.is_ended:
                 raise StreamEnded(f"{stream} has ended; nothing can be appended to it", field="stream")
             seq += 1
-            event_id = new.event_id
             event = Event(
                 seq,
                 stream,
@@ -256,11 +257,11 @@ class Writer:
                 seq,
                 stream,
                 event.revision,
-                event_id,
+                event_id or "",
                 event.event_type,
                 timestamp,
                 event.source,
-                new.actor,
+                new.actor or "",
                 event.payload_json,
                 crc_of(canonical),
                 digest,

@@ -163,10 +163,11 @@ async def until(condition, *, timeout=5.0):
 class ServerProcess:
     """A real server: `python run.py serve` on a free port. Use as a context manager; ends only its own process."""
 
-    def __init__(self, database, *, port=0, environment=None, prefix=()):
+    def __init__(self, database, *, port=0, environment=None, prefix=(), arguments=()):
         self.database = Path(database)
         self.port = port
         self._environment = environment or {}
+        self._arguments = arguments
         self._prefix = prefix  # a tracer's command line; the tracer must not become the parent
         self.process = None
 
@@ -187,6 +188,7 @@ class ServerProcess:
         log = Path(f"{self.database}.log")
         self._log = log.open("ab")
         command = [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(self.port), "--db", str(self.database)]
+        command += self._arguments
         self.process = subprocess.Popen(
             [*self._prefix, *command],
             cwd=ROOT,
