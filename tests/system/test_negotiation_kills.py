@@ -172,7 +172,8 @@ def test_a_kill_after_every_event_changes_nothing_of_a_negotiation(scene, tmp_pa
             assert ended.status == 204
 
     for agent_id, *_ in AGENTS:
-        sql = "SELECT seq, event_id FROM events WHERE stream = ? AND event_type GLOB 'towow.*' ORDER BY seq"
+        named = "coalesce(event_id, 'evt-' || (SELECT epoch FROM histories) || '-' || seq)"  # NULL where nobody chose an id
+        sql = f"SELECT seq, {named} FROM events WHERE stream = ? AND event_type GLOB 'towow.*' ORDER BY seq"
         stored = [list(row) for row in watcher.rows(sql, f"agent:{agent_id}")]
         transcript = tmp_path / f"{agent_id}.jsonl"
 
