@@ -35,11 +35,10 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Single files, a pattern (`-k`) and output as it comes (`-s`) run in this process, everything else in one for each core.
-
-    None lets the plugin count the cores; `-n 0` and `-n 4` overrule."""
+    """Single files, a pattern (`-k`) and output as it comes (`-s`) run in this process, everything else in a process for each
+    core and one more, because tests wait for servers and browsers most of the time; `-n 0` and `-n 4` overrule."""
     is_narrow = bool(config.option.keyword) or not any(Path(argument).is_dir() for argument in config.args)
-    return 0 if is_narrow or config.option.capture == "no" else None
+    return 0 if is_narrow or config.option.capture == "no" else (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -50,6 +50,7 @@ class AgentProgress(msgspec.Struct, frozen=True):
     error: str | None
     error_type: str | None
     retries: int
+    next_try_at: str | None
     written_by: str | None
     degraded: bool
 

@@ -85,7 +85,7 @@ AGENT_TRANSITIONS: dict[tuple[AgentStatus, str], AgentStatus] = {
     ("retrying", RUN_RESUMED): "waiting",
 }
 
-_AGENT_FOLDS: dict[str, Callable[[RunAgent, dict[str, Any]], RunAgent]] = {
+_AGENT_FOLDS: dict[str, Callable[[RunAgent, dict[str, Any], str], RunAgent]] = {
     AGENT_START: payloads.begun,
     LLM_CHUNK: payloads.written,
     AGENT_COMPLETE: payloads.completed,
@@ -112,7 +112,7 @@ def _changes(state: RunState, event: Event) -> dict[str, Any]:
         agent = payloads.agent_of(state, event, payload)
         if agent is None or (agent.status, event.event_type) not in AGENT_TRANSITIONS:
             return {}
-        after = fold(agent, payload)
+        after = fold(agent, payload, event.timestamp)
         agents = {**state.agents, agent.name: after}
         return {"agents": agents, "degraded": any(each.degraded for each in agents.values())}
     if event.event_type == PROGRESS:

@@ -9,10 +9,11 @@ import msgspec
 from server.http.payloads import list_in, number_in, object_in, seconds_in, text_in
 from server.surfaces.generations.plans import planned_agents
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, SESSION_ID, Language, Mode, Progress, RunAgent, RunState
-from towow.events import Event, is_id
+from towow.events import Event, is_id, seconds_of, timestamp_of
 
 MAX_AGENTS = 16  # of a plan that came with the event
 _MAX_COUNT = 1_000_000
+_WELL = {"error": "", "error_type": "", "next_try_at": ""}
 
 
 def started(event: Event) -> dict[str, Any] | None:
@@ -54,12 +55,12 @@ def agent_of(state: RunState, event: Event, payload: dict[str, Any]) -> RunAgent
     return state.agents.get(text_in(payload, "agent")) or state.agents.get(event.source)
 
 
-def begun(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
+def begun(agent: RunAgent, payload: dict[str, Any], timestamp: str) -> RunAgent:
     """An agent as it begins, also once more; nothing from before stays."""
     return RunAgent(agent.name, agent.task_description, agent.stage, "running")
 
 
-def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
+def written(agent: RunAgent, payload: dict[str, Any], timestamp: str) -> RunAgent:
     """An agent after a piece of its text."""
     content, written_by = text_in(payload, "content"), text_in(payload, "written_by")
     return msgspec.structs.replace(
@@ -68,24 +69,23 @@ def written(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
         text=agent.text.plus(content),
         written_by=written_by or agent.written_by,
         degraded=agent.degraded or payload.get("degraded") is True,
-        error="",
-        error_type="",
+        **_WELL,
     )
 
 
-def completed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
+def completed(agent: RunAgent, payload: dict[str, Any], timestamp: str) -> RunAgent:
     """An agent whose text is whole."""
-    return msgspec.structs.replace(agent, status="completed", summary=text_in(payload, "summary"), error="", error_type="")
+    return msgspec.structs.replace(agent, status="completed", summary=text_in(payload, "summary"), **_WELL)
 
 
-def failed(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
+def failed(agent: RunAgent, payload: dict[str, Any], timestamp: str) -> RunAgent:
     """An agent that has failed; its text so far stays visible."""
     return msgspec.structs.replace(
-        agent, status="failed", error=text_in(payload, "error"), error_type=text_in(payload, "error_type")
+        agent, status="failed", error=text_in(payload, "error"), error_type=text_in(payload, "error_type"), next_try_at=""
     )
 
 
-def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
+def retrying(agent: RunAgent, payload: dict[str, Any], timestamp: str) -> RunAgent:
     """An agent that waits before it tries again, without the text that is discarded."""
     emptied = {"text": NO_TEXT, "written_by": "", "degraded": False} if payload.get("discards_text") is True else {}
     return msgspec.structs.replace(
@@ -94,6 +94,7 @@ def retrying(agent: RunAgent, payload: dict[str, Any]) -> RunAgent:
         retries=agent.retries + 1,
         error=text_in(payload, "error"),
         error_type=text_in(payload, "error_type"),
+        next_try_at=timestamp_of(seconds_of(timestamp) + seconds_in(payload, "delay_seconds") + 0.0005),
         **emptied,
     )
 

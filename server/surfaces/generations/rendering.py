@@ -60,6 +60,7 @@ def _agent(agent: RunAgent) -> dict[str, Any]:
         "error": agent.error or None,
         "error_type": agent.error_type or None,
         "retries": agent.retries,
+        "next_try_at": agent.next_try_at or None,
         "written_by": agent.written_by or None,
         "degraded": agent.degraded,
     }

@@ -85,7 +85,7 @@ class RunAgent(msgspec.Struct, frozen=True):
     """One agent of a run. `text` is what it has written since its text last began; `retries` counts since its last start.
 
     `written_by` names the model, or is `template`; it is empty before the first piece. `error` and `error_type` are set when it
-    has failed, and while it waits to try again."""
+    has failed, and while it waits to try again; then `next_try_at` is the time of the next attempt."""
 
     name: str
     task_description: str
@@ -98,6 +98,7 @@ class RunAgent(msgspec.Struct, frozen=True):
     retries: int = 0
     written_by: str = ""
     degraded: bool = False
+    next_try_at: str = ""
 
     @property
     def has_ended(self) -> bool:

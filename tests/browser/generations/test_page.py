@@ -241,7 +241,7 @@ def test_an_agent_whose_model_fails_shows_it_and_the_result_is_a_partial_one(
     expect(trouble).to_contain_text("Attempt 3 is under way")
     page.reload()
     expect(trouble).to_contain_text("The model refused with status 503.")
-    expect(trouble).to_contain_text("Attempt 3")
+    expect(trouble).to_contain_text("Attempt 3 is under way")
     gates[1].open()
     expect(badge(page, "profile_agent")).to_have_text("Failed")
     expect(trouble).to_have_text("The model refused with status 503.")

@@ -26,7 +26,7 @@ from tests.surfaces.generations.generating import (
     whole,
     written,
 )
-from towow.events import new_event
+from towow.events import new_event, seconds_of, timestamp_of
 
 A, B, C, D = NOVA_AGENTS
 SUMMARY = [
@@ -110,7 +110,8 @@ async def test_a_run_is_told_with_what_its_agents_have_written_so_far(client):
     told = await get(client, f"/api/runs/{run_id}")
     places = {name: told.pop(name) for name in ("created_at", "updated_at")}
     assert all(places.values())
-    nothing = {"text": "", "characters": 0, "summary": "", "error": None, "error_type": None, "retries": 0}
+    next_try_at = timestamp_of(seconds_of(places["updated_at"]) + 1.0005)  # `delay_seconds` after its event, the newest one
+    nothing = {"text": "", "characters": 0, "summary": "", "error": None, "error_type": None, "retries": 0, "next_try_at": None}
     unwritten = {"written_by": None, "degraded": False}
     assert told == {
         "run_id": run_id,
@@ -156,6 +157,7 @@ async def test_a_run_is_told_with_what_its_agents_have_written_so_far(client):
                 "error": "The connection to the model broke.",
                 "error_type": "broken",
                 "retries": 1,
+                "next_try_at": next_try_at,
             },
             {
                 **nothing,
@@ -387,6 +389,7 @@ async def test_the_list_has_the_newest_runs_without_their_texts(client):
         "error": None,
         "error_type": None,
         "retries": 0,
+        "next_try_at": None,
         "written_by": "template",
         "degraded": True,
     }

@@ -52,6 +52,7 @@ export function runOf(snapshot) {
       error: each.error ?? "",
       errorType: each.error_type ?? "",
       retries: each.retries ?? 0,
+      nextTryAt: each.next_try_at ? Date.parse(each.next_try_at) : null,
       writtenBy: each.written_by ?? "",
       degraded: Boolean(each.degraded),
     })),
