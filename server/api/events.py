@@ -15,7 +15,8 @@ from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.database import engine_fault, sqlite3
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
+from server.eventlog.writer import Receipt
 from server.http import cloudevents, params
 from server.http.responses import FOLLOWERS, JsonResponse, json_response
 from server.http.text_rules import Id

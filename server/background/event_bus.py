@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
 from server.eventlog.selection import select
+from server.eventlog.writer import Receipt
 from server.streaming.follower import events_after
 from towow.events import Event, NewEvent
 

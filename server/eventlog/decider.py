@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
 from server.eventlog.selection import select
+from server.eventlog.writer import Receipt
 from towow.errors import RevisionMismatch
 from towow.events import Event, NewEvent
 

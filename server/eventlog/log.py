@@ -25,7 +25,7 @@ from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
 from server.eventlog.rows import prove, read_head
 from server.eventlog.selection import Selection
-from server.eventlog.writer import Appended, Committed, Projection, Writer
+from server.eventlog.writer import Committed, Projection, Receipt, Writer
 from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
 from towow.events import Event, NewEvent
 
@@ -40,14 +40,6 @@ _MARK_SYNC_SECONDS = 1.0
 _ROW_BYTES = 250  # of an event in the file, about, besides its payload
 _HEAD_SECONDS = 60.0  # between two signed heads, at most, while events come
 _log = structlog.get_logger("towow.eventlog")
-
-
-class Receipt(NamedTuple):
-    """What a publisher is told about one event; `followers` is the number of live connections it was written to."""
-
-    event: Event
-    created: bool
-    followers: int
 
 
 class _Waiting(NamedTuple):
@@ -307,14 +299,15 @@ class EventLog:
     async def _commit(self, batch: list[_Waiting]) -> None:
         """One transaction for everything that was waiting; then announce, then answer."""
         requests = [waiting.events for waiting in batch]
-        counts: dict[int, int] = {}
         try:
             done = await self._database.writer.call(partial(self._store, requests=requests))
             if done.previous_seq != self.head_seq:
                 await self._announce_foreign(through=done.previous_seq)
             if done.events:
-                for event in done.events:
-                    counts[event.seq] = self.hub.count_for(event)
+                for outcome in done.outcomes:
+                    for receipt in outcome if isinstance(outcome, list) else ():
+                        if receipt.created:
+                            receipt.followers = self.hub.count_for(receipt.event)
                 self.hub.dispatch(done.events)
                 self._peers.announce()
         except TowowError as error:
@@ -331,7 +324,7 @@ class EventLog:
             if isinstance(outcome, TowowError):
                 _reject(waiting.future, outcome)
             elif not waiting.future.done():
-                waiting.future.set_result([_receipt(appended, counts) for appended in outcome])
+                waiting.future.set_result(outcome)
 
     def _store(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
         """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread."""
@@ -417,11 +410,6 @@ class EventLog:
             if not future.done():
                 future.set_result(None)
         self._on_fatal(reason)
-
-
-def _receipt(appended: Appended, counts: Mapping[int, int]) -> Receipt:
-    event, created = appended
-    return Receipt(event, created, counts.get(event.seq, 0) if created else 0)
 
 
 def _reject(future: "asyncio.Future[Any]", error: Exception) -> None:

@@ -10,15 +10,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from server.eventlog.engine import is_busy, is_fatal, is_full, sqlite3
 from server.eventlog.heads import EVENTS_PER_HEAD, HeadSigner, last_signed_seq
-from server.eventlog.rows import NO_DIGEST, Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
+from server.eventlog.rows import Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
-from towow.events import Event, NewEvent, is_same_json, kind_of, timestamp_of
+from towow.events import Event, NewEvent, canonical_of, is_same_json, kind_of, timestamp_of
 
 _INSERT = (
     "INSERT INTO events (seq, stream, revision, event_id, event_type, timestamp, source, actor, payload, crc, digest) VALUES "
@@ -43,34 +44,42 @@ class Connection(Protocol):
 Projection = Callable[[Connection, Event], None]
 
 
-class Appended(NamedTuple):
-    """The outcome for one new event: the stored event, and whether this call stored it (False: it was there already)."""
+class Receipt(msgspec.Struct, gc=False):
+    """What a publisher is told about one event: the event as stored, and whether this append stored it (else it was there).
+
+    `followers` is the number of live connections it was written to."""
 
     event: Event
     created: bool
+    followers: int = 0
 
 
-class _StreamHead(NamedTuple):
+class _StreamHead(msgspec.Struct, gc=False, frozen=True):
     revision: int
     is_ended: bool
 
 
-_EMPTY = Head(0, NO_DIGEST)
 _NO_STREAM = _StreamHead(0, False)
 _Key = tuple[str, str]  # stream and event_id
 
 
 @dataclass(slots=True)
 class Committed:
-    """One transaction: an outcome or an error for every request, the stored events by seq, and the head before them and after.
+    """One transaction: receipts or an error for every request, the stored events by seq, and the head before them and after.
 
     `has_foreign`: another connection has written since the last look; `foreign_writes` will not say so again."""
 
-    outcomes: list[list[Appended] | TowowError] = field(default_factory=list)
+    previous_seq: int
+    seq: int
+    digest: bytes
+    has_foreign: bool
+    outcomes: list[list[Receipt] | TowowError] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    previous_seq: int = 0
-    head: Head = _EMPTY
-    has_foreign: bool = False
+
+    @property
+    def head(self) -> Head:
+        """Where the log ends after it."""
+        return Head(self.seq, self.digest)
 
 
 class Writer:
@@ -154,22 +163,23 @@ class Writer:
         if self._head is None:
             self._head, self._histories = read_head(db), read_histories(db)
             self._signed_seq = last_signed_seq(db)
-        done = Committed(previous_seq=self._head.seq, head=self._head, has_foreign=has_foreign)
+        done = Committed(self._head.seq, *self._head, has_foreign)
         known = self._known(db, requests)
+        derived = f"evt-{self._histories.epochs[-1]}-"
         timestamp = timestamp_of(self._clock())
         rows: list[Any] = []
         for request in requests:
             try:
-                done.outcomes.append(self._decide(db, request, known, timestamp, done, rows))
+                done.outcomes.append(self._decide(db, request, known, derived, timestamp, done, rows))
             except TowowError as error:
                 done.outcomes.append(error)
         _insert(db, rows)
         if done.events:
             self._head = done.head
             self._project(db, done.events)
-            if self._signer is not None and done.head.seq - self._signed_seq >= EVENTS_PER_HEAD:
-                self._signer.store(db, done.head, self._histories.epochs[-1], self._clock())
-                self._signed_seq = done.head.seq
+            if self._signer is not None and done.seq - self._signed_seq >= EVENTS_PER_HEAD:
+                self._signer.store(db, self._head, self._histories.epochs[-1], self._clock())
+                self._signed_seq = done.seq
         while len(self._heads) > _MAX_HEADS:
             self._heads.popitem(last=False)
         return done
@@ -207,22 +217,28 @@ class Writer:
         return stored
 
     def _decide(
-        self, db: Any, request: Sequence[NewEvent], known: dict[_Key, Event], timestamp: str, done: Committed, rows: list[Any]
-    ) -> list[Appended]:
+        self,
+        db: Any,
+        request: Sequence[NewEvent],
+        known: dict[_Key, Event],
+        derived: str,
+        timestamp: str,
+        done: Committed,
+        rows: list[Any],
+    ) -> list[Receipt]:
         """Give one request its places. Only a whole request moves the heads, the known ids and the rows."""
         heads: dict[str, _StreamHead] = {}
         added: dict[_Key, Event] = {}
         events: list[Event] = []
         added_rows: list[Any] = []
-        outcome: list[Appended] = []
-        seq, digest = done.head
-        derived = f"evt-{self._histories.epochs[-1]}-"
+        outcome: list[Receipt] = []
+        seq, digest = done.seq, done.digest
         for new in request:
             event_id = new.event_id
             if event_id is not None:
                 stored = self._stored(db, new, event_id, known, added)
                 if stored is not None:
-                    outcome.append(Appended(stored, False))
+                    outcome.append(Receipt(stored, False))
                     continue
             stream = new.stream
             head = heads.get(stream) or self._stream_head(db, stream)
@@ -236,43 +252,42 @@ class Writer:
             if head.is_ended:
                 raise StreamEnded(f"{stream} has ended; nothing can be appended to it", field="stream")
             seq += 1
-            event = Event(
-                seq,
-                stream,
+            revision, event_type, source, actor, payload = (
                 head.revision + 1,
-                event_id or f"{derived}{seq}",
                 new.event_type,
-                timestamp,
                 new.source,
-                new.payload_json,
                 new.actor,
+                new.payload_json,
             )
-            canonical = event.canonical()
-            event.digest = digest = link(digest, canonical)
-            heads[stream] = _StreamHead(event.revision, self._is_terminal(stream, event.event_type))
+            stored_id = event_id or f"{derived}{seq}"
+            canonical = canonical_of(seq, stream, revision, stored_id, event_type, timestamp, source, payload, actor)
+            digest = link(digest, canonical)
+            event = Event(seq, stream, revision, stored_id, event_type, timestamp, source, payload, actor, digest, canonical)
+            heads[stream] = _StreamHead(revision, self._is_terminal(stream, event_type))
             if event_id is not None:
                 added[stream, event_id] = event
             events.append(event)
+            crc = crc_of(canonical)
             added_rows += (
                 seq,
                 stream,
-                event.revision,
+                revision,
                 event_id or "",
-                event.event_type,
+                event_type,
                 timestamp,
-                event.source,
-                new.actor or "",
-                event.payload_json,
-                crc_of(canonical),
+                source,
+                actor or "",
+                payload,
+                crc,
                 digest,
             )
-            outcome.append(Appended(event, True))
+            outcome.append(Receipt(event, True))
         for stream, head in heads.items():
             self._heads[stream] = head
             self._heads.move_to_end(stream)
         known.update(added)
         done.events.extend(events)
-        done.head = Head(seq, digest)
+        done.seq, done.digest = seq, digest
         rows += added_rows
         return outcome
 

@@ -18,7 +18,7 @@ from server.eventlog.database import _prepare, sqlite3
 from server.eventlog.queries import find_event_id, read_event
 from server.eventlog.rows import read_events
 from server.eventlog.selection import select
-from server.eventlog.writer import Appended, Writer
+from server.eventlog.writer import Receipt, Writer
 from tests.support import note
 from towow.errors import Conflict, InvalidBody, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import NewEvent, payload_json
@@ -711,6 +711,6 @@ def test_events_read_back_by_id_and_by_seq(desk):
     """What was appended is found by both of its keys."""
     done = desk.writer.commit(desk.db, [[note(event_id="e-1")]])
     (appended,) = done.outcomes[0]
-    assert appended == Appended(done.events[0], True)
+    assert appended == Receipt(done.events[0], True)
     assert read_event(desk.db, seq=1) == appended.event
     assert find_event_id(desk.db, select(), "e-1") == ([appended.event], None)

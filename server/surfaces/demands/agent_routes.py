@@ -11,8 +11,9 @@ from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
 from server.eventlog.selection import select
+from server.eventlog.writer import Receipt
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import matching

@@ -8,7 +8,8 @@ from functools import partial
 
 from server.background.retry import retry_until_writable
 from server.eventlog.decider import decide_and_append, fold, known
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
+from server.eventlog.writer import Receipt
 from server.surfaces.generations import model
 from server.surfaces.generations.commands import AppendChunk, Command
 from server.surfaces.generations.state import RunState, initial, stream_of

@@ -13,7 +13,8 @@ from server.api.pagination import Filter, Listing
 from server.auth.authenticator import require_append, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append, from_row
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
+from server.eventlog.writer import Receipt
 from server.http import params
 from server.http.responses import json_response
 from server.http.text_rules import one_of

@@ -8,7 +8,8 @@ import asyncio
 from typing import NamedTuple
 
 from server.eventlog.decider import decide_and_append, known
-from server.eventlog.log import EventLog, Receipt
+from server.eventlog.log import EventLog
+from server.eventlog.writer import Receipt
 from towow.errors import TowowError
 from towow.events import NewEvent
 
