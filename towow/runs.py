@@ -50,7 +50,6 @@ class AgentProgress(msgspec.Struct, frozen=True):
     error: str | None
     error_type: str | None
     retries: int
-    next_try_at: str | None
     written_by: str | None
     degraded: bool
 
@@ -60,6 +59,7 @@ class AgentText(AgentProgress, frozen=True):
 
     text: str
     characters: int
+    next_try_at: str | None
 
 
 class RunSummary(msgspec.Struct, frozen=True):

@@ -43,7 +43,6 @@ class _AgentRow(msgspec.Struct):
     retries: int
     written_by: str
     degraded: bool
-    next_try_at: str = ""  # rows of older versions have none
 
 
 class _Index(msgspec.Struct):

@@ -43,7 +43,13 @@ def detail(state: RunState) -> dict[str, Any]:
         **summary(state),
         "context": state.context,
         "agents": [
-            {**_agent(agent), "text": str(agent.text), "characters": agent.text.characters} for agent in state.agents.values()
+            {
+                **_agent(agent),
+                "text": str(agent.text),
+                "characters": agent.text.characters,
+                "next_try_at": agent.next_try_at or None,
+            }
+            for agent in state.agents.values()
         ],
         "result": state.result if state.status == "completed" else None,
         "error": state.error or None,
@@ -60,7 +66,6 @@ def _agent(agent: RunAgent) -> dict[str, Any]:
         "error": agent.error or None,
         "error_type": agent.error_type or None,
         "retries": agent.retries,
-        "next_try_at": agent.next_try_at or None,
         "written_by": agent.written_by or None,
         "degraded": agent.degraded,
     }

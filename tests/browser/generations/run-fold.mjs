@@ -26,6 +26,7 @@ function told(events) {
       error: agent.error || null,
       error_type: agent.errorType || null,
       retries: agent.retries,
+      next_try_at: agent.nextTryAt === null ? null : new Date(agent.nextTryAt).toISOString(),
       written_by: agent.writtenBy || null,
       degraded: agent.degraded,
     })),

@@ -389,7 +389,6 @@ async def test_the_list_has_the_newest_runs_without_their_texts(client):
         "error": None,
         "error_type": None,
         "retries": 0,
-        "next_try_at": None,
         "written_by": "template",
         "degraded": True,
     }

@@ -12,6 +12,7 @@ import { PLANS } from "./tables.js";
 
 const MOST_AGENTS = 16;
 const LARGEST_COUNT = 1_000_000;
+const LONGEST_DELAY_SECONDS = 86_400;
 const NAME = /^[A-Za-z0-9._:-]{1,128}$/;
 const SESSION_ID = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,120}$/;
 export const NO_PROGRESS = { percent: 0, stage: 0, completed: 0, total: 0 };
@@ -62,7 +63,7 @@ export function agentChanges(agent, { type, payload, timestamp }) {
       return { ...well, summary: line(payload.summary) };
     case "retrying": {
       const discarded = payload.discards_text === true ? { text: NO_TEXT, writtenBy: "", degraded: false } : {};
-      const nextTryAt = Date.parse(timestamp) + count(payload.delay_seconds, false) * 1000;
+      const nextTryAt = Math.round(Date.parse(timestamp) + Math.min(count(payload.delay_seconds, false), LONGEST_DELAY_SECONDS) * 1000);
       return { ...failure, ...discarded, retries: agent.retries + 1, nextTryAt: Number.isNaN(nextTryAt) ? null : nextTryAt };
     }
     default:
