@@ -106,7 +106,7 @@ def make_app(
     opened: list[AbstractAsyncContextManager[Any]] = [authenticator, language_model, database, log]
     opened += [worker for parts in surfaces for worker in parts.workers]
 
-    around = middleware.around(authenticator, limits, hosts)
+    around = middleware.around(log, authenticator, limits, hosts)
     app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[CORS] = cors = Cors(config.cors.origins)

@@ -26,7 +26,9 @@ class Client(DemandCalls, SessionCalls, TaskCalls, RunCalls):
     """One server, for an application; use it with `async with`. Safe to use from many tasks at once.
 
     `token` is sent as a bearer token. A `session` that is passed in stays open; otherwise the client owns one.
-    `timeout_seconds` bounds each try of a call, and a follow until its stream begins. `source` names the publisher."""
+    `timeout_seconds` bounds each try of a call, and a follow until its stream begins. `source` names the publisher. With
+    `reads_own_writes` every call is answered by a process that knows what this client has seen (`seen`), where several
+    serve one log; one that is behind for 5 s is tried again as one that is unavailable."""
 
     def __init__(
         self,
@@ -37,14 +39,24 @@ class Client(DemandCalls, SessionCalls, TaskCalls, RunCalls):
         timeout_seconds: float = 30.0,
         retry: Retry | None = None,
         source: str = "python-client",
+        reads_own_writes: bool = False,
     ) -> None:
-        self._transport = Transport(base_url, token, session, timeout_seconds, retry or Retry())
+        self._transport = Transport(
+            base_url, token, session, timeout_seconds, retry or Retry(), reads_own_writes=reads_own_writes
+        )
         self._source = source
 
     @property
     def base_url(self) -> str:
         """The server's URL without a slash at the end."""
         return self._transport.base_url
+
+    def seen(self, seq: int = 0) -> int:
+        """The highest seq that an answer to this client may have shown; `seq` is what another client has seen, to go on from.
+
+        With `reads_own_writes` later calls are answered with at least that."""
+        self._transport.seen_seq = max(self._transport.seen_seq, seq)
+        return self._transport.seen_seq
 
     async def __aenter__(self) -> Self:
         self._transport.open()

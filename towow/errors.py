@@ -16,6 +16,7 @@
     ├── TooManyRequests       too_many_requests   one client's share of streams, events or logins is used up
     ├── UnsupportedMediaType  unsupported_media_type
     ├── Unavailable           unavailable         shutting down, or the database stays locked
+    │   └── Behind            behind              this process does not know yet what the client has seen elsewhere
     ├── StorageFull           storage_full        the disk has no room; reads go on
     ├── Damaged               damaged             a stored event is not what was written; details name its seq
     └── StartupError          startup_error       the process cannot start; for the operator, never sent to a client
@@ -44,6 +45,7 @@ STATUS_BY_CODE = {
     "internal": 500,
     "damaged": 500,
     "unavailable": 503,
+    "behind": 503,
     "storage_full": 507,
 }
 
@@ -148,6 +150,12 @@ class Unavailable(TowowError):
     """Raised while shutting down or when another process keeps the database locked (`unavailable`)."""
 
     code = "unavailable"
+
+
+class Behind(Unavailable):
+    """Raised when a process has not reached the seq of `X-Towow-At-Least` in time (`behind`); details have its `head_seq`."""
+
+    code = "behind"
 
 
 class StorageFull(TowowError):

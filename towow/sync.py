@@ -173,10 +173,23 @@ class Client(_Blocking):
         timeout_seconds: float = 30.0,
         retry: Retry | None = None,
         source: str = "python-client",
+        reads_own_writes: bool = False,
     ) -> None:
-        inner = client.Client(base_url, token=token, timeout_seconds=timeout_seconds, retry=retry, source=source)
+        inner = client.Client(
+            base_url,
+            token=token,
+            timeout_seconds=timeout_seconds,
+            retry=retry,
+            source=source,
+            reads_own_writes=reads_own_writes,
+        )
         super().__init__(inner)
         self.base_url = inner.base_url
+        self._client = inner
+
+    def seen(self, seq: int = 0) -> int:
+        """The highest seq that an answer to this client may have shown; `seq` is what another client has seen, to go on from."""
+        return self._client.seen(seq)
 
     append = _call(client.Client.append)
     append_many = _call(client.Client.append_many)

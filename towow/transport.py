@@ -5,6 +5,7 @@ request."""
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,7 @@ from towow.subscription import Subscription
 from towow.version import __version__
 
 Parameters = Sequence[tuple[str, str]]
+_SEQ = re.compile(r"[0-9]{1,19}\Z")
 T = TypeVar("T")
 
 
@@ -54,7 +56,14 @@ class Transport:
     """Requests to `base_url` with a bearer token; a session that is passed in stays open."""
 
     def __init__(
-        self, base_url: str, token: str | None, session: aiohttp.ClientSession | None, timeout_seconds: float, retry: Retry
+        self,
+        base_url: str,
+        token: str | None,
+        session: aiohttp.ClientSession | None,
+        timeout_seconds: float,
+        retry: Retry,
+        *,
+        reads_own_writes: bool = False,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -63,6 +72,8 @@ class Transport:
             raise InvalidRequest("the token must be printable ASCII", field="token")
         self.base_url = base_url.rstrip("/")
         self.retry = retry
+        self.seen_seq = 0
+        self._reads_own_writes = reads_own_writes
         self.subscriptions: WeakSet[Subscription[Any]] = WeakSet()
         self._timeout_seconds = timeout_seconds
         self._session = session
@@ -117,6 +128,8 @@ class Transport:
         headers = self._headers | {"Accept": "application/json"}  # some routes answer with a stream unless asked for JSON
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if self._reads_own_writes and self.seen_seq:
+            headers["X-Towow-At-Least"] = str(self.seen_seq)
         with self._translated_errors(timeout_seconds):
             async with self._opened().request(
                 method,
@@ -127,6 +140,9 @@ class Transport:
                 raise_for_status=False,  # a session from outside may have it on
             ) as response:
                 raw = await response.read()
+                seq = response.headers.get("X-Towow-Seq", "")
+                if _SEQ.match(seq):
+                    self.seen_seq = max(self.seen_seq, int(seq))
                 if response.status >= 400:
                     raise read_error(response.status, raw, response.headers.get("Retry-After"))
                 return raw

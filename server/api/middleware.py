@@ -17,10 +17,20 @@ from aiohttp.typedefs import Middleware
 
 from server.auth.authenticator import PRINCIPAL, Authenticator, is_public
 from server.auth.rate_limits import RateLimits
-from server.eventlog.log import ACTOR
+from server.eventlog.log import ACTOR, EventLog
 from server.http import params
 from server.http.hosts import AllowedHosts
-from server.http.responses import FOLLOWERS, IS_PREPARED, REQUEST_ID, SENT_BYTES, SENT_EVENTS, JsonResponse, error_response
+from server.http.responses import (
+    FOLLOWERS,
+    IS_PREPARED,
+    REQUEST_ID,
+    SEEN_SEQ,
+    SENT_BYTES,
+    SENT_EVENTS,
+    JsonResponse,
+    error_response,
+)
+from server.streaming.follower import wait_until
 from towow.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -30,6 +40,7 @@ _log = structlog.get_logger("towow.request")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _CHANGES = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
+_AT_LEAST_SECONDS = 5.0
 
 
 def _translated(error: Exception) -> TowowError | None:
@@ -48,11 +59,12 @@ def _translated(error: Exception) -> TowowError | None:
     return None
 
 
-def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> Middleware:
+def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> Middleware:
     """Build the middleware: the Host header, who asks, unknown query names, a client's share of changes; errors translated, a
     line in the log.
 
-    It is one because an open stream keeps the frame of each."""
+    A read that ends in a no (404, 409, 410) is asked again when other processes' events have come meanwhile; a command does so
+    in `decide_and_append`, a 204 cannot become wrong. It is one because an open stream keeps the frame of each."""
 
     @web.middleware
     async def run(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -68,16 +80,31 @@ def around(authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts
                 response = web.Response(status=204)
             else:
                 hosts.check(request)
+                public = is_public(request)
                 if authenticator.is_on:  # the task of a connection has had other requests before
                     ACTOR.set(None)
-                    if not is_public(request):
+                    if not public:
                         principal = request[PRINCIPAL] = await authenticator.authenticate(request)
                         ACTOR.set(principal.name)
                 if request.match_info.http_exception is None:  # of a path that is not there nothing else is said
                     params.check_query(request, handler)
                 if request.method in _CHANGES:
                     limits.take_events(request, 1)
-                response = await handler(request)
+                if not public:
+                    seq = params.at_least(request)
+                    if seq is not None:
+                        await wait_until(log, seq, _AT_LEAST_SECONDS)
+                    request[SEEN_SEQ] = head_seq = log.head_seq  # a stream's headers leave before it is answered
+                    try:
+                        response = await handler(request)
+                    except TowowError as error:
+                        if request.method in _CHANGES or IS_PREPARED in request or await log.confirms(error, head_seq):
+                            raise
+                        response = await handler(request)
+                    finally:
+                        request[SEEN_SEQ] = log.seen_seq
+                else:
+                    response = await handler(request)
             status = response.status
         except asyncio.CancelledError:
             status = 200 if SENT_EVENTS in request else 499

@@ -12,7 +12,7 @@ import msgspec
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.eventlog.writer import Receipt
-from towow.errors import RevisionMismatch
+from towow.errors import RevisionMismatch, TowowError
 from towow.events import Event, NewEvent
 
 
@@ -76,12 +76,19 @@ async def decide_and_append(
     """Append what `decide(state)` returns, all or none, and return the state after it with the receipts.
 
     `decide` raises what the rules say (`Conflict`, …); an empty list appends nothing. When the stream has moved since it was
-    read, everything is loaded and decided again; raises `RevisionMismatch` after `attempts` lost races. Events for other
-    streams go with them, as they are. Without `evolve` the state is returned as it was decided on. Without `revision_of` the
-    events are appended wherever the stream ends by then: for what no other event can forbid, and for a single writer."""
+    read, or another process's events may turn a no into a yes, everything is loaded and decided again; raises
+    `RevisionMismatch` after `attempts` lost races. Events for other streams go with them, as they are. Without `evolve` the
+    state is returned as it was decided on. Without `revision_of` the events are appended wherever the stream ends by then: for
+    what no other event can forbid, and for a single writer."""
     for attempt in range(attempts):
+        head_seq = log.head_seq
         state = await load()
-        new = list(decide(state))
+        try:
+            new = list(decide(state))
+        except TowowError as error:
+            if attempt == attempts - 1 or await log.confirms(error, head_seq):
+                raise
+            continue
         if not new:
             return state, []
         try:

@@ -23,7 +23,7 @@ from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
 from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
-from server.eventlog.rows import prove, read_head
+from server.eventlog.rows import prove, read_head, read_head_seq
 from server.eventlog.selection import Selection
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
 from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
@@ -38,6 +38,7 @@ _EVERYTHING = Selection(frozenset(), ("*",), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
 _MARK_SYNC_SECONDS = 1.0
 _ROW_BYTES = 250  # of an event in the file, about, besides its payload
+_NO = frozenset({"not_found", "conflict", "gone"})  # what another process's events may turn into a yes
 _HEAD_SECONDS = 60.0  # between two signed heads, at most, while events come
 _log = structlog.get_logger("towow.eventlog")
 
@@ -85,6 +86,7 @@ class EventLog:
         self._has_foreign = False
         self._wake: asyncio.Future[None] | None = None
         self._closed_because: str | None = None
+        self._seen_seq = 0
         self._is_closing = False
         self._refreshed: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,6 +124,11 @@ class EventLog:
     def head_seq(self) -> int:
         """The last seq that has been announced."""
         return self.hub.dispatched_seq
+
+    @property
+    def seen_seq(self) -> int:
+        """The last seq that an answer of this process may have shown: announced, or read from the file before it was."""
+        return max(self.head_seq, self._seen_seq)
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Append events, all or none, and return a receipt for each in order, after they are on disk and dispatched.
@@ -203,7 +210,13 @@ class EventLog:
 
     async def query(self, function: Callable[[Any], T]) -> T:
         """Run a short reading function of a surface (its projection tables) on a reader."""
-        return await self._read(function)
+
+        def run(db: Any) -> tuple[T, int]:
+            return function(db), read_head_seq(db)
+
+        result, seq = await self._read(run)
+        self._seen_seq = max(self._seen_seq, seq)
+        return result
 
     async def check_writable(self) -> None:
         """Write one row that nobody reads, to prove that the file can be written. Raises what an append would raise."""
@@ -243,6 +256,15 @@ class EventLog:
         self._refreshed.append(future)
         self.wake_for_foreign()
         await future
+
+    async def confirms(self, error: TowowError, since: int) -> bool:
+        """Whether a refusal that was decided when `since` was the head stands after a look for other processes' events.
+
+        False when it says that something is not so and the log has grown meanwhile: it is to be decided again."""
+        if error.code not in _NO:
+            return True
+        await self.refresh()
+        return self.head_seq == since
 
     async def refresh_meta(self) -> LogMeta:
         """Read the ends of the log again (retention moves them)."""

@@ -126,11 +126,16 @@ class Head(NamedTuple):
 
 def read_head(db: Any) -> Head:
     """Where the chain ends: at the last event, or at a gap after it."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     last = db.execute("SELECT seq, digest FROM events ORDER BY seq DESC LIMIT 1").fetchone() or (0, NO_DIGEST)
     gap = db.execute("SELECT through_seq, digest FROM gaps ORDER BY from_seq DESC LIMIT 1").fetchone() or (0, NO_DIGEST)
     end = max(last, gap)
-    return Head(max(row[0] if row else 0, end[0]), end[1])
+    return Head(max(read_head_seq(db), end[0]), end[1])
+
+
+def read_head_seq(db: Any) -> int:
+    """The highest seq ever given, by one statement."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return row[0] if row else 0
 
 
 def read_digest(db: Any, seq: int) -> bytes | None:

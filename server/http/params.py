@@ -23,6 +23,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}\Z")  # not str.isdigit or int(): those take o
 _TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
 _CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "lastEventID", "after", "since")
 MAX_TAIL_EVENTS = 1_000
+AT_LEAST_HEADER = "X-Towow-At-Least"
 
 # The query parameters of everything that begins at a cursor, and of every stream: an `EventSource` in a browser and the
 # libraries that stand in for it add a cursor of their own spelling to whatever address they are given.
@@ -154,6 +155,16 @@ def parse_cursor(text: str, name: str) -> int | str:
         return text
     allowed = "a seq" if name == "since_seq" else "a seq or an event_id"
     raise InvalidRequest(f"{name} must be {allowed}, not {text[:40]!r}", field=name)
+
+
+def at_least(request: web.Request) -> int | None:
+    """The seq of the header `X-Towow-At-Least`: the request waits until this process knows the log up to there."""
+    text = request.headers.get(AT_LEAST_HEADER)
+    if text is None:
+        return None
+    if not _DIGITS.match(text) or int(text) > MAX_SEQ:
+        raise InvalidRequest(f"{AT_LEAST_HEADER} must be a seq, not {text[:40]!r}", field=AT_LEAST_HEADER)
+    return int(text)
 
 
 def keepalive_comment(request: web.Request, text: str) -> str | None:

@@ -23,6 +23,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Server": "towow",
 }
+SEQ_HEADER = "X-Towow-Seq"  # of an answer that read or wrote the log: the last seq that it may have seen
 _DRAIN_BYTES = 65_536
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -34,6 +35,7 @@ _JSON = msgspec.json.Encoder()
 
 # What the parts of one request tell each other, for the answer's head and the log line.
 REQUEST_ID = web.RequestKey("request_id", str)
+SEEN_SEQ = web.RequestKey("seen_seq", int)
 IS_PREPARED = web.RequestKey("is_prepared", bool)
 FOLLOWERS = web.RequestKey("followers", int)
 SENT_EVENTS = web.RequestKey("sent_events", int)
@@ -50,6 +52,8 @@ def response_headers(cors: Cors) -> Callable[[web.Request, web.StreamResponse], 
         request_id = request.get(REQUEST_ID)
         if request_id is not None:
             response.headers["X-Request-Id"] = request_id
+        if SEEN_SEQ in request:
+            response.headers[SEQ_HEADER] = str(request[SEEN_SEQ])
 
     return add
 
@@ -93,7 +97,7 @@ class JsonResponse(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
-        extra = ""
+        extra = f"{SEQ_HEADER}: {request[SEEN_SEQ]}\r\n" if SEEN_SEQ in request else ""
         if self._extra:
             extra += "".join(f"{name}: {value}\r\n" for name, value in self._extra.items())
         common = _STATIC
@@ -143,7 +147,7 @@ def error_response(error: TowowError, error_id: str | None = None) -> JsonRespon
         body["field"] = error.field
     body.update(error.details)
     headers = {}
-    if error.code in ("unavailable", "storage_full", "too_many_requests"):
+    if error.code in ("unavailable", "behind", "storage_full", "too_many_requests"):
         headers["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
     elif error.code == "unauthorized":
         headers["WWW-Authenticate"] = 'Bearer realm="towow"'

@@ -16,12 +16,13 @@ import structlog
 
 from server.eventlog.hub import NEVER, BatchPolicy, Encoding, Group, Watcher
 from server.eventlog.log import EventLog
-from server.eventlog.selection import Selection
+from server.eventlog.selection import Selection, select
 from server.streaming.cursor import StartPosition
 from server.streaming.keepalive import KeepaliveTimer
-from towow.errors import Damaged
+from towow.errors import Behind, Damaged
 from towow.events import Event
 
+_EVERYTHING = select(("*",))
 _logger = structlog.get_logger("towow.follower")
 
 
@@ -363,3 +364,15 @@ async def wait_for_event(log: EventLog, selection: Selection, cursor: int, secon
     finally:
         log.hub.leave(watcher, group)
     return True
+
+
+async def wait_until(log: EventLog, seq: int, seconds: float) -> None:
+    """Wait until this process has announced an event that another one has. Raises `Behind` after so many seconds."""
+    if log.head_seq >= seq:
+        return
+    await log.refresh()
+    deadline = log.hub.clock() + seconds
+    while log.head_seq < seq:
+        if not await wait_for_event(log, _EVERYTHING, log.head_seq, max(0.0, deadline - log.hub.clock())):
+            message = f"this process knows the log up to {log.head_seq}, not to {seq}; try again"
+            raise Behind(message, head_seq=log.head_seq)

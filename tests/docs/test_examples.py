@@ -51,6 +51,13 @@ async def test_the_example_of_the_errors_catches_one(server, capsys):
     assert capsys.readouterr().out == "revision_mismatch 1\n"
 
 
+async def test_the_example_of_processes_reads_what_it_wrote(server, capsys):
+    """One client's write is in the other one's page."""
+    [code] = blocks(read("docs/processes.md"), "python")
+    await run(server, code)
+    assert capsys.readouterr().out == "{'text': 'first'}\n"
+
+
 async def test_the_examples_of_tasks_emit_one_and_follow_it(server):
     """A task from its first phase to its end, as `curl` shows it."""
     [python] = blocks(read("docs/tasks.md"), "python")
