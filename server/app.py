@@ -17,6 +17,7 @@ from server.api.pages import PageRoutes
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys
+from server.auth.logins import Logins
 from server.auth.rate_limits import Clients, RateLimits
 from server.background.event_bus import EventBus
 from server.background.leader_lock import LeaderLock
@@ -82,7 +83,7 @@ def make_app(
     followers = Followers()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
     jwt_keys = JwtKeys(config.jwt, clock) if config.auth.mode == "jwt" else None
-    authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys)
+    authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys, Logins(log))
     # Nobody else needs the secrets.
     config = msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, tokens=()))
     clients = Clients(config.server.trusted_proxies)

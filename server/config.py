@@ -213,6 +213,7 @@ class AuthSection(Section, frozen=True):
     mode: Literal["off", "token", "jwt"] = "off"
     tokens: tuple[TokenSection, ...] = ()
     ticket_seconds: Positive = 60.0
+    ticket_resume_seconds: Positive = 43_200.0
     login_seconds: Positive = 43_200.0
     allow_query_token: bool = False
 

@@ -68,9 +68,10 @@ class AuthRoutes:
     async def logout(self, request: web.Request) -> web.StreamResponse:
         """POST /api/logout
 
-        200 `{success: true}`; the browser forgets the cookie. Errors: invalid_request, unsupported_media_type,
-        too_many_requests."""
+        200 `{success: true}`; the browser forgets the cookie, and no process on this file takes it any more, nor a ticket that
+        was made with it. Errors: invalid_request, unsupported_media_type, too_many_requests, storage_full, unavailable."""
         params.require_type(request, params.JSON_TYPES)  # a form of another page must not log anybody out
+        await self._authenticator.log_out(request)
         return json_response({"success": True}, headers=self._cookie(request, "", 0))
 
     async def session(self, request: web.Request) -> web.StreamResponse:
@@ -86,9 +87,9 @@ class AuthRoutes:
     async def tickets(self, request: web.Request) -> web.StreamResponse:
         """POST /api/tickets
 
-        `{streams: [name or pattern]}`, 1 to 64. 201 `{ticket, expires_at}`: `?ticket=` opens one stream of these, once, for an
-        `EventSource` that cannot send headers. Errors: invalid_request, invalid_body, too_large, forbidden,
-        unsupported_media_type, request_timeout, too_many_requests."""
+        `{streams: [name or pattern]}`, 1 to 64. 201 `{ticket, expires_at}`: `?ticket=` opens these streams for an `EventSource`,
+        which cannot send headers; after `expires_at` it only resumes them, with a `Last-Event-ID`. Errors: invalid_request,
+        invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests."""
         given = await params.read_json(request, _TICKET, timeout_seconds=self._config.server.body_timeout_seconds)
         most = self._config.stream.max_streams_per_request
         if not 1 <= len(given.streams) <= most:

@@ -1,7 +1,7 @@
 """Authentication: from a request to who asks, by bearer token, ticket or cookie, for every route and transport.
 
-A bearer token is one of `[[auth.tokens]]` (`tokens.py`) or a JWT (`jwt_keys.py`). A ticket (`tickets.py`) is for clients that
-cannot send headers, the cookie (`logins.py`) for pages. What is refused never says why, and no credential reaches a log line
+A bearer token is one of `[[auth.tokens]]` (`tokens.py`) or a JWT (`jwt.py`). A ticket (`tickets.py`) is for clients that
+cannot send headers, the cookie (`cookies.py`) for pages. What is refused never says why, and no credential reaches a log line
 or an error."""
 
 from collections.abc import Callable
@@ -12,13 +12,16 @@ from aiohttp import hdrs, web
 from server import program
 from server.auth.cookies import COOKIE, Cookies, require_csrf
 from server.auth.jwt import JwtKeys
+from server.auth.logins import Logins
 from server.auth.principal import EVERYBODY, Principal
+from server.auth.signing_key import Signer
 from server.auth.tickets import Tickets
 from server.auth.tokens import Tokens
 from server.config import AuthSection
 from towow.errors import StartupError, Unauthorized
 
 _MAX_CREDENTIAL_CHARACTERS = 8_192
+_CLIENT_CURSORS = ("lastEventId", "lastEventID")  # what libraries that stand in for `EventSource` add to their URL
 # Routes without a secret in them: pages that show a login, and whether the server lives.
 PUBLIC_ROUTES = frozenset(
     {
@@ -55,18 +58,28 @@ def require_append(request: web.Request, *streams: str) -> None:
 
 
 class Authenticator:
-    """Recognises clients. An async context manager: entering reads the key that cookies are signed with, beside the
-    database."""
+    """Recognises clients. An async context manager: entering reads the key that cookies and tickets are signed with, beside the
+    database. `logins` knows those that have been ended; None where nobody logs in."""
 
-    def __init__(self, config: AuthSection, database: str, clock: Callable[[], float], jwt_keys: JwtKeys | None = None) -> None:
+    def __init__(
+        self,
+        config: AuthSection,
+        database: str,
+        clock: Callable[[], float],
+        jwt_keys: JwtKeys | None = None,
+        logins: Logins | None = None,
+    ) -> None:
         self._mode = config.mode
         self._allow_query_token = config.allow_query_token
         self._key_file = Path(f"{database}.key")
         self._clock = clock
         self._tokens = Tokens(config.tokens)
         self._jwt = jwt_keys
-        self._tickets = Tickets(config.ticket_seconds, clock)
-        self._logins = Cookies(config, clock, self._tokens if jwt_keys is None else None)
+        tokens = self._tokens if jwt_keys is None else None
+        self._signer = Signer(clock)
+        self._tickets = Tickets(config, self._signer, clock, tokens)
+        self._cookies = Cookies(config, self._signer, clock, tokens)
+        self._logins = logins
         if config.mode == "token" and not self._tokens:
             hint = f"`{program()} token new` makes one"
             raise StartupError(f'[auth] mode is "token" and there are no [[auth.tokens]]; {hint}')
@@ -79,7 +92,7 @@ class Authenticator:
     async def __aenter__(self) -> "Authenticator":
         """Read or make the signing key, and read the keys of JWTs. Raises `StartupError`."""
         if self.is_on:
-            self._logins.open(self._key_file)
+            self._signer.open(self._key_file)
         if self._jwt is not None:
             await self._jwt.open()
         return self
@@ -106,10 +119,10 @@ class Authenticator:
             if request.method != hdrs.METH_GET:  # it reads; above all it makes no further tickets
                 raise _refused()
             tickets = request.query.getall("ticket")
-            return _known(self._tickets.redeem(tickets[0]) if len(tickets) == 1 else None)
-        cookie = request.cookies.get(COOKIE)
-        if cookie is not None:
-            principal = _known(self._logins.read(cookie) if _is_plausible(cookie) else None)
+            ticket = tickets[0] if len(tickets) == 1 else ""
+            return await self._current(self._tickets.read(ticket, is_resuming=_is_resuming(request)))
+        if COOKIE in request.cookies:
+            principal = await self._current(self._read_cookie(request))
             require_csrf(request, principal)
             return principal
         if self._allow_query_token and "token" in request.query:
@@ -125,20 +138,43 @@ class Authenticator:
         return _known(self._tokens.recognise(token))
 
     def issue_ticket(self, principal: Principal, streams: tuple[str, ...]) -> tuple[str, float]:
-        """A ticket that lets its bearer read these streams, once, and when it expires.
+        """A ticket that lets its bearer read these streams, and until when it has to be used first.
 
-        Raises `Forbidden` beyond his scopes, and `TooManyRequests` when he does not use those that he has."""
+        Raises `Forbidden` beyond the principal's scopes."""
         return self._tickets.issue(principal, streams)
 
     async def log_in(self, token: str) -> tuple[str, Principal]:
         """The value of a page's cookie, and who it stands for, with the CSRF token. Raises `Unauthorized` and `TooLarge`."""
-        return self._logins.log_in(await self.recognise(token))
+        return self._cookies.log_in(await self.recognise(token))
+
+    async def log_out(self, request: web.Request) -> None:
+        """End the login of a request's cookie, at every process on this file. Raises `StorageFull` and `Unavailable`."""
+        principal = self._read_cookie(request) if self.is_on else None
+        if principal is not None and self._logins is not None:
+            await self._logins.end(principal.login, principal.expires_at or 0.0)
+
+    def _read_cookie(self, request: web.Request) -> Principal | None:
+        cookie = request.cookies.get(COOKIE, "")
+        return self._cookies.read(cookie) if _is_plausible(cookie) else None
+
+    async def _current(self, principal: Principal | None) -> Principal:
+        """A principal whose login, if it comes from one, has not been ended."""
+        if principal is None:
+            raise _refused()
+        if principal.login and self._logins is not None and await self._logins.has_ended(principal.login):
+            raise _refused()
+        return principal
 
 
 def is_public(request: web.Request) -> bool:
     """Whether a request needs no credentials: its route has nothing to protect, or there is no such route."""
     resource = request.match_info.route.resource
     return resource is None or resource.canonical in PUBLIC_ROUTES
+
+
+def _is_resuming(request: web.Request) -> bool:
+    """Whether a client that was connected before has added its cursor to the request."""
+    return bool(request.headers.get("Last-Event-ID")) or any(request.query.get(name) for name in _CLIENT_CURSORS)
 
 
 def _is_plausible(credential: str) -> bool:

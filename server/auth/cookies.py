@@ -1,21 +1,20 @@
 """Cookies of pages: a cookie that is HttpOnly, of this site only and signed, and worth nothing for a change without the CSRF
 token.
 
-The server keeps no list of them: what a cookie says is signed, and what it may do is looked up again at every request, or with
-JWTs is in it."""
+What a cookie says is signed, and what it may do is looked up again at every request, or with JWTs is in it. The server keeps a
+list only of the logins that were ended before their time (`logins.py`)."""
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jwt
 import msgspec
 from aiohttp import hdrs, web
 
 from server.auth.principal import Principal
-from server.auth.signing_key import read_key
+from server.auth.signing_key import Signer
 from server.auth.tokens import Tokens
 from server.config import AuthSection
 from towow.errors import Forbidden, TooLarge
@@ -28,47 +27,34 @@ _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 
 
 class Cookies:
-    """Signs cookies and reads them again. `tokens` is None where clients are recognised by JWTs. `open` comes first."""
+    """Signs cookies and reads them again. `tokens` is None where clients are recognised by JWTs."""
 
-    def __init__(self, config: AuthSection, clock: Callable[[], float], tokens: Tokens | None) -> None:
+    def __init__(self, config: AuthSection, signer: Signer, clock: Callable[[], float], tokens: Tokens | None) -> None:
         self._audience = f"{_AUDIENCE} {config.mode}"  # a provider's names are not ours
         self._login_seconds = config.login_seconds
         self._clock = clock
+        self._signer = signer
         self._tokens = tokens
-        self._key = b""
-
-    def open(self, key_file: Path) -> None:
-        """Read or make the signing key. Raises `StartupError`."""
-        self._key = read_key(key_file)
 
     def log_in(self, principal: Principal) -> tuple[str, Principal]:
         """The value of a page's cookie, and who it stands for, with the CSRF token. Raises `TooLarge`."""
         now = self._clock()
         expires_at = min(now + self._login_seconds, principal.expires_at or float("inf"))
         principal = msgspec.structs.replace(principal, via="cookie", csrf=secrets.token_urlsafe(24), expires_at=expires_at)
-        claims: dict[str, Any] = {"aud": self._audience, "sub": principal.name, "exp": int(expires_at), "csrf": principal.csrf}
+        claims: dict[str, Any] = {"sub": principal.name, "exp": expires_at, "csrf": principal.csrf}
         if self._tokens is None:
             claims |= {"read": list(principal.read), "append": list(principal.append)}
         elif (known := self._tokens.named(principal.name)) is not None:
             claims["mark"] = known[1]  # the scopes are looked up at every request, and whether the secret is the same
-        cookie = jwt.encode(claims, self._key, algorithm="HS256")
+        cookie = self._signer.sign(claims, self._audience)
         if len(cookie) > _MAX_COOKIE_CHARACTERS:
             raise TooLarge("this token has too many scopes for a cookie; send it as Authorization: Bearer", field="token")
         return cookie, principal
 
     def read(self, cookie: str) -> Principal | None:
         """Who a cookie stands for; None when it is not good, or no longer."""
-        try:
-            claims = jwt.decode(
-                cookie,
-                self._key,
-                algorithms=["HS256"],
-                audience=self._audience,
-                options={"require": ["exp", "sub", "csrf"], "verify_exp": False, "verify_iat": False},
-            )
-        except (jwt.PyJWTError, ValueError):
-            return None
-        if claims["exp"] <= self._clock():
+        claims = self._signer.read(cookie, self._audience)
+        if claims is None or not claims.get("csrf"):
             return None
         name = claims["sub"]
         if self._tokens is None:
@@ -77,7 +63,8 @@ class Cookies:
             read, append = known[0].read, known[0].append
         else:
             return None
-        return Principal(name, read, append, float(claims["exp"]), via="cookie", csrf=claims["csrf"])
+        login = hashlib.sha256(claims["csrf"].encode()).hexdigest()
+        return Principal(name, read, append, float(claims["exp"]), via="cookie", csrf=claims["csrf"], login=login)
 
 
 def require_csrf(request: web.Request, principal: Principal) -> None:

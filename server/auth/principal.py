@@ -14,7 +14,8 @@ _GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
 class Principal(msgspec.Struct, frozen=True):
     """A client as it was recognised. `read` and `append` are globs; `expires_at` is in seconds since 1970, None never.
 
-    `via` says how: off (nobody is asked), token, jwt, cookie or ticket. `csrf` is what a page has to repeat when it posts."""
+    `via` says how: off (nobody is asked), token, jwt, cookie or ticket. `csrf` is what a page has to repeat when it posts,
+    `login` names the login that it comes from, if any."""
 
     name: str
     read: tuple[str, ...] = ()
@@ -22,6 +23,7 @@ class Principal(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     via: str = "off"
     csrf: str = ""
+    login: str = ""
 
     def may_read(self, stream: str) -> bool:
         """Whether a stream, or every stream of a pattern (`kind:*`, `*`), may be read."""

@@ -1,13 +1,50 @@
-"""The key that cookies are signed with: a file beside the database, for its owner alone, the same for every process on it."""
+"""The key that cookies and tickets are signed with: a file beside the database, for its owner alone, the same for every process
+on it."""
 
 import contextlib
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import jwt
 
 from towow.errors import StartupError
 
 _KEY_BYTES = 32
+
+
+class Signer:
+    """Signs claims and reads them again; an `audience` keeps what is for one purpose from counting for another.
+
+    `open` comes first."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._key = secrets.token_bytes(_KEY_BYTES)  # where nobody is asked, nothing needs to last
+
+    def open(self, key_file: Path) -> None:
+        """Read or make the signing key. Raises `StartupError`."""
+        self._key = read_key(key_file)
+
+    def sign(self, claims: Mapping[str, Any], audience: str) -> str:
+        """The claims as text for a header or a URL; they need `exp`, seconds since 1970, and `sub`."""
+        return jwt.encode({**claims, "exp": int(claims["exp"]), "aud": audience}, self._key, algorithm="HS256")
+
+    def read(self, text: str, audience: str) -> dict[str, Any] | None:
+        """The claims of a text that was signed here for this purpose and has not expired, else None."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                text,
+                self._key,
+                algorithms=["HS256"],
+                audience=audience,
+                options={"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False},
+            )
+        except (jwt.PyJWTError, ValueError):
+            return None
+        return claims if claims["exp"] > self._clock() else None
 
 
 def read_key(file: Path) -> bytes:

@@ -1,68 +1,67 @@
-"""Tickets: what a client that cannot send headers puts into a URL, so each is good once, for its streams, and for a minute.
+"""Tickets: what a client that cannot send headers puts into a URL. Each is signed, and bound to its streams.
 
-They are in memory, as their SHA-256, and of this process alone: a restart forgets those that nobody has used."""
+The server keeps no list of them, so each process on a file takes those of the others, and a restart ends none. A ticket opens
+streams for a minute; after that it only resumes them, with the cursor that an `EventSource` sends by itself, while what it was
+made with counts."""
 
-import hashlib
-import math
 import secrets
-from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from server.auth.principal import Principal
-from towow.errors import TooManyRequests
+from server.auth.signing_key import Signer
+from server.auth.tokens import Tokens
+from server.config import AuthSection
 
-_MAX_TICKETS = 10_000
-_MAX_TICKETS_EACH = 1_000  # of one client, so that none can use up all of them
-_MAX_CHARACTERS = 64
+_MAX_TICKET_CHARACTERS = 16_000  # 64 of the longest names are fewer
 
 
 class Tickets:
-    """The tickets that nobody has used yet; `len` says how many."""
+    """Signs tickets and reads them again. `tokens` is None where clients are recognised by JWTs."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._seconds = seconds
+    def __init__(self, config: AuthSection, signer: Signer, clock: Callable[[], float], tokens: Tokens | None) -> None:
+        self._audience = f"towow-ticket {config.mode}"
+        self._signer = signer
+        self._first_seconds = config.ticket_seconds
+        self._resume_seconds = config.ticket_resume_seconds
         self._clock = clock
-        self._open: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()  # with the time until which each is good
-        self._held: Counter[str] = Counter()  # of each client
-
-    def __len__(self) -> int:
-        return len(self._open)
+        self._tokens = tokens
 
     def issue(self, principal: Principal, streams: tuple[str, ...]) -> tuple[str, float]:
-        """A ticket that lets its bearer read these streams, once, and when it expires.
+        """A ticket that lets its bearer read these streams, and until when it has to be used first.
 
-        Raises `Forbidden` beyond his scopes, and `TooManyRequests` when he does not use those that he has."""
+        Raises `Forbidden` beyond the principal's scopes."""
         principal.require_read(streams)
         now = self._clock()
-        while self._open:  # in the order in which they end
-            key, (_, ends_at) = next(iter(self._open.items()))
-            if ends_at > now:
-                break
-            self._take(key)
-        if self._held[principal.name] >= _MAX_TICKETS_EACH or len(self._open) >= _MAX_TICKETS:
-            raise TooManyRequests("too many tickets that nobody has used yet", retry_after_seconds=math.ceil(self._seconds))
-        ticket = secrets.token_urlsafe(24)
-        good_until = now + self._seconds
-        bearer = Principal(principal.name, read=streams, expires_at=principal.expires_at, via="ticket")
-        self._open[_key_of(ticket)] = (bearer, good_until)
-        self._held[principal.name] += 1
-        return ticket, good_until
+        own_end = principal.expires_at or float("inf")
+        claims: dict[str, Any] = {
+            "sub": principal.name,
+            "streams": list(streams),
+            "first": min(now + self._first_seconds, own_end),
+            "exp": min(now + self._resume_seconds, own_end),
+            "jti": secrets.token_urlsafe(9),
+        }
+        if principal.expires_at is not None:
+            claims["until"] = principal.expires_at
+        if principal.login:
+            claims["login"] = principal.login
+        if self._tokens is not None and (known := self._tokens.named(principal.name)) is not None:
+            claims["mark"] = known[1]
+        return self._signer.sign(claims, self._audience), claims["first"]
 
-    def redeem(self, ticket: str) -> Principal | None:
-        """Whom a ticket lets in, once; None when it is not good."""
-        if len(ticket) > _MAX_CHARACTERS or not ticket.isascii():
+    def read(self, ticket: str, *, is_resuming: bool) -> Principal | None:
+        """Whom a ticket lets in; None when it is not good. `is_resuming`: it comes with a cursor that a client added."""
+        claims = self._signer.read(ticket, self._audience) if len(ticket) <= _MAX_TICKET_CHARACTERS else None
+        if claims is None or not (is_resuming or self._clock() < claims["first"]):
             return None
-        found = self._take(_key_of(ticket))
-        return found[0] if found is not None and found[1] > self._clock() else None
-
-    def _take(self, key: bytes) -> tuple[Principal, float] | None:
-        found = self._open.pop(key, None)
-        if found is not None:
-            self._held[found[0].name] -= 1
-            if not self._held[found[0].name]:
-                del self._held[found[0].name]
-        return found
-
-
-def _key_of(ticket: str) -> bytes:
-    return hashlib.sha256(ticket.encode()).digest()
+        if self._tokens is not None:  # the token may be another one now, or may read less
+            known = self._tokens.named(claims["sub"])
+            if known is None or known[1] != claims.get("mark") or not all(map(known[0].may_read, claims["streams"])):
+                return None
+        return Principal(
+            claims["sub"],
+            read=tuple(claims["streams"]),
+            expires_at=claims.get("until"),
+            via="ticket",
+            login=claims.get("login", ""),
+        )

@@ -31,6 +31,7 @@ __all__ = [
     "ThreadConnection",
     "engine_fault",
     "error_code",
+    "immediate",
     "is_busy",
     "is_corrupt",
     "is_fatal",
@@ -238,7 +239,7 @@ def migrate(db: Any) -> int:
         if name.endswith(REWRITING) and holds_events(db):
             rewrite(db, number, _apply_all)
             return newest
-        with _immediate(db):
+        with immediate(db):
             version = _version(db, newest)
             if number <= version:  # another process was faster
                 continue
@@ -281,7 +282,8 @@ def _version(db: Any, newest: int) -> int:
 
 
 @contextmanager
-def _immediate(db: Any) -> Iterator[None]:
+def immediate(db: Any) -> Iterator[None]:
+    """A write transaction of several statements, all or none."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

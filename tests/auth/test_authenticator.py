@@ -7,13 +7,13 @@ import re
 import jwt
 import pytest
 from aiohttp import DummyCookieJar, WSServerHandshakeError
-from aiohttp.test_utils import make_mocked_request
 
 from server.app import LOG, make_app
-from server.auth import tickets
 from server.auth.authenticator import PUBLIC_ROUTES, Authenticator
 from server.auth.cookies import COOKIE, CSRF_HEADER
 from server.auth.principal import EVERYBODY, Principal
+from server.auth.signing_key import Signer
+from server.auth.tickets import Tickets
 from server.config import AuthSection, Config, TokenSection
 from tests.support import (
     assert_error,
@@ -41,7 +41,7 @@ from tests.support.tokens import (
     with_jwt,
     with_tokens,
 )
-from towow.errors import Forbidden, StartupError, TooManyRequests, Unauthorized
+from towow.errors import Forbidden, StartupError, Unauthorized
 
 PUBLIC = {
     "GET /",
@@ -491,21 +491,90 @@ async def ticket_for(client, name, *streams):
     return (await answer.json())["ticket"]
 
 
-async def test_a_ticket_opens_one_stream_once(guarded_client):
-    """With SSE; the second time it is worth nothing."""
-    await filled(guarded_client, "task:a")
-    ticket = await ticket_for(guarded_client, "alice", "task:a")
-    async with guarded_client.get(f"{STREAM}&ticket={ticket}") as answer:
-        assert (await read_frames(answer, 1))[0].data["stream"] == "task:a"
-    assert (await guarded_client.get(f"{STREAM}&ticket={ticket}")).status == 401
+async def test_a_ticket_resumes_its_streams_with_the_cursor_that_a_client_adds(connect, guarded):
+    """After its minute only so, as `EventSource` and its stand-ins do; the cursor in the address is the opener's, and is none."""
+    clock = Clock()
+    client = await connect(changed(guarded, "auth", ticket_seconds=60.0, ticket_resume_seconds=3_600.0), clock=clock)
+    await filled(client, "task:a")
+    url = f"{STREAM}&ticket={await ticket_for(client, 'alice', 'task:a')}"
+    for _ in range(2):
+        async with client.get(url) as answer:
+            assert (await read_frames(answer, 1))[0].data["stream"] == "task:a"
+    clock.now += 60
+    for without in (url, f"{url}&since_seq=1", f"{url}&lastEventId="):
+        assert (await client.get(without)).status == 401
+    for query, headers in (("", {"Last-Event-ID": "1"}), ("&lastEventId=1", {}), ("&lastEventID=1", {})):
+        async with client.get(url + query, headers=headers) as answer:
+            assert answer.status == 200
+    clock.now += 3_540
+    assert (await client.get(url, headers={"Last-Event-ID": "1"})).status == 401
 
 
-async def test_a_ticket_used_twice_at_once_is_good_once(guarded_client):
-    """Whoever is first."""
+async def test_a_ticket_is_signed_for_what_it_says(guarded_client):
+    """Neither another key, nor a cookie, nor one without a signature opens a stream; nor does a ticket log in."""
     await filled(guarded_client, "task:a")
     ticket = await ticket_for(guarded_client, "alice", "task:a")
-    answers = await asyncio.gather(*(guarded_client.get(f"{STREAM}&ticket={ticket}") for _ in range(10)))
-    assert sorted(answer.status for answer in answers) == [200] + [401] * 9
+    held = jwt.decode(ticket, options={"verify_signature": False})
+    assert secret_of("alice") not in repr(held)
+    cookie, _ = await logged_in(guarded_client, "alice")
+    others = [jwt.encode(held, "x" * 32, algorithm="HS256"), jwt.encode(held, "", algorithm="none"), cookie.partition("=")[2]]
+    for other in others:
+        assert (await guarded_client.get(f"{STREAM}&ticket={other}")).status == 401
+    assert (await guarded_client.get("/api/events", headers={"Cookie": f"{COOKIE}={ticket}"})).status == 401
+
+
+async def test_a_ticket_ends_with_the_token_or_the_scope_that_it_was_made_with(connect, guarded):
+    """At the next start with other settings: another secret, no such token, or less to read."""
+    client = await connect(guarded)
+    await filled(client, "task:a")
+    ticket = await ticket_for(client, "alice", "task:a")
+    for changed_token in (
+        token("alice", "read:task:b"),
+        TokenSection(name="alice", scopes=("read:task:a",), token="other" * 8),
+    ):
+        others = tuple(each for each in guarded.auth.tokens if each.name != "alice")
+        later = await connect(changed(guarded, "auth", tokens=(*others, changed_token)))
+        assert (await later.get(f"{STREAM}&ticket={ticket}")).status == 401
+    assert (await (await connect(guarded)).get(f"{STREAM}&ticket={ticket}")).status == 200
+
+
+async def test_a_logout_ends_the_cookie_and_its_tickets_at_every_process_at_once(connect, guarded):
+    """Not the token's own: other logins and their tickets go on."""
+    here, there = await connect(guarded), await connect(guarded)
+    await filled(here, "task:a")
+    cookie, csrf = await logged_in(here, "alice")
+    other, _ = await logged_in(here, "alice")
+    headers = {"Cookie": cookie, CSRF_HEADER: csrf}
+    ticket = (await (await there.post("/api/tickets", json={"streams": ["task:a"]}, headers=headers)).json())["ticket"]
+    for client in (here, there):
+        assert (await client.get(STREAM, headers={"Cookie": cookie})).status == 200
+        assert (await client.get(f"{STREAM}&ticket={ticket}")).status == 200
+    assert (await here.post("/api/logout", json={}, headers={"Cookie": cookie})).status == 200
+    for client in (here, there):
+        assert (await client.get(STREAM, headers={"Cookie": cookie})).status == 401
+        assert (await client.get(f"{STREAM}&ticket={ticket}")).status == 401
+        assert (await (await client.get("/api/session", headers={"Cookie": cookie})).json())["name"] is None
+        assert (await client.get(STREAM, headers={"Cookie": other})).status == 200
+        assert (await client.get(f"{STREAM}&ticket={await ticket_for(client, 'alice', 'task:a')}")).status == 200
+
+
+async def test_ended_logins_do_not_pile_up(connect, guarded):
+    """What would have expired anyway is forgotten; a cookie that is not good leaves nothing at all."""
+    clock = Clock()
+    client = await connect(changed(guarded, "auth", login_seconds=100.0), clock=clock)
+
+    async def ended():
+        return await client.app[LOG].query(lambda db: db.execute("SELECT count(*) FROM ended_logins").fetchone()[0])
+
+    for _ in range(3):
+        cookie, _ = await logged_in(client, "alice")
+        assert (await client.post("/api/logout", json={}, headers={"Cookie": cookie})).status == 200
+    assert await ended() == 3
+    await client.post("/api/logout", json={}, headers={"Cookie": f"{COOKIE}=x.y.z"})
+    clock.now += 102
+    cookie, _ = await logged_in(client, "alice")
+    await client.post("/api/logout", json={}, headers={"Cookie": cookie})
+    assert await ended() == 1
 
 
 async def test_a_ticket_works_on_every_transport(guarded_client):
@@ -519,12 +588,11 @@ async def test_a_ticket_works_on_every_transport(guarded_client):
 
 
 async def test_a_ticket_is_for_its_streams_alone(guarded_client):
-    """Not for others that its issuer may read, and trying uses it up."""
+    """Not for others that its issuer may read."""
     await filled(guarded_client, "task:a", "task:b")
     for query in ("stream=task:b", "stream=task:a&stream=task:b", "stream=task:*", "stream=*", ""):
         ticket = await ticket_for(guarded_client, "all", "task:a")
         assert (await guarded_client.get(f"/api/events/stream?{query}&ticket={ticket}")).status == 403
-        assert (await guarded_client.get(f"{STREAM}&ticket={ticket}")).status == 401
 
 
 async def test_a_ticket_for_a_pattern_opens_it(guarded_client):
@@ -571,7 +639,7 @@ async def test_two_tickets_in_one_request_are_none(guarded_client):
 
 
 async def test_a_ticket_is_good_for_its_seconds(connect, guarded):
-    """Then it is nothing."""
+    """Then it opens nothing."""
     clock = Clock()
     client = await connect(changed(guarded, "auth", ticket_seconds=60.0), clock=clock)
     await filled(client, "task:a")
@@ -582,33 +650,12 @@ async def test_a_ticket_is_good_for_its_seconds(connect, guarded):
     assert (await client.get(f"{STREAM}&ticket={second}")).status == 401
 
 
-async def test_tickets_do_not_pile_up(monkeypatch):
-    """Those that are over go, and a client that makes too many pushes out or is refused itself, not others."""
-    monkeypatch.setattr(tickets, "_MAX_TICKETS", 100)
-    clock = Clock()
-    known = authenticator(token("a", "read:*"), token("b", "read:*"), clock=clock)
-    alice, bob = Principal("a", ("*",), via="token"), Principal("b", ("*",), via="token")
-    bobs, _ = known.issue_ticket(bob, ("task:b",))
-    refused = 0
-    for _ in range(1000):
-        try:
-            known.issue_ticket(alice, ("task:a",))
-        except TooManyRequests:
-            refused += 1
-        assert len(known._tickets) <= 100
-    request = make_mocked_request("GET", f"/?ticket={bobs}")
-    assert (await known.authenticate(request)).name == "b"
-    monkeypatch.setattr(tickets, "_MAX_TICKETS_EACH", 50)
-    clock.now += 61
-    for _ in range(50):
-        known.issue_ticket(alice, ("task:a",))
-    with pytest.raises(TooManyRequests):
-        known.issue_ticket(alice, ("task:a",))
-    known.issue_ticket(bob, ("task:b",))
-    clock.now += 61
-    ticket, _ = known.issue_ticket(alice, ("task:a",))
-    assert (await known.authenticate(make_mocked_request("GET", f"/?ticket={ticket}"))).name == "a"
-    assert len(known._tickets) <= 1, "what is over is forgotten"
+def test_a_ticket_takes_as_many_names_as_a_stream():
+    """64 of the longest, and what it says is read again."""
+    streams = tuple(f"task:{n:03}{'x' * 120}" for n in range(64))
+    tickets = Tickets(AuthSection(mode="jwt"), Signer(Clock()), Clock(), None)
+    ticket, _ = tickets.issue(Principal("p", ("*",)), streams)
+    assert tickets.read(ticket, is_resuming=False).read == streams
 
 
 async def test_a_ticket_lives_no_longer_than_what_it_was_made_with(connect, quiet_config, monkeypatch):

@@ -20,7 +20,8 @@ KNOWN = {
     require_append: {"forbidden"},
     Authenticator.log_in: {"unauthorized"},
     Authenticator.authenticate: set(),  # the middleware's, and what `GET /api/session` answers without
-    Authenticator.issue_ticket: {"forbidden", "too_many_requests"},
+    Authenticator.issue_ticket: {"forbidden"},
+    Authenticator.log_out: {"storage_full", "unavailable"},
     # These check again what a surface's own `inputs` have checked.
     events.new_event: set(),
     events.check_input: set(),
