@@ -492,7 +492,7 @@ async def ticket_for(client, name, *streams):
 
 
 async def test_a_ticket_resumes_its_streams_with_the_cursor_that_a_client_adds(connect, guarded):
-    """After its minute only so, as `EventSource` and its stand-ins do; the cursor in the address is the opener's, and is none."""
+    """After its minute only so, as `EventSource` and its stand-ins do; a cursor in the address is not the client's."""
     clock = Clock()
     client = await connect(changed(guarded, "auth", ticket_seconds=60.0, ticket_resume_seconds=3_600.0), clock=clock)
     await filled(client, "task:a")

@@ -3,7 +3,7 @@
  *
  * It owns its connection alone: the browser's own retry is never left running, `disconnect()` leaves no timer, and what came
  * before an interruption is not reported twice. A token never stands in a URL: each connection has a ticket of its own, good
- * once. Without a token the page's cookie counts. `EventStream` in `../stream.js` is for pages that show the connection.
+ * for its streams alone. Without a token the page's cookie counts. `EventStream` in `../stream.js` is for pages that show the connection.
  *
  * @import { Environment } from "../lib/environment.js"
  *
