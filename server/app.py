@@ -1,10 +1,9 @@
 """The one place that builds every object, in the order of their dependencies, and decides what starts and ends with what."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,17 +19,16 @@ from server.auth.jwt import JwtKeys
 from server.auth.logins import Logins
 from server.auth.rate_limits import Clients, RateLimits
 from server.background.event_bus import EventBus
-from server.background.leader_lock import LeaderLock
-from server.config import Config, with_profile
+from server.background.retention_worker import RetentionWorker
+from server.config import Config, RetentionSection, with_profile
 from server.eventlog.database import Database
 from server.eventlog.hub import Hub
 from server.eventlog.log import EventLog
-from server.eventlog.retention import run_retention
 from server.eventlog.verify import Projections
 from server.eventlog.writer import Projection
 from server.http.cors import CORS, Cors
 from server.http.hosts import AllowedHosts
-from server.http.responses import response_headers
+from server.http.responses import SEEN_SEQ, response_headers
 from server.llm.chat import ChatModel, is_configured
 from server.llm.provider import LanguageModel, find_local_model
 from server.streaming.follower import Followers
@@ -101,15 +99,17 @@ def make_app(
         limits=limits,
         chat_model=chat_model,
         language_model=language_model,
-        leader_lock=partial(LeaderLock, config.database.path),
     )
     surfaces = [surface.build(context) for surface in SURFACES]
     opened: list[AbstractAsyncContextManager[Any]] = [authenticator, language_model, database, log]
     opened += [worker for parts in surfaces for worker in parts.workers]
+    if config.retention != RetentionSection():
+        opened.append(RetentionWorker(log, config.retention))
 
     around = middleware.around(log, authenticator, limits, hosts)
     app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
+    app[SEEN_SEQ] = lambda: log.seen_seq
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     reserved = {name: kind.reserved for name, kind in _KINDS.items() if kind.has_rules}
@@ -125,12 +125,9 @@ def make_app(
         async with AsyncExitStack() as stack:
             for part in opened:
                 await stack.enter_async_context(part)
-            trimming = asyncio.create_task(run_retention(log, config.retention), name="retention")
             try:
                 yield
             finally:
-                trimming.cancel()
-                await asyncio.gather(trimming, return_exceptions=True)
                 await bus.close()
 
     async def end_streams(app: web.Application) -> None:

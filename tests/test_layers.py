@@ -147,13 +147,17 @@ CLASSES = {
 }
 HANDED_OVER = {name for types, _ in CLASSES.values() for name in types}
 BUILT_ELSEWHERE = {
+    "Duty": "by the worker that does it, of its name",
     "Engine": "by the local model, in the process of its own",
     "Follower": "by the responder, one for a connection",
     "HeadSigner": "by the log, of its settings",
-    "LeaderLock": "for each work that one process does, and for the small model's file",
+    "LeaderLock": "for the small model's file",
     "LeaderWorker": "never: workers derive from it",
     "LocalModel": "by its package, which the choice of a model asks for it",
     "LogBackend": "by an application that embeds the server",
+    "Cookies": "by the authenticator, of its settings",
+    "Signer": "by the authenticator, of its clock",
+    "Tickets": "by the authenticator, of its settings",
     "Tokens": "by the authenticator, of its settings",
 }
 # The parts of the server: classes that are handed to another one, or that work on the log or by the settings. What is of one

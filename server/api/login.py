@@ -88,8 +88,8 @@ class AuthRoutes:
         """POST /api/tickets
 
         `{streams: [name or pattern]}`, 1 to 64. 201 `{ticket, expires_at}`: `?ticket=` opens these streams for a client that
-        cannot send headers; after `expires_at` it only resumes them, with a `Last-Event-ID`. Errors: invalid_request, invalid_body,
-        too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests."""
+        cannot send headers; after `expires_at` it only resumes them, with a `Last-Event-ID`. Errors: invalid_request,
+        invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests."""
         given = await params.read_json(request, _TICKET, timeout_seconds=self._config.server.body_timeout_seconds)
         most = self._config.stream.max_streams_per_request
         if not 1 <= len(given.streams) <= most:

@@ -24,9 +24,9 @@ from server.http.responses import (
     FOLLOWERS,
     IS_PREPARED,
     REQUEST_ID,
-    SEEN_SEQ,
     SENT_BYTES,
     SENT_EVENTS,
+    USES_LOG,
     JsonResponse,
     error_response,
 )
@@ -94,15 +94,14 @@ def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, host
                     seq = params.at_least(request)
                     if seq is not None:
                         await wait_until(log, seq, _AT_LEAST_SECONDS)
-                    request[SEEN_SEQ] = head_seq = log.head_seq  # a stream's headers leave before it is answered
+                    request[USES_LOG] = True
+                    head_seq = log.head_seq
                     try:
                         response = await handler(request)
                     except TowowError as error:
                         if request.method in _CHANGES or IS_PREPARED in request or await log.confirms(error, head_seq):
                             raise
                         response = await handler(request)
-                    finally:
-                        request[SEEN_SEQ] = log.seen_seq
                 else:
                     response = await handler(request)
             status = response.status

@@ -25,6 +25,7 @@ from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
 from server.eventlog.rows import prove, read_head, read_head_seq
 from server.eventlog.selection import Selection
+from server.eventlog.terms import DutyTerm, Superseded, read_terms
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
 from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
 from towow.events import Event, NewEvent
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 # Who appends in this task: the principal of a request, `system:<worker>` for the server's own work; None where nobody is asked.
 ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
+
+# The duty that this task acts for: what it appends is refused once another process has taken that over.
+TERM: ContextVar[DutyTerm | None] = ContextVar("term", default=None)
 
 _EVERYTHING = Selection(frozenset(), ("*",), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
@@ -46,6 +50,7 @@ _log = structlog.get_logger("towow.eventlog")
 class _Waiting(NamedTuple):
     events: Sequence[NewEvent]
     future: "asyncio.Future[list[Receipt]]"
+    term: DutyTerm | None
 
 
 class EventLog:
@@ -81,7 +86,9 @@ class EventLog:
             projections=projections or {},
             signer=self._signer,
         )
-        self._peers = Peers(database.path)
+        self.peers = Peers(database.path)
+        self.peers.describe = lambda: {"duties": self.duties}
+        self._held: dict[str, tuple[int, Callable[[], None]]] = {}  # duties of this process: term, whom to tell of its end
         self._waiting: list[_Waiting] = []
         self._has_foreign = False
         self._wake: asyncio.Future[None] | None = None
@@ -97,7 +104,7 @@ class EventLog:
         self.hub.start_at(self.meta.head_seq)
         await self._database.writer.call(self._writer.foreign_writes)
         self._has_foreign = True  # whatever came between the two reads
-        self._peers.start(self.wake_for_foreign)
+        self.peers.start(self.wake_for_foreign)
         self._tasks = [
             asyncio.create_task(self._run(), name="eventlog"),
             asyncio.create_task(self._poll(), name="eventlog-poll"),
@@ -113,7 +120,7 @@ class EventLog:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._peers.close()
+        self.peers.close()
 
     @property
     def epoch(self) -> str:
@@ -135,15 +142,15 @@ class EventLog:
 
         An event whose `event_id` is stored with the same content is not stored again: its receipt has the first seq and
         `created` False. Raises `Conflict` (the event_id has other content), `RevisionMismatch` with expected and actual,
-        `StreamEnded`, `StorageFull`, `Unavailable`: nothing is stored then. Safe to call concurrently. Cancelling the caller
-        does not undo the append."""
+        `StreamEnded`, `StorageFull`, `Unavailable`, and `Superseded` in a task that acts for a duty (`TERM`): nothing is stored
+        then. Safe to call concurrently. Cancelling the caller does not undo the append."""
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down; nothing was stored")
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
         actor = ACTOR.get() if self._records_actors else None
         if actor is not None:
             events = [msgspec.structs.replace(event, actor=actor) for event in events]
-        self._waiting.append(_Waiting(events, future))
+        self._waiting.append(_Waiting(events, future, TERM.get()))
         self._rouse()
         return await future
 
@@ -267,9 +274,31 @@ class EventLog:
         return self.head_seq == since
 
     async def refresh_meta(self) -> LogMeta:
-        """Read the ends of the log again (retention moves them)."""
+        """Read the ends of the log again (retention moves them), and which duties other processes have taken over."""
         self.meta = await self._read(queries.read_meta)
+        if self._held:
+            terms = await self._read(read_terms)
+            for duty, (number, _) in tuple(self._held.items()):
+                if duty in terms and terms[duty].number > number:
+                    self._lose(duty)
         return self.meta
+
+    def hold(self, term: DutyTerm, on_lost: Callable[[], None]) -> None:
+        """Call `on_lost()` once, as soon as it is known that another process has taken a duty of this one over."""
+        self._held[term.duty] = (term.number, on_lost)
+
+    def let_go(self, duty: str) -> None:
+        """Note that this process does not act for a duty any more."""
+        self._held.pop(duty, None)
+
+    @property
+    def duties(self) -> dict[str, int]:
+        """The duties that this process acts for, each with its term."""
+        return {duty: number for duty, (number, _) in self._held.items()}
+
+    def _lose(self, duty: str) -> None:
+        _, on_lost = self._held.pop(duty, (0, _nothing))
+        on_lost()
 
     def wake_for_foreign(self) -> None:
         """Look for other processes' events soon."""
@@ -322,7 +351,8 @@ class EventLog:
         """One transaction for everything that was waiting; then announce, then answer."""
         requests = [waiting.events for waiting in batch]
         try:
-            done = await self._database.writer.call(partial(self._store, requests=requests))
+            terms = {index: waiting.term for index, waiting in enumerate(batch) if waiting.term is not None}
+            done = await self._database.writer.call(partial(self._store, requests=requests, terms=terms))
             if done.previous_seq != self.head_seq:
                 await self._announce_foreign(through=done.previous_seq)
             if done.events:
@@ -331,7 +361,7 @@ class EventLog:
                         if receipt.created:
                             receipt.followers = self.hub.count_for(receipt.event)
                 self.hub.dispatch(done.events)
-                self._peers.announce()
+                self.peers.announce()
         except TowowError as error:
             self._has_foreign = True  # the transaction may have noticed others, and could not say so
             for waiting in batch:
@@ -343,14 +373,16 @@ class EventLog:
             raise
         self._has_foreign |= done.has_foreign  # retention of another process moves the ends of the log
         for waiting, outcome in zip(batch, done.outcomes, strict=True):
+            if isinstance(outcome, Superseded) and waiting.term is not None:
+                self._lose(waiting.term.duty)  # first: its tasks are cancelled, not told of an error
             if isinstance(outcome, TowowError):
                 _reject(waiting.future, outcome)
             elif not waiting.future.done():
                 waiting.future.set_result(outcome)
 
-    def _store(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
+    def _store(self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm]) -> Committed:
         """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread."""
-        done = self._writer.commit(db, requests)
+        done = self._writer.commit(db, requests, terms)
         self._database.place.confirm(db, done.head, sum(len(event.payload_json) + _ROW_BYTES for event in done.events))
         return done
 
@@ -386,6 +418,7 @@ class EventLog:
         while True:
             head = self.head_seq
             await asyncio.sleep(interval)
+            self.peers.restore()
             with contextlib.suppress(Exception):  # the writer's own transaction reports what is wrong with the file
                 if await self._database.writer.call(self._writer.foreign_writes):
                     self.wake_for_foreign()
@@ -432,6 +465,10 @@ class EventLog:
             if not future.done():
                 future.set_result(None)
         self._on_fatal(reason)
+
+
+def _nothing() -> None:
+    """What is told to nobody."""
 
 
 def _reject(future: "asyncio.Future[Any]", error: Exception) -> None:

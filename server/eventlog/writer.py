@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +19,7 @@ import structlog
 from server.eventlog.engine import is_busy, is_fatal, is_full, sqlite3
 from server.eventlog.heads import EVENTS_PER_HEAD, HeadSigner, last_signed_seq
 from server.eventlog.rows import Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
+from server.eventlog.terms import DutyTerm, require_term
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import Event, NewEvent, canonical_of, is_same_json, kind_of, timestamp_of
 
@@ -108,9 +110,12 @@ class Writer:
         self._data_version = -1
         self._space_checked_at = -math.inf  # the monotonic clock may begin at 0
 
-    def commit(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
+    def commit(
+        self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm] = MappingProxyType({})
+    ) -> Committed:
         """Store every request all or none, in one transaction with one fsync; a refused request leaves the others alone.
 
+        `terms` has the terms of those requests, by their place, that are refused when another process has taken the duty over.
         Raises `StorageFull` or `Unavailable` when nothing was stored and trying again may help; any other database error
         is fatal: what it acknowledged before is kept, what this transaction held is unknown."""
         self._check_space()
@@ -123,7 +128,7 @@ class Writer:
                 raise StorageFull("the disk is full; nothing was stored, reading goes on") from None
             raise
         try:
-            committed = self._write(db, requests)
+            committed = self._write(db, requests, terms)
             db.execute("COMMIT").close()
         except BaseException as error:
             self._forget()
@@ -158,7 +163,7 @@ class Writer:
         self._heads.clear()
         self._head = None
 
-    def _write(self, db: Any, requests: Sequence[Sequence[NewEvent]]) -> Committed:
+    def _write(self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm]) -> Committed:
         has_foreign = self.foreign_writes(db)
         if self._head is None:
             self._head, self._histories = read_head(db), read_histories(db)
@@ -168,8 +173,10 @@ class Writer:
         derived = f"evt-{self._histories.epochs[-1]}-"
         timestamp = timestamp_of(self._clock())
         rows: list[Any] = []
-        for request in requests:
+        for index, request in enumerate(requests):
             try:
+                if terms and index in terms:
+                    require_term(db, terms[index])
                 done.outcomes.append(self._decide(db, request, known, derived, timestamp, done, rows))
             except TowowError as error:
                 done.outcomes.append(error)

@@ -24,6 +24,7 @@ SECURITY_HEADERS = {
     "Server": "towow",
 }
 SEQ_HEADER = "X-Towow-Seq"  # of an answer that read or wrote the log: the last seq that it may have seen
+SEEN_SEQ = web.AppKey("seen_seq", Callable[[], int])
 _DRAIN_BYTES = 65_536
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -35,7 +36,7 @@ _JSON = msgspec.json.Encoder()
 
 # What the parts of one request tell each other, for the answer's head and the log line.
 REQUEST_ID = web.RequestKey("request_id", str)
-SEEN_SEQ = web.RequestKey("seen_seq", int)
+USES_LOG = web.RequestKey("uses_log", bool)
 IS_PREPARED = web.RequestKey("is_prepared", bool)
 FOLLOWERS = web.RequestKey("followers", int)
 SENT_EVENTS = web.RequestKey("sent_events", int)
@@ -52,8 +53,8 @@ def response_headers(cors: Cors) -> Callable[[web.Request, web.StreamResponse], 
         request_id = request.get(REQUEST_ID)
         if request_id is not None:
             response.headers["X-Request-Id"] = request_id
-        if SEEN_SEQ in request:
-            response.headers[SEQ_HEADER] = str(request[SEEN_SEQ])
+        if USES_LOG in request:
+            response.headers[SEQ_HEADER] = str(request.app[SEEN_SEQ]())
 
     return add
 
@@ -97,7 +98,7 @@ class JsonResponse(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
-        extra = f"{SEQ_HEADER}: {request[SEEN_SEQ]}\r\n" if SEEN_SEQ in request else ""
+        extra = f"{SEQ_HEADER}: {request.app[SEEN_SEQ]()}\r\n" if USES_LOG in request else ""
         if self._extra:
             extra += "".join(f"{name}: {value}\r\n" for name, value in self._extra.items())
         common = _STATIC

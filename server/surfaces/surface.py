@@ -11,7 +11,6 @@ from aiohttp import web
 from server.api.stream_response import StreamResponder
 from server.auth.rate_limits import RateLimits
 from server.background.event_bus import EventBus
-from server.background.leader_lock import LeaderLock
 from server.config import Config
 from server.eventlog.log import EventLog
 from server.eventlog.writer import Projection
@@ -21,7 +20,7 @@ from server.streaming.follower import Followers
 
 
 class Context(NamedTuple):
-    """The parts of the server that a surface builds its own from; `leader_lock(name)` is for work that one process does."""
+    """The parts of the server that a surface builds its own from."""
 
     config: Config
     log: EventLog
@@ -31,7 +30,6 @@ class Context(NamedTuple):
     limits: RateLimits
     chat_model: ChatModel | None
     language_model: LanguageModel
-    leader_lock: Callable[[str], LeaderLock]
 
 
 class Routes(Protocol):

@@ -47,10 +47,10 @@ class Transactions:
         self.gate.set()
         commit = Writer.commit
 
-        def counting(writer, db, requests):
+        def counting(writer, db, requests, *terms):
             self.sizes.append(len(requests))
             assert self.gate.wait(5)
-            return commit(writer, db, requests)
+            return commit(writer, db, requests, *terms)
 
         monkeypatch.setattr(Writer, "commit", counting)
 
@@ -299,7 +299,7 @@ async def test_the_first_fatal_error_ends_appending_for_good_and_is_said_once(qu
         await log.append([note()])
         entered, go_on = threading.Event(), threading.Event()
 
-        def fail(writer, db, requests):
+        def fail(writer, db, requests, terms):
             entered.set()
             assert go_on.wait(5)
             error = sqlite3.OperationalError("disk I/O error")

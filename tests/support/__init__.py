@@ -14,10 +14,12 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import msgspec
 import pytest
 
+from server.background.duty import Duty
 from server.eventlog import rows
 from server.eventlog.chain import verify_chain
 from server.eventlog.database import Database, sqlite3
@@ -151,6 +153,18 @@ async def open_log(config, **options):
         EventLog(database, hub, config, is_terminal=is_terminal, **options) as log,
     ):
         yield log
+
+
+@contextlib.contextmanager
+def nobody_acts(*names):
+    """Applications of this process do not take these duties: what they would do stays undone."""
+    try_take = Duty.try_take
+
+    async def refuse(self, on_lost):
+        return self._name not in names and await try_take(self, on_lost)
+
+    with mock.patch.object(Duty, "try_take", refuse):
+        yield
 
 
 async def until(condition, *, timeout=5.0):

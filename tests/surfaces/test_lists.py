@@ -5,13 +5,12 @@ from typing import NamedTuple
 import pytest
 
 from server.app import LOG, make_app
-from server.background.leader_lock import LeaderLock
 from server.eventlog.queries import RowPage
 from server.surfaces.demands import routes as demands
 from server.surfaces.generations import routes as generations
 from server.surfaces.sessions import routes as sessions
 from server.surfaces.tasks import routes as tasks
-from tests.support import assert_error
+from tests.support import assert_error, nobody_acts
 from towow.events import MAX_SEQ, new_event
 
 LISTINGS = [demands.LISTING, sessions.LISTING, tasks.LISTING, generations.LISTING]
@@ -139,11 +138,8 @@ EVERY = [pytest.param(case, id=case.name) for case in CASES]
 @pytest.fixture
 async def client(aiohttp_client, quiet_config):
     """The application without anybody who coordinates demands or writes runs: what is listed stays as it was made."""
-    locks = [LeaderLock(quiet_config.database.path, name) for name in ("coordinator", "generations")]
-    assert all(lock.try_take() for lock in locks)
-    yield await aiohttp_client(make_app(quiet_config))
-    for lock in locks:
-        lock.release()
+    with nobody_acts("coordinator", "generations"):
+        yield await aiohttp_client(make_app(quiet_config))
 
 
 async def page_of(client, case, query):

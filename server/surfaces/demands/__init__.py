@@ -27,7 +27,7 @@ def _build(context: Context) -> Parts:
             ParticipantRoutes(log, config),
             AgentRoutes(log, context.streaming, config),
         ),
-        workers=(Coordinator(log, context.bus, config.demands, negotiator, context.leader_lock("coordinator")),),
+        workers=(Coordinator(log, context.bus, config.demands, negotiator),),
     )
 
 

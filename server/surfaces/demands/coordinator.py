@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 
 from server.background.event_bus import EventBus
-from server.background.leader_lock import LeaderLock
 from server.background.leader_worker import LeaderWorker
 from server.background.retry import retry_until_writable
 from server.config import DemandsSection
@@ -25,8 +24,8 @@ from towow.events import Event
 class Coordinator(LeaderWorker):
     """Drives negotiations. Use as an async context manager, after the log has been opened."""
 
-    def __init__(self, log: EventLog, bus: EventBus, config: DemandsSection, negotiator: Negotiator, lock: LeaderLock) -> None:
-        super().__init__(log, lock, name="coordinator", does="coordinates")
+    def __init__(self, log: EventLog, bus: EventBus, config: DemandsSection, negotiator: Negotiator) -> None:
+        super().__init__(log, name="coordinator", does="coordinates")
         self._bus = bus
         self._config = config
         self._negotiator = negotiator

@@ -13,7 +13,7 @@ from server.surfaces.surface import Context, Kind, Parts, Surface
 
 def _build(context: Context) -> Parts:
     config, log, model = context.config, context.log, context.language_model
-    executor = RunExecutor(log, context.bus, config.generations, model, context.leader_lock("generations"))
+    executor = RunExecutor(log, context.bus, config.generations, model)
     return Parts(
         routes=(StartRoutes(log, context.streaming, context.limits, config), RunRoutes(log, context.streaming, model, config)),
         workers=(executor,),

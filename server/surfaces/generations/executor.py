@@ -11,7 +11,6 @@ from functools import partial
 import structlog
 
 from server.background.event_bus import EventBus
-from server.background.leader_lock import LeaderLock
 from server.background.leader_worker import LeaderWorker
 from server.config import GenerationsSection
 from server.eventlog.log import EventLog
@@ -34,10 +33,8 @@ class RunExecutor(LeaderWorker):
 
     At a shutdown runs stay where they are: the next start, or the next process, ends them or goes on."""
 
-    def __init__(
-        self, log: EventLog, bus: EventBus, config: GenerationsSection, language_model: LanguageModel, lock: LeaderLock
-    ) -> None:
-        super().__init__(log, lock, name="generations", does="carries out runs")
+    def __init__(self, log: EventLog, bus: EventBus, config: GenerationsSection, language_model: LanguageModel) -> None:
+        super().__init__(log, name="generations", does="carries out runs")
         self._bus = bus
         self._config = config
         self._language_model = language_model

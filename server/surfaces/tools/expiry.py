@@ -1,7 +1,7 @@
 """The expiry of permissions: no answer in time is a no, whether or not the server ran all the while.
 
-It keeps nothing in memory: the table says which deadline is next. Every server process on a file watches; which one's word is
-stored is decided by the revision, and the others find it done."""
+It keeps nothing in memory: the table says which deadline is next. Of several server processes on a file one watches
+(`server/background/leader_worker.py`); an answer that comes too late is refused by every process, expired or not."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,9 @@ from functools import partial
 import structlog
 
 from server.background.event_bus import EventBus
+from server.background.leader_worker import LeaderWorker
 from server.background.retry import retry_until_writable
-from server.eventlog.log import ACTOR, EventLog
+from server.eventlog.log import EventLog
 from server.surfaces.tools import commands
 from server.surfaces.tools.permission_service import PermissionService
 from server.surfaces.tools.projections import due_permissions
@@ -26,11 +27,11 @@ _LONGEST_SLEEP_SECONDS = 3_600.0  # a clock that is set is noticed at the latest
 _log = structlog.get_logger("towow.tools")
 
 
-class PermissionExpiry:
+class PermissionExpiry(LeaderWorker):
     """Denies permissions at their deadlines. Use as an async context manager, after the log has been opened."""
 
     def __init__(self, log: EventLog, bus: EventBus, decisions: PermissionService) -> None:
-        self._log = log
+        super().__init__(log, name="expiry", does="denies permissions without an answer")
         self._decisions = decisions
         self._bus = bus
         self._wake = asyncio.Event()
@@ -38,20 +39,20 @@ class PermissionExpiry:
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
-    async def __aenter__(self) -> "PermissionExpiry":
-        token = ACTOR.set("system:expiry")  # its tasks keep it
-        self._unsubscribe = self._bus.subscribe(PERMISSION_REQUEST, self._on_request)
-        self._task = asyncio.create_task(self._run(), name="permission expiry")
-        ACTOR.reset(token)
-        return self
+    async def _begin(self) -> None:
+        """Watch for requests, and for the deadlines of those that wait."""
+        if self._unsubscribe is None:
+            self._unsubscribe = self._bus.subscribe(PERMISSION_REQUEST, self._on_request)
+            self._task = asyncio.create_task(self._run(), name="permission expiry")
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Stop; what waits is taken up at the next start."""
+    async def _let_go(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
+            self._unsubscribe = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
 
     def _on_request(self, event: Event) -> None:
         if kind_of(event.stream) == KIND:

@@ -2,12 +2,10 @@
 
 In tests over HTTP nobody carries runs out (`by_hand`): the test says what happens in them."""
 
-import contextlib
 import json
 from functools import partial
 
 from server.app import LOG
-from server.background.leader_lock import LeaderLock
 from server.eventlog.decider import decide_and_append, fold
 from server.surfaces.generations.commands import (
     AppendChunk,
@@ -21,6 +19,7 @@ from server.surfaces.generations.commands import (
 )
 from server.surfaces.generations.model import decide, evolve
 from server.surfaces.generations.state import initial, stream_of
+from tests.support import nobody_acts
 from towow.events import Event, payload_json
 
 RUN = "r-0123456789abcdef"
@@ -93,13 +92,9 @@ TIMED_OUT = FailRun("timeout")
 # Over HTTP
 
 
-@contextlib.contextmanager
-def by_hand(config):
-    """Keep the applications on this file from carrying out runs."""
-    turn = LeaderLock(config.database.path, "generations")
-    assert turn.try_take()
-    yield
-    turn.release()
+def by_hand():
+    """Keep applications from carrying out runs."""
+    return nobody_acts("generations")
 
 
 async def begin(client, path="/novachat", **fields):

@@ -54,7 +54,7 @@ SUMMARY = [
 @pytest.fixture
 def nobody(quiet_config):
     """Nobody who carries out runs, until the applications have ended."""
-    with by_hand(quiet_config):
+    with by_hand():
         yield
 
 
