@@ -95,14 +95,13 @@ def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, host
                     if seq is not None:
                         await wait_until(log, seq, _AT_LEAST_SECONDS)
                     request[USES_LOG] = True
-                    head_seq = log.head_seq
-                    try:
-                        response = await handler(request)
-                    except TowowError as error:
-                        if request.method in _CHANGES or IS_PREPARED in request or await log.confirms(error, head_seq):
-                            raise
-                        response = await handler(request)
-                else:
+                head_seq = log.head_seq
+                try:
+                    response = await handler(request)
+                except TowowError as error:
+                    if request.method in _CHANGES or IS_PREPARED in request or await log.confirms(error, head_seq):
+                        raise
+                if response is None:
                     response = await handler(request)
             status = response.status
         except asyncio.CancelledError:

@@ -24,7 +24,7 @@ SECURITY_HEADERS = {
     "Server": "towow",
 }
 SEQ_HEADER = "X-Towow-Seq"  # of an answer that read or wrote the log: the last seq that it may have seen
-SEEN_SEQ = web.AppKey("seen_seq", Callable[[], int])
+SEEN_SEQ: web.AppKey[Callable[[], int]] = web.AppKey("seen_seq")
 _DRAIN_BYTES = 65_536
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
