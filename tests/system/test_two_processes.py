@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import aiohttp
 import pytest
 
 from server.eventlog.database import sqlite3
+from server.eventlog.terms import read_terms
 from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, insert_row, read_rows, until
+from tests.support.generations import NOVA, begin, cancel, check_whole, follow, until_ended, until_run
+from tests.support.negotiations import EVENING, TALK, VENUE, Script, until_told
+from tests.support.tokens import bearer, secret_of
+from tests.support.upstream import Upstream, writes_for_ever
 from towow.events import Event
 
 ENVIRONMENT = {"TOWOW__STREAM__RETRY_MILLISECONDS": "20", "TOWOW__DEMANDS__SAMPLE_AGENTS": "false"}
@@ -221,3 +227,157 @@ async def test_two_processes_that_start_at_once_on_a_new_file_share_it(tmp_path)
         codes = [server.stop() for server in servers]
     assert codes == [0, 0]
     check_file(path)
+
+
+# Processes that are stopped
+
+
+WITHIN_SECONDS = 10.0
+PATIENT = {**ENVIRONMENT, "TOWOW__DEMANDS__OFFER_TIMEOUT_SECONDS": "60", "TOWOW__DEMANDS__FEEDBACK_TIMEOUT_SECONDS": "60"}
+SCRIPTS = {"ann": Script("venue", price=100), "ben": Script("technical talk", price=50)}
+PERMISSIONS = "/agent_backend/api/sse"
+
+
+@contextlib.contextmanager
+def acting_and_standby(path, environment=PATIENT):
+    """Two processes on one file; the first one has every duty. One that is stopped is continued, so that it can end."""
+    with ServerProcess(path, environment=environment) as acting, ServerProcess(path, environment=environment) as standby:
+        try:
+            yield acting, standby
+        finally:
+            for server in (acting, standby):
+                if server.process is not None:
+                    server.process.send_signal(signal.SIGCONT)
+
+
+def holders(path):
+    """The process that has each duty, by its process id, and the duty's term."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return {duty: (int(each.process.partition("-")[0]), each.number) for duty, each in read_terms(db).items()}
+
+
+async def call(server, path, given):
+    """POST JSON; the answer's JSON, when it is 2xx."""
+    async with aiohttp.ClientSession(server.url) as session, session.post(path, json=given) as answer:
+        assert answer.status < 300, await answer.text()
+        return await answer.json()
+
+
+async def agree(server, demand_id, decision="accept"):
+    """Answer a proposal as every agent."""
+    for agent_id in SCRIPTS:
+        given = {"agent_id": agent_id, "proposal_id": f"{demand_id}-p1", "decision": decision}
+        await call(server, f"/api/demand/{demand_id}/feedback", given)
+
+
+@pytest.mark.timeout(120)
+async def test_a_stopped_process_is_replaced_within_ten_seconds_and_takes_no_step_when_it_goes_on(tmp_path):
+    """Demands, runs and permissions; then it notices, stands by, and takes over again at once after a SIGKILL of the other."""
+    path = tmp_path / "towow.db"
+    with acting_and_standby(path) as (acting, standby):
+        for agent in (VENUE, TALK):
+            await call(acting, "/api/agents", agent)
+        demand_id = (await call(standby, "/api/demand/submit", {"raw_input": EVENING}))["demand_id"]
+        await asyncio.to_thread(until_told, standby, demand_id, lambda detail: detail["phase"] == "collecting_offers")
+        data = {"tool_name": "rm", "parameters": {}, "risk_level": "high", "expires_within_seconds": 0.5}
+        asked = {"type": "permission_request", "data": data, "permission_id": "p-1"}
+        assert {process for process, _ in holders(path).values()} == {acting.process.pid}
+
+        acting.process.send_signal(signal.SIGSTOP)
+        await call(standby, f"{PERMISSIONS}/notify/s-1", asked)
+        async with aiohttp.ClientSession(standby.url) as session:
+            run_id = await begin(session)
+        for agent_id, script in SCRIPTS.items():
+            await call(standby, f"/api/demand/{demand_id}/offers", {"agent_id": agent_id, **script.invited()})
+        async with asyncio.timeout(WITHIN_SECONDS):
+            is_done = [
+                (f"/api/demand/{demand_id}", lambda detail: detail["phase"] == "proposing"),
+                (f"/api/runs/{run_id}", lambda run: run["status"] == "completed"),
+                (f"{PERMISSIONS}/permissions/s-1/p-1", lambda permission: permission["status"] == "expired"),
+            ]
+            while not all([condition(await asyncio.to_thread(standby.get, url)) for url, condition in is_done]):
+                await asyncio.sleep(0.05)
+        assert {process for process, _ in holders(path).values()} == {standby.process.pid}
+        terms = holders(path)
+
+        acting.process.send_signal(signal.SIGCONT)
+        await until(lambda: Path(f"{path}.log").read_text().count("superseded") == len(terms))
+        assert holders(path) == terms
+        killed = standby.process.pid
+        standby.kill()
+        await agree(acting, demand_id)
+        detail = await asyncio.to_thread(until_told, acting, demand_id, lambda detail: detail["status"] != "processing")
+        assert detail["status"] == "finalized"
+        await until(lambda: not any(process == killed for process, _ in holders(path).values()))
+        types = [event["event_type"] for event in acting.get(f"/api/events?stream=demand:{demand_id}&since_seq=0")["events"]]
+        assert len(types) == len(set(types)) + 2  # two offers, two answers: no step was taken twice
+        assert acting.stop() == 0
+    check_file(path)
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_stopped_process_still_had_to_write_is_refused_when_it_goes_on(tmp_path):
+    """Pieces of a text that were in its hands when another process began the text again."""
+    path = tmp_path / "towow.db"
+    async with Upstream() as upstream:
+        upstream.otherwise(writes_for_ever(rate=100))
+        settings = {"TOWOW__LLM__BASE_URL": upstream.url, "TOWOW__LLM__MODEL": "small", "TOWOW__GENERATIONS__RESUME": "true"}
+        with acting_and_standby(path, {**ENVIRONMENT, **settings}) as (acting, standby):
+            async with aiohttp.ClientSession(standby.url) as client:
+                run_id = await begin(client)
+                await until_run(client, run_id, lambda run: all(agent["text"] for agent in run["agents"]))
+                acting.process.send_signal(signal.SIGSTOP)
+                await until_run(
+                    client,
+                    run_id,
+                    lambda run: run["resumes"] == 1 and all(agent["text"] for agent in run["agents"]),
+                    timeout=WITHIN_SECONDS,
+                )
+                acting.process.send_signal(signal.SIGCONT)
+                await until(lambda: "superseded" in Path(f"{path}.log").read_text())
+                await until(lambda: upstream.open == len(NOVA))  # it has hung up
+                await cancel(client, run_id)
+                run = await until_ended(client, run_id)
+                check_whole(await follow(client, run_id), run)
+            assert [server.stop() for server in (acting, standby)] == [0, 0]
+    check_file(path)
+
+
+# Access at both
+
+
+GUARDED = {
+    **ENVIRONMENT,
+    "TOWOW__AUTH__MODE": "token",
+    "TOWOW__AUTH__TOKENS": f'[{{name = "ann", scopes = ["read:*", "append:*"], token = "{secret_of("ann")}"}}]',
+}
+
+
+async def test_a_ticket_and_a_login_of_one_process_count_at_the_other_and_end_there_with_a_logout(tmp_path):
+    """An `EventSource` that is moved by a balancer goes on with its ticket; a restart forgets none."""
+    path = tmp_path / "towow.db"
+    stream = "/api/events/stream?stream=task:a"
+    with ServerProcess(path, environment=GUARDED) as one, ServerProcess(path, environment=GUARDED) as other:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+            async def status(server, target, **headers):
+                async with session.get(server.url + target, headers=headers) as answer:
+                    return answer.status
+
+            await (await session.post(f"{one.url}/api/events", json=body(), headers=bearer("ann"))).read()
+            login = await session.post(f"{one.url}/api/login", json={"token": secret_of("ann")})
+            cookie, csrf = login.headers["Set-Cookie"].partition(";")[0], (await login.json())["csrf"]
+            headers = {"Cookie": cookie, "X-CSRF-Token": csrf}
+            issued = await session.post(f"{other.url}/api/tickets", json={"streams": ["task:a"]}, headers=headers)
+            target = f"{stream}&ticket={(await issued.json())['ticket']}"
+            other.kill()
+            await asyncio.to_thread(other.start)
+            for server in (one, other):
+                assert await status(server, target) == 200
+                assert await status(server, target, **{"Last-Event-ID": "1"}) == 200
+                assert await status(server, stream, Cookie=cookie) == 200
+            logout = await session.post(f"{other.url}/api/logout", json={}, headers={"Cookie": cookie})
+            assert logout.status == 200
+            for server in (one, other):
+                assert await status(server, target, **{"Last-Event-ID": "1"}) == 401
+                assert await status(server, stream, Cookie=cookie) == 401
