@@ -190,7 +190,7 @@ class Following(RuleBasedStateMachine):
         async def outside():
             async with open_log(self.config) as other:
                 if not is_announced:
-                    other._peers.close()
+                    other.peers.close()
                 await other.append([note("task:b", n, event_type="odd") for n in range(count)])
 
         self.appended += count
@@ -426,7 +426,7 @@ async def test_what_another_process_appended_before_an_append_comes_first(quiet_
     poll = msgspec.structs.replace(quiet_config.poll, poll_interval_seconds=30.0, max_poll_interval_seconds=30.0)
     config = msgspec.structs.replace(quiet_config, poll=poll)
     async with open_log(config) as log, open_log(config) as other:
-        other._peers.close()
+        other.peers.close()
         peer = Peer()
         _, task = follow(log, peer, select(("task:a",)))
         await until(lambda: log.hub.follower_count == 1)
