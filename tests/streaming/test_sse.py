@@ -262,6 +262,7 @@ async def test_the_headers_of_a_stream(client):
         "cross-origin-resource-policy": "same-origin",
         "server": "towow",
         "x-request-id": "req-1",
+        "x-towow-seq": "0",
     }
 
 
