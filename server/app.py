@@ -13,6 +13,7 @@ from server.api import middleware
 from server.api.events import EventRoutes
 from server.api.login import AuthRoutes
 from server.api.pages import PageRoutes
+from server.api.publish_protocol import Publisher
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys
@@ -39,6 +40,7 @@ from towow.events import kind_of
 LOG = web.AppKey("log", EventLog)
 BUS = web.AppKey("bus", EventBus)
 FOLLOWERS = web.AppKey("followers", Followers)
+PUBLISHER = web.AppKey("publisher", Publisher)
 
 # Connections kept free for requests while streams take the rest.
 _RESERVED_CONNECTIONS = 64
@@ -106,16 +108,18 @@ def make_app(
     if config.retention != RetentionSection():
         opened.append(RetentionWorker(log, config.retention))
 
-    around = middleware.around(log, authenticator, limits, hosts)
-    app = web.Application(middlewares=[around], client_max_size=config.append.max_body_bytes)
+    gate = middleware.Gate(log, authenticator, limits, hosts)
+    app = web.Application(middlewares=[middleware.around(gate)], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[SEEN_SEQ] = lambda: log.seen_seq
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     reserved = {name: kind.reserved for name, kind in _KINDS.items() if kind.has_rules}
+    events = EventRoutes(log, followers, streaming, limits, config, reserved)
+    app[PUBLISHER] = Publisher(app, gate, events)
     for routes in (
         *(routes for parts in surfaces for routes in parts.routes),
-        EventRoutes(log, followers, streaming, limits, config, reserved),
+        events,
         AuthRoutes(authenticator, limits, clients, config),
         PageRoutes(),
     ):

@@ -22,7 +22,7 @@ from server.http.responses import FOLLOWERS, JsonResponse, json_response
 from server.http.text_rules import Id
 from server.streaming.follower import Followers
 from towow.errors import Forbidden, InvalidBody, NotFound, TooLarge
-from towow.events import MAX_SEQ, Event, EventInput, check_input, kind_of, parse_json
+from towow.events import MAX_SEQ, Event, EventInput, NewEvent, check_input, kind_of, parse_json
 
 MAX_LISTED_STREAMS = 1_000
 DEFAULT_LISTED_STREAMS = 100
@@ -82,8 +82,14 @@ class EventRoutes:
         `{"events": [those]}`; 200 when every event was stored before. Errors: invalid_request, invalid_body, forbidden,
         conflict, stream_ended, revision_mismatch, too_large, unsupported_media_type, request_timeout, too_many_requests,
         storage_full, unavailable."""
-        media_type = params.require_type(request, _TYPES)
+        params.require_type(request, _TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
+        events, is_many = self.accept(request, body)
+        return self.receipts(request, await self._log.append(events), is_many)
+
+    def accept(self, request: web.Request, body: bytes) -> tuple[list[NewEvent], bool]:
+        """The events of a body, validated and allowed, and whether it is of many. Raises what `publish` answers."""
+        media_type = params.require_type(request, _TYPES)
         is_many = False
         if media_type == "application/json":
             if cloudevents.is_binary(request.headers):
@@ -107,7 +113,10 @@ class EventRoutes:
         self._check_may_append(request, inputs)
         if len(inputs) > 1:  # one was taken with the request
             self._limits.take_events(request, len(inputs) - 1)
-        receipts = await self._log.append([check_input(each, limits.max_event_bytes) for each in inputs])
+        return [check_input(each, limits.max_event_bytes) for each in inputs], is_many
+
+    def receipts(self, request: web.Request, receipts: Sequence[Receipt], is_many: bool) -> JsonResponse:
+        """The answer to a publish."""
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         return JsonResponse(_receipts(receipts, is_many), 201 if any(receipt.created for receipt in receipts) else 200)
 

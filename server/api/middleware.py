@@ -59,19 +59,47 @@ def _translated(error: Exception) -> TowowError | None:
     return None
 
 
-def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> Middleware:
-    """Build the middleware: the Host header, who asks, unknown query names, a client's share of changes; errors translated, a
-    line in the log.
+class Gate:
+    """What every request passes on its way in: the Host header, who asks, its client's share of changes."""
+
+    def __init__(self, log: EventLog, authenticator: Authenticator, limits: RateLimits, hosts: AllowedHosts) -> None:
+        self.log = log
+        self._authenticator = authenticator
+        self._limits = limits
+        self._hosts = hosts
+
+    async def admit(self, request: web.Request, *, is_public: bool = False) -> None:
+        """Raise the error of the tree that refuses the request, or say who asks in `PRINCIPAL` and `ACTOR`.
+
+        Waits only for the keys of JWTs."""
+        self._hosts.check(request)
+        if self._authenticator.is_on:  # the task of a connection has had other requests before
+            ACTOR.set(None)
+            if not is_public:
+                principal = request[PRINCIPAL] = await self._authenticator.authenticate(request)
+                ACTOR.set(principal.name)
+
+    def count(self, request: web.Request) -> None:
+        """Take a change from the client's share. Raises `TooManyRequests`."""
+        if request.method in _CHANGES:
+            self._limits.take_events(request, 1)
+
+    async def catch_up(self, request: web.Request) -> None:
+        """Wait for the seq that the request has seen elsewhere. Raises `Behind`."""
+        seq = params.at_least(request)
+        if seq is not None:
+            await wait_until(self.log, seq, _AT_LEAST_SECONDS)
+
+
+def around(gate: Gate) -> Middleware:
+    """Build the middleware: the gate, unknown query names, errors translated, a line in the log.
 
     A read that ends in a no (404, 409, 410) is asked again when other processes' events have come meanwhile; a command does so
     in `decide_and_append`, a 204 cannot become wrong. It is one because an open stream keeps the frame of each."""
 
     @web.middleware
     async def run(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started = time.perf_counter()
-        given = request.headers.get("X-Request-Id")
-        request_id = given if given is not None and _REQUEST_ID.match(given) else f"{_PROCESS_ID}-{next(_numbers):x}"
-        request[REQUEST_ID] = request_id
+        started = begin(request)
         status = 499  # the client left before there was an answer
         response: web.StreamResponse | None = None
         try:
@@ -79,27 +107,19 @@ def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, host
                 # A preflight asks about a path, not for it: the CORS headers are the answer.
                 response = web.Response(status=204)
             else:
-                hosts.check(request)
                 public = is_public(request)
-                if authenticator.is_on:  # the task of a connection has had other requests before
-                    ACTOR.set(None)
-                    if not public:
-                        principal = request[PRINCIPAL] = await authenticator.authenticate(request)
-                        ACTOR.set(principal.name)
+                await gate.admit(request, is_public=public)
                 if request.match_info.http_exception is None:  # of a path that is not there nothing else is said
                     params.check_query(request, handler)
-                if request.method in _CHANGES:
-                    limits.take_events(request, 1)
+                gate.count(request)
                 if not public:
-                    seq = params.at_least(request)
-                    if seq is not None:
-                        await wait_until(log, seq, _AT_LEAST_SECONDS)
+                    await gate.catch_up(request)
                     request[USES_LOG] = True
-                head_seq = log.head_seq
+                head_seq = gate.log.head_seq
                 try:
                     response = await handler(request)
                 except TowowError as error:
-                    if request.method in _CHANGES or IS_PREPARED in request or await log.confirms(error, head_seq):
+                    if request.method in _CHANGES or IS_PREPARED in request or await gate.log.confirms(error, head_seq):
                         raise
                 if response is None:
                     response = await handler(request)
@@ -108,22 +128,36 @@ def around(log: EventLog, authenticator: Authenticator, limits: RateLimits, host
             status = 200 if SENT_EVENTS in request else 499
             raise
         except Exception as error:
-            known = _translated(error)
-            if known is None and isinstance(error, web.HTTPException):
+            if not isinstance(error, TowowError) and _translated(error) is None and isinstance(error, web.HTTPException):
                 status = error.status
                 raise
-            if known is None:
-                _log.exception("request_failed", error_id=request_id, method=request.method, path=raw_path(request))
-                known = TowowError("something went wrong here; the log has it under this error_id")
-            response = error_response(known, request_id)
+            response = failure_response(request, error)
             status = response.status
             if IS_PREPARED in request:
                 raise  # the headers have left: all that remains is to close
         finally:
-            _log_request(request, status, response, started)
+            log_request(request, status, response, started)
         return response
 
     return run
+
+
+def begin(request: web.Request) -> float:
+    """Give the request its id, its own or a new one; returns when it began, for `log_request`."""
+    given = request.headers.get("X-Request-Id")
+    request_id = given if given is not None and _REQUEST_ID.match(given) else f"{_PROCESS_ID}-{next(_numbers):x}"
+    request[REQUEST_ID] = request_id
+    return time.perf_counter()
+
+
+def failure_response(request: web.Request, error: Exception) -> JsonResponse:
+    """The answer that says an error; what is not deliberate goes to the log, and only its id to the client."""
+    known = _translated(error)
+    if known is None:
+        error_id = request[REQUEST_ID]
+        _log.error("request_failed", error_id=error_id, method=request.method, path=raw_path(request), exc_info=error)
+        known = TowowError("something went wrong here; the log has it under this error_id")
+    return error_response(known, request[REQUEST_ID])
 
 
 def raw_path(request: web.Request) -> str:
@@ -131,7 +165,8 @@ def raw_path(request: web.Request) -> str:
     return request.raw_path.partition("?")[0]
 
 
-def _log_request(request: web.Request, status: int, response: web.StreamResponse | None, started: float) -> None:
+def log_request(request: web.Request, status: int, response: web.StreamResponse | None, started: float) -> None:
+    """Write the line of a request that is over."""
     fields: dict[str, Any] = {
         "method": request.method,
         "path": raw_path(request),

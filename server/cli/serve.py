@@ -8,6 +8,8 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import structlog
 from aiohttp import http_parser, web
 
 from server import __version__, program
-from server.app import LOG, make_app
+from server.api.publish_protocol import PublishProtocol
+from server.app import LOG, PUBLISHER, make_app
 from server.config import Config, load_config
 from server.eventlog.database import engine_fault, sqlite3
 from server.http.hosts import is_loopback
@@ -126,8 +129,15 @@ class _TooMany(asyncio.Protocol):
 class CappedSite(web.BaseSite):
     """A listener that takes so many connections and drops further ones: out of file handles, accepting fails for everybody."""
 
-    def __init__(self, runner: web.AppRunner, listener: socket.socket, max_connections: int) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        listener: socket.socket,
+        max_connections: int,
+        protocol: Callable[[web.Server], asyncio.BaseProtocol],
+    ) -> None:
         super().__init__(runner, backlog=_BACKLOG)
+        self._protocol = protocol
         self._listener = listener
         self._max_connections = max_connections
         self._room = max_connections  # that many can be taken without counting
@@ -152,7 +162,7 @@ class CappedSite(web.BaseSite):
             if self._room <= 0:
                 return _TooMany()
             self._room -= 1
-            return server()
+            return self._protocol(server)
 
         self._server = await asyncio.get_running_loop().create_server(accept, sock=self._listener, backlog=_BACKLOG)
 
@@ -168,20 +178,26 @@ async def run_server(config: Config, accept_loss: int | None = None) -> int:
 
     config = _fit_to_file_limit(config)
     app = make_app(config, on_fatal=fail, accept_loss=accept_loss)
+    loop = asyncio.get_running_loop()
+    of_connections: dict[str, Any] = {
+        "access_log": None,
+        "auto_decompress": False,  # a compressed body is refused, and must not be unpacked first
+        "keepalive_timeout": config.server.keepalive_timeout_seconds,
+    }
     runner = web.AppRunner(
         app,
         handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=config.server.keepalive_timeout_seconds,
         shutdown_timeout=config.server.shutdown_timeout_seconds / 2,  # aiohttp 3.14 waits once, cancels, and waits again
+        **of_connections,
     )
     listener = listening_socket(config)
-    loop = asyncio.get_running_loop()
+    publisher = None if config.auth.mode == "jwt" else app[PUBLISHER]  # a JWT may wait for its keys
+    protocol = partial(PublishProtocol, loop=loop, publisher=publisher, **of_connections)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()
-        await CappedSite(runner, listener, config.server.max_connections).start()
+        await CappedSite(runner, listener, config.server.max_connections, protocol).start()
         _announce(config, listener, app)
         _freeze_gc()
         await stop.wait()

@@ -144,6 +144,10 @@ class EventLog:
         `created` False. Raises `Conflict` (the event_id has other content), `RevisionMismatch` with expected and actual,
         `StreamEnded`, `StorageFull`, `Unavailable`, and `Superseded` in a task that acts for a duty (`TERM`): nothing is stored
         then. Safe to call concurrently. Cancelling the caller does not undo the append."""
+        return await self.submit(events)
+
+    def submit(self, events: Sequence[NewEvent]) -> "asyncio.Future[list[Receipt]]":
+        """Append without waiting: a future of what `append` returns or raises. Raises `Unavailable` when nothing is taken."""
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down; nothing was stored")
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
@@ -152,7 +156,7 @@ class EventLog:
             events = [msgspec.structs.replace(event, actor=actor) for event in events]
         self._waiting.append(_Waiting(events, future, TERM.get()))
         self._rouse()
-        return await future
+        return future
 
     async def read(
         self, selection: Selection, after: int, *, limit: int = 1000, max_bytes: int | None = None, through: int | None = None

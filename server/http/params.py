@@ -190,24 +190,33 @@ def media_type(request: web.Request) -> str:
 
 async def read_body(request: web.Request, *, timeout_seconds: float) -> bytes:
     """The whole body. Raises `TooLarge` (also before reading, by Content-Length), `RequestTimeout`, `UnsupportedMediaType`."""
+    body = body_now(request)
+    if body is not None:
+        return body
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        limit = request.client_max_size
+        raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit) from None
+    except TimeoutError:
+        raise RequestTimeout(f"the body did not arrive within {timeout_seconds:g} s", field="body") from None
+
+
+def body_now(request: web.Request) -> bytes | None:
+    """The body, if all of it came with the headers; else None. Raises `TooLarge` and `UnsupportedMediaType`."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("compressed bodies are not read; send it as it is", field="Content-Encoding")
     limit = request.client_max_size
     length = request.content_length
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes, the limit is {limit}", field="body", limit=limit)
-    if request.content.is_eof():  # it came with the headers: nothing to wait for
-        body = request.content.read_nowait()
-        if len(body) > limit:
-            raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit)
-        return body
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit) from None
-    except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {timeout_seconds:g} s", field="body") from None
+    if not request.content.is_eof():
+        return None
+    body = request.content.read_nowait()
+    if len(body) > limit:
+        raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit)
+    return body
 
 
 async def read_json(request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float) -> T:

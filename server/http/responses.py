@@ -98,13 +98,19 @@ class JsonResponse(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
-        extra = f"{SEQ_HEADER}: {request.app[SEEN_SEQ]()}\r\n" if USES_LOG in request else ""
+        transport.write(self.render(request, request.app))
+        if len(self.body) > _DRAIN_BYTES:
+            await request.writer.drain()
+
+    def render(self, request: web.Request, app: web.Application) -> bytes:
+        """Head and body as they go over the connection."""
+        extra = f"{SEQ_HEADER}: {app[SEEN_SEQ]()}\r\n" if USES_LOG in request else ""
         if self._extra:
             extra += "".join(f"{name}: {value}\r\n" for name, value in self._extra.items())
         common = _STATIC
-        cors = request.app[CORS].headers(request)
-        if cors:
-            common = "".join(f"{name}: {value}\r\n" for name, value in {**_ANSWER_HEADERS, **cors}.items())
+        allowed = app[CORS].headers(request)
+        if allowed:
+            common = "".join(f"{name}: {value}\r\n" for name, value in {**_ANSWER_HEADERS, **allowed}.items())
         if not request.keep_alive:
             extra += "Connection: close\r\n"
         elif request.version < (1, 1):
@@ -115,9 +121,7 @@ class JsonResponse(web.StreamResponse):
             f"X-Request-Id: {request.get(REQUEST_ID, '')}\r\n{extra}\r\n"
         )
         # The head of an answer to HEAD is that of a GET; a body would be read as the next answer.
-        transport.write(head.encode("latin-1") + (b"" if request.method == hdrs.METH_HEAD else self.body))
-        if len(self.body) > _DRAIN_BYTES:
-            await request.writer.drain()
+        return head.encode("latin-1") + (b"" if request.method == hdrs.METH_HEAD else self.body)
 
 
 _date: tuple[int, str] = (0, "")
