@@ -110,6 +110,8 @@ LONG = {
     "closing": post(event(), Connection="close"),
     "chunks": request_bytes("POST", "/api/events", **JSON, Transfer_Encoding="chunked")
     + b"%x\r\n%b\r\n0\r\n\r\n" % (len(event()), event()),
+    "a cookie": post(event(), Cookie="a=1"),
+    "at least a seq": post(event(), X_Towow_At_Least="0"),
     "an expectation": post(event(), Expect="100-continue"),
     "no such path": post(event()).replace(b"/api/events ", b"/api/nothing "),
     "garbage": b"POST /api/events HTTP/1.1\r\nContent-Length: many\r\n\r\n",
