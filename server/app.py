@@ -25,6 +25,7 @@ from server.config import Config, RetentionSection, with_profile
 from server.eventlog.database import Database
 from server.eventlog.hub import Hub
 from server.eventlog.log import EventLog
+from server.eventlog.retention import Retention
 from server.eventlog.verify import Projections
 from server.eventlog.writer import Projection
 from server.http.cors import CORS, Cors
@@ -50,6 +51,7 @@ SURFACES = (demands.SURFACE, sessions.SURFACE, tasks.SURFACE, generations.SURFAC
 
 _KINDS = {name: kind for surface in SURFACES for name, kind in surface.kinds.items()}
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {name: kind.projections for name, kind in _KINDS.items() if kind.projections}
+KEEPS = {name: kind.keeps for name, kind in _KINDS.items() if kind.keeps is not None}
 PROJECTED = Projections(PROJECTIONS, {name: stream for surface in SURFACES for name, stream in surface.tables.items()})
 PROJECTION_TABLES = tuple(table for surface in SURFACES for table in surface.tables)
 

@@ -90,13 +90,24 @@ class IntegritySection(Section, frozen=True):
     key_file: str = ""
 
 
+class KindRetention(Section, frozen=True):
+    """`[retention.kinds.KIND]`: what is trimmed of streams of a kind that have not ended; 0 keeps everything."""
+
+    keep_last: ZeroOrMore = 0
+    idle_days: Annotated[float, msgspec.Meta(ge=0, le=20_000)] = 0.0
+
+
+KindName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
+
+
 class RetentionSection(Section, frozen=True):
-    """`[retention]`: what is trimmed; 0 keeps everything."""
+    """`[retention]`: which streams that have ended are trimmed; 0 keeps everything."""
 
     max_age_days: Annotated[float, msgspec.Meta(ge=0, le=20_000)] = 0.0
     max_events: ZeroOrMore = 0
     max_bytes: ZeroOrMore = 0
     check_interval_seconds: Positive = 60.0
+    kinds: dict[KindName, KindRetention] = {}
 
 
 class DemandsSection(Section, frozen=True):

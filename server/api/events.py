@@ -16,6 +16,7 @@ from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.database import engine_fault, sqlite3
 from server.eventlog.log import EventLog
+from server.eventlog.selection import SYSTEM
 from server.eventlog.writer import Receipt
 from server.http import cloudevents, params
 from server.http.responses import FOLLOWERS, JsonResponse, json_response
@@ -127,6 +128,8 @@ class EventRoutes:
         takes the scope over the whole kind, which is a backend's."""
         for stream, event_type in {(each.stream, each.event_type) for each in inputs}:
             kind = kind_of(stream)
+            if stream.startswith(SYSTEM):
+                raise Forbidden("the streams system:* are the server's own", field="stream")
             owned = self._reserved.get(kind)
             require_append(request, stream if owned is None else f"{kind}:*")
             if owned is not None and event_type in owned:
@@ -250,13 +253,13 @@ class EventRoutes:
                 "status": "ok",
                 "epoch": meta.epoch,
                 "head_seq": meta.head_seq,
-                "oldest_seq": meta.trimmed_seq + 1,
+                "oldest_seq": meta.oldest_seq,
                 "followers": len(self._followers),
                 "uptime_seconds": round(time.monotonic() - self._started_at, 3),
                 "version": __version__,
                 "sqlite_version": sqlite3.sqlite_version,
                 "synchronous": self._config.database.synchronous,
-                "warnings": [fault] if fault else [],
+                "warnings": [*([fault] if fault else []), *self._log.warnings],
             }
         )
 

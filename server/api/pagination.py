@@ -91,7 +91,8 @@ async def read_events(
         asked = asked._replace(start=f"tail:{limit}")
     start = await resolve(log, selection, asked)
     if start.reset is not None:
-        raise Gone(f"the cursor is not in this log: {start.reset['reason']}", field="cursor", **start.reset)
+        what = "the cursor is not in this log" if not start.is_gone else f"{start.reset['stream']} has ended and is not kept"
+        raise Gone(f"{what}: {start.reset['reason']}", field="cursor", **start.reset)
     found = await _read(log, selection, start.cursor, until, limit)
     deadline = time.monotonic() + (0.0 if start.is_over else wait)
     while not found.events and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:

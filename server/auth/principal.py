@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from server.eventlog.selection import SYSTEM
 from towow.errors import Forbidden
 
 _GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
@@ -57,9 +58,13 @@ def read_scopes(scopes: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(found["read"]), tuple(found["append"])
 
 
-EVERYBODY = Principal("anonymous", ("*",), ("*",))
+EVERYBODY = Principal("anonymous", ("*", "system:*"), ("*",))
 
 
 def _covers(globs: tuple[str, ...], stream: str) -> bool:
-    """A pattern counts as a name here: its `*` is only covered by a `*` of the glob, so never by less than the whole."""
+    """A pattern counts as a name here: its `*` is only covered by a `*` of the glob, so never by less than the whole.
+
+    The server's own streams, `system:*`, are only covered by a glob that names them."""
+    if stream.startswith(SYSTEM):
+        globs = tuple(glob for glob in globs if glob.startswith(SYSTEM))
     return any(glob in ("*", stream) or fnmatchcase(stream, glob) for glob in globs)

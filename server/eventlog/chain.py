@@ -1,15 +1,20 @@
 """Walk the whole log and verify it: every row's CRC, the digest chain, seqs and revisions without holes.
 
-The walk reads pages, so that nothing is held open. What retention has removed is stepped over by its gaps."""
+The walk reads pages, so that nothing is held open. What retention has removed is stepped over by its gaps, and each of those is
+in the hash of the event that says so."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from server.eventlog.rows import NO_DIGEST, Head, link, read_digest, read_events, read_histories
+from server.eventlog.rows import NO_DIGEST, Head, gap_line, link, read_digest, read_events, read_histories
+from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG, read_trimmed
 from towow.errors import Damaged
 from towow.events import Event
 
 ROWS_PER_READ = 5_000
+# The gap that covers a seq, if any does: retention may have made it after the walk came by.
+_GAP_AT = "SELECT through_seq, digest, event_seq FROM gaps WHERE from_seq <= ? ORDER BY from_seq DESC LIMIT 1"
 
 
 class Fault(NamedTuple):
@@ -43,14 +48,13 @@ def each_event(db: Any, through: int) -> Iterator[Event | Damaged]:
 class Chain:
     """The state of one walk: feed it every event in order with `take`, then `finish`; `faults` has what is wrong."""
 
-    def __init__(self, db: Any, trimmed_seq: int) -> None:
+    def __init__(self, db: Any) -> None:
         self.faults: list[Fault] = []
         self.events = 0
         self.revisions: dict[str, int] = {}
-        self.incomplete: set[str] = set()  # streams whose beginning retention has removed
         self.through = Head(0, NO_DIGEST)  # how far the walk has come
         self._db = db
-        self._trimmed_seq = trimmed_seq
+        self._passes: dict[int, str] = {}  # seq of a log.trimmed and the hash of its gaps
         self._parted = {seq for seq in read_histories(db).from_seqs if seq > 1}
         self._is_linked = True  # whether the digest of the seq before is known
 
@@ -71,11 +75,14 @@ class Chain:
         self._is_linked = True
         self.through = Head(found.seq, found.digest)
         revision = self.revisions.get(found.stream, 0)
-        if not revision and found.revision > 1 and self._trimmed_seq:
-            self.incomplete.add(found.stream)
-        elif found.revision != revision + 1:
-            self._fault(found.seq, found.stream, f"revision {found.revision} follows {revision}")
+        if found.revision != revision + 1:
+            trimmed = read_trimmed(self._db, found.stream)  # also meanwhile
+            revision = max(revision, trimmed.revision if trimmed is not None else 0)
+            if found.revision != revision + 1:
+                self._fault(found.seq, found.stream, f"revision {found.revision} follows {revision}")
         self.revisions[found.stream] = found.revision
+        if found.stream == SYSTEM_LOG and found.event_type == LOG_TRIMMED:
+            self._passes[found.seq] = str(found.payload.get("sha256"))
 
     def finish(self, head_seq: int) -> None:
         """Step over what comes after the last event, up to the highest seq ever given."""
@@ -86,12 +93,24 @@ class Chain:
         )
         for from_seq, through_seq in overlapping:
             self._fault(from_seq, "", f"a gap up to seq {through_seq} holds events")
+        self._check_passes(head_seq)
+
+    def _check_passes(self, head_seq: int) -> None:
+        """Compare the gaps of each pass of retention with the hash in its event."""
+        found: dict[int, Any] = {}
+        columns = "event_seq, from_seq, through_seq, digest, checks"
+        sql = f"SELECT {columns} FROM gaps WHERE event_seq BETWEEN 1 AND ? ORDER BY from_seq"  # noqa: S608 - constant
+        for event_seq, from_seq, through_seq, digest, checks in self._db.execute(sql, (head_seq,)):
+            found.setdefault(event_seq, hashlib.sha256()).update(gap_line(from_seq, through_seq, digest, checks or b""))
+        for seq in sorted(found.keys() | self._passes.keys()):
+            if seq not in found or self._passes.get(seq) != found[seq].hexdigest():
+                self._fault(seq, SYSTEM_LOG, "the gaps that name this event are not those that it tells of")
 
     def _step_to(self, seq: int) -> None:
         """Step over the gaps before a seq; what is neither an event nor a gap is missing."""
         at, digest = self.through
         while at + 1 < seq:
-            gap = self._db.execute("SELECT through_seq, digest FROM gaps WHERE from_seq = ?", (at + 1,)).fetchone()
+            gap = self._db.execute(_GAP_AT, (at + 1,)).fetchone()
             if gap is None or not at < gap[0] < seq:
                 through = self._next_gap(at + 1, seq) - 1
                 is_one = through == at + 1
@@ -99,7 +118,7 @@ class Chain:
                 self._is_linked = False
                 at = through
                 continue
-            if gap[1] != digest and gap[0] > self._trimmed_seq and at + 1 not in self._parted:
+            if gap[1] != digest and gap[2] is None and at + 1 not in self._parted:
                 self._fault(at + 1, "", f"a gap up to seq {gap[0]} is not retention's")
             at, digest, self._is_linked = gap[0], gap[1], True
         self.through = Head(at, digest)
@@ -113,9 +132,9 @@ class Chain:
         self.faults.append(Fault(seq, stream, what))
 
 
-def verify_chain(db: Any, through: int, trimmed_seq: int, progress: Callable[[int], None] = lambda count: None) -> Chain:
+def verify_chain(db: Any, through: int, progress: Callable[[int], None] = lambda count: None) -> Chain:
     """Walk the log up to a seq and return the finished walk. `progress` gets a count of events."""
-    chain = Chain(db, trimmed_seq)
+    chain = Chain(db)
     for found in each_event(db, through):
         chain.take(found)
         if chain.events % ROWS_PER_READ == 0:

@@ -42,6 +42,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+INCREMENTAL = 2  # of PRAGMA auto_vacuum
 _log = structlog.get_logger("towow.database")
 
 
@@ -190,6 +191,7 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
         _refuse_others(db)  # before anything is changed: the journal mode is a property of the file
     finally:
         db.execute("ROLLBACK")
+    db.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # of a new file: what retention frees can be given back
     if _use_wal(db, config.busy_timeout_seconds) != "wal":
         raise StartupError("the database cannot use a write-ahead log; is it on a network file system?")
     db.execute(f"PRAGMA synchronous = {config.synchronous}")
@@ -203,7 +205,7 @@ def _prepare(db: Any, config: DatabaseSection) -> None:
         hint = f"new tables are empty: `{program()} rebuild` fills them from the log"
         _log.warning("file_migrated", was=was, version=version, hint=hint)
     # A file that cannot be written is found out now, not by the first publisher. (BEGIN IMMEDIATE alone would only read it.)
-    db.execute("UPDATE log_meta SET trimmed_seq = trimmed_seq WHERE 0")
+    db.execute("UPDATE log_meta SET checked_at = checked_at WHERE 0")
 
 
 def _use_wal(db: Any, busy_timeout_seconds: float) -> str:

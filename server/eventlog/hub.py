@@ -219,6 +219,10 @@ class Hub:
                 self.leave(member, group)
                 member.fall_back(before)
 
+    def forget_tail(self) -> None:
+        """Read everything up to here from the file from now on: retention has removed some of it."""
+        self._tail.start_at(self.dispatched_seq)
+
     def close(self) -> None:
         """Refuse further members and send the present ones away: each is told where it is, and finds the hub closed."""
         self.is_closed = True

@@ -17,7 +17,8 @@ import structlog
 
 from server.config import Config
 from server.eventlog import queries
-from server.eventlog.database import Database, is_busy, is_corrupt, is_full, sqlite3
+from server.eventlog.clock import ClockWatch, counted_seconds
+from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, is_full, sqlite3
 from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
 from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
@@ -25,7 +26,8 @@ from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
 from server.eventlog.rows import prove, read_head, read_head_seq
 from server.eventlog.selection import Selection
-from server.eventlog.terms import DutyTerm, Superseded, read_terms
+from server.eventlog.terms import DutyTerm, Superseded, read_terms, require_term
+from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG, TrimmedStream, read_trimmed, trimmed_through
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
 from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
 from towow.events import Event, NewEvent
@@ -38,19 +40,24 @@ ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
 # The duty that this task acts for: what it appends is refused once another process has taken that over.
 TERM: ContextVar[DutyTerm | None] = ContextVar("term", default=None)
 
-_EVERYTHING = Selection(frozenset(), ("*",), ())
+_EVERYTHING = Selection(frozenset(), ("*", "system:*"), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
 _MARK_SYNC_SECONDS = 1.0
+_MARK_TOUCH_SECONDS = 60.0  # the mark's time is at most so old, also while nothing is appended
 _ROW_BYTES = 250  # of an event in the file, about, besides its payload
 _NO = frozenset({"not_found", "conflict", "gone"})  # what another process's events may turn into a yes
 _HEAD_SECONDS = 60.0  # between two signed heads, at most, while events come
 _log = structlog.get_logger("towow.eventlog")
 
 
+Prepare = Callable[[Any], Sequence[NewEvent]]
+
+
 class _Waiting(NamedTuple):
     events: Sequence[NewEvent]
     future: "asyncio.Future[list[Receipt]]"
     term: DutyTerm | None
+    prepare: Prepare | None = None
 
 
 class EventLog:
@@ -67,11 +74,14 @@ class EventLog:
         is_terminal: Callable[[str, str], bool],
         projections: Mapping[str, Sequence[Projection]] | None = None,
         clock: Callable[[], float] = time.time,
+        counted: Callable[[], float] = counted_seconds,
         on_fatal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.hub = hub
         self.is_terminal = is_terminal
         self.meta: LogMeta
+        self.clock_watch: ClockWatch
+        self._counted = counted
         self.clock = clock
         self._database = database
         self._config = config
@@ -90,6 +100,8 @@ class EventLog:
         self.peers.describe = lambda: {"duties": self.duties}
         self._held: dict[str, tuple[int, Callable[[], None]]] = {}  # duties of this process: term, whom to tell of its end
         self._waiting: list[_Waiting] = []
+        self._prepared: list[_Waiting] = []
+        self._warnings: dict[str, str] = {}
         self._has_foreign = False
         self._wake: asyncio.Future[None] | None = None
         self._closed_because: str | None = None
@@ -101,6 +113,9 @@ class EventLog:
     async def __aenter__(self) -> "EventLog":
         """Read where the log stands and begin to commit."""
         self.meta = await self._database.read(queries.read_meta)
+        place = self._database.place
+        self.clock_watch = ClockWatch(self.clock, self._counted, place.known_at, self.meta.clock_confirmed_at)
+        place.clock = self.clock_watch.trusted
         self.hub.start_at(self.meta.head_seq)
         await self._database.writer.call(self._writer.foreign_writes)
         self._has_foreign = True  # whatever came between the two reads
@@ -158,6 +173,26 @@ class EventLog:
         self._rouse()
         return future
 
+    async def append_prepared(self, prepare: Prepare) -> list[Receipt]:
+        """Run `prepare(db)` in a write transaction that stores the events that it returns, all of it or nothing.
+
+        Raises what `append` raises, and what the function does, which has changed nothing then."""
+        if self._closed_because is not None or self._is_closing:
+            raise Unavailable(self._closed_because or "the server is shutting down")
+        future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
+        actor = ACTOR.get() if self._records_actors else None
+
+        term = TERM.get()
+
+        def run(db: Any) -> Sequence[NewEvent]:
+            if term is not None:
+                require_term(db, term)
+            return [msgspec.structs.replace(event, actor=actor) for event in prepare(db)]
+
+        self._prepared.append(_Waiting((), future, None, run))
+        self._rouse()
+        return await future
+
     async def read(
         self, selection: Selection, after: int, *, limit: int = 1000, max_bytes: int | None = None, through: int | None = None
     ) -> Page:
@@ -167,12 +202,11 @@ class EventLog:
         `Damaged` when the first event of the page is damaged; go on after its seq."""
         through = self.head_seq if through is None else through
         size = self._config.stream.page_bytes if max_bytes is None else max_bytes
-        # The tail does not know what retention has removed.
-        recent = self.hub.recent(selection, after, limit, size) if after >= self.meta.trimmed_seq else None
+        recent = self.hub.recent(selection, after, limit, size)
         if recent is not None and recent[1] <= through:
             return Page(*recent)
         return await self._read(
-            partial(queries.read_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size)
+            partial(queries.read_trimmed_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size)
         )
 
     async def read_newest(self, selection: Selection, limit: int) -> list[Event]:
@@ -215,6 +249,14 @@ class EventLog:
         """Where a stream stands, or None when it never existed."""
         return await self._read(partial(queries.read_stream, stream=name))
 
+    async def trimmed_through(self, selection: Selection) -> int:
+        """The highest seq of a selection that retention has removed: a reader before it misses events; 0 for none."""
+        return await self._read(partial(trimmed_through, selection=selection))
+
+    async def trimmed_stream(self, name: str) -> TrimmedStream | None:
+        """What is known of a stream that retention has trimmed, None when it has not."""
+        return await self._read(partial(read_trimmed, stream=name))
+
     async def streams(self, *, kind: str | None = None, after: str = "", limit: int = 100) -> list[StreamInfo]:
         """Streams in the order of their names, after a name (exclusive)."""
         return await self._read(partial(queries.read_streams, kind=kind, after=after, limit=limit))
@@ -237,20 +279,39 @@ class EventLog:
 
         await self.write(touch)
 
+    def warn(self, name: str, what: str | None) -> None:
+        """Say that something needs a person, once, and as long as it lasts in `warnings`; None: it is over."""
+        before = self._warnings.pop(name, None)
+        if what is not None:
+            self._warnings[name] = what
+        if what is not None and before is None:
+            _log.warning(name, what=what)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What needs a person now, in sentences."""
+        doubt = self.clock_watch.doubt
+        return [*self._warnings.values(), *([doubt] if doubt is not None else [])]
+
     async def write(self, function: Callable[[Any], T]) -> T:
         """Run a maintenance function on the writing connection, between two commits."""
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down")
 
         def run(db: Any) -> T:
+            changes = db.total_changes
             result = function(db)
-            self._database.place.require(db)
+            place = self._database.place
+            place.require(db)
+            place.count_written((db.total_changes - changes) * _ROW_BYTES)
+            if place.is_checkpoint_due:
+                place.checkpoint(db)
             return result
 
         try:
             return await self._database.writer.call(run)
         except Exception as error:
-            if isinstance(error, Displaced):
+            if isinstance(error, Displaced) or is_fatal(error):
                 self._fail(error)
                 raise Unavailable(self._closed_because or "") from None
             if is_busy(error):
@@ -332,6 +393,8 @@ class EventLog:
                     await self._commit(batch)
                     if self._database.place.is_checkpoint_due:
                         await self._database.writer.call(self._database.place.checkpoint)
+                if self._prepared:
+                    await self._commit([self._prepared.pop(0)])
                 if self._has_foreign:  # also under load, or `refresh` would wait for the publishers to pause
                     self._has_foreign = False
                     refreshed, self._refreshed = self._refreshed, []
@@ -341,7 +404,7 @@ class EventLog:
                         for future in refreshed:
                             if not future.done():
                                 future.set_result(None)
-                if self._waiting or self._has_foreign:
+                if self._waiting or self._prepared or self._has_foreign:
                     continue
                 if self._is_closing:
                     return
@@ -353,10 +416,13 @@ class EventLog:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         """One transaction for everything that was waiting; then announce, then answer."""
-        requests = [waiting.events for waiting in batch]
+        prepare = batch[0].prepare
+        requests = [waiting.events for waiting in batch if waiting.prepare is None]
         try:
             terms = {index: waiting.term for index, waiting in enumerate(batch) if waiting.term is not None}
-            done = await self._database.writer.call(partial(self._store, requests=requests, terms=terms))
+            done = await self._database.writer.call(partial(self._store, requests=requests, terms=terms, prepare=prepare))
+            if prepare is not None:
+                await self._skip_trimmed()
             if done.previous_seq != self.head_seq:
                 await self._announce_foreign(through=done.previous_seq)
             if done.events:
@@ -364,14 +430,17 @@ class EventLog:
                     for receipt in outcome if isinstance(outcome, list) else ():
                         if receipt.created:
                             receipt.followers = self.hub.count_for(receipt.event)
-                self.hub.dispatch(done.events)
+                await self._dispatch(done.events)
                 self.peers.announce()
         except TowowError as error:
             self._has_foreign = True  # the transaction may have noticed others, and could not say so
             for waiting in batch:
                 _reject(waiting.future, error)
             return
-        except Exception:
+        except Exception as error:
+            if prepare is not None and not isinstance(error, Displaced | OSError) and not is_fatal(error):
+                _reject(batch[0].future, error)
+                return
             for waiting in batch:
                 _reject(waiting.future, Unavailable("the outcome is unknown: send it again with the same event_id"))
             raise
@@ -384,16 +453,35 @@ class EventLog:
             elif not waiting.future.done():
                 waiting.future.set_result(outcome)
 
-    def _store(self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm]) -> Committed:
+    async def _dispatch(self, events: Sequence[Event]) -> None:
+        """Write events to everybody who is live; after those of retention nothing is read from memory."""
+        self.hub.dispatch(events)
+        if any(event.event_type == LOG_TRIMMED and event.stream == SYSTEM_LOG for event in events):
+            self.hub.forget_tail()
+            await self.refresh_meta()
+
+    async def _skip_trimmed(self) -> None:
+        """Send live followers back to reading when retention has removed what was not announced to them yet."""
+        if (await self.refresh_meta()).trimmed_seq > self.head_seq:
+            self.hub.skip(self.meta.trimmed_seq)
+
+    def _store(
+        self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm], prepare: Prepare | None
+    ) -> Committed:
         """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread."""
-        done = self._writer.commit(db, requests, terms)
-        self._database.place.confirm(db, done.head, sum(len(event.payload_json) + _ROW_BYTES for event in done.events))
+        changes = db.total_changes
+        done = self._writer.commit(db, requests, terms) if prepare is None else self._writer.commit(db, (), terms, prepare)
+        size = sum(len(event.payload_json) + _ROW_BYTES for event in done.events)
+        if prepare is not None:
+            size += (db.total_changes - changes) * _ROW_BYTES
+        self._database.place.confirm(db, done.head, size)
         return done
 
     async def _announce_foreign(self, through: int | None = None) -> None:
         """Read and dispatch what other connections have appended, up to `through` (None: the head of the file)."""
         if through is None:
-            through = (await self.refresh_meta()).head_seq
+            await self._skip_trimmed()
+            through = self.meta.head_seq
         while self.head_seq < through:
             try:
                 page = await self._read(
@@ -411,7 +499,7 @@ class EventLog:
                 self.hub.skip(error.seq or through)
                 continue
             if page.events:
-                self.hub.dispatch(page.events)
+                await self._dispatch(page.events)
             if not page.events or page.through_seq >= through:
                 self.hub.advance(page.through_seq)
 
@@ -434,10 +522,16 @@ class EventLog:
                 interval = min(interval * settings.poll_backoff_factor, settings.max_poll_interval_seconds)
 
     async def _sync_mark(self) -> None:
-        """Bring the mark to the disk every second."""
+        """Bring the mark to the disk every second, with a time that is not old; and look at the clock."""
+        touched_at = time.monotonic()
         while True:
             await asyncio.sleep(_MARK_SYNC_SECONDS)
-            try:  # on a reader's thread: the writer's is not held up
+            self.clock_watch.look()
+            try:
+                if time.monotonic() - touched_at > _MARK_TOUCH_SECONDS:
+                    touched_at = time.monotonic()
+                    await self._database.writer.call(self._database.place.touch_mark)
+                # on a reader's thread: the writer's is not held up
                 await self._database.read(lambda db: self._database.place.sync_mark())
             except OSError as error:
                 _log.warning("mark_not_synced", error=str(error), consequence="after a power cut the mark may be older")
@@ -462,9 +556,10 @@ class EventLog:
         reason = f"the database failed: {type(error).__name__}: {error}"
         self._closed_because = "the database failed; the server is stopping"
         _log.critical("log_failed", error=str(error), error_type=type(error).__name__, exc_info=error)
-        for waiting in self._waiting:
+        for waiting in (*self._waiting, *self._prepared):
             _reject(waiting.future, Unavailable(self._closed_because))
         self._waiting.clear()
+        self._prepared.clear()
         for future in self._refreshed:
             if not future.done():
                 future.set_result(None)

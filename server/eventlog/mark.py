@@ -7,7 +7,6 @@ checkpoints, because before one a power cut may take events back. So it never li
 import fcntl
 import os
 import re
-import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -46,10 +45,11 @@ class MarkFile:
         self._file = os.open(mark_path(database), os.O_RDWR | os.O_CREAT, 0o600)
         self._written = b""
         self._is_synced = True
+        self._last: tuple[str, Head] | None = None
 
-    def write(self, epoch: str, head: Head) -> None:
-        """Move to a head, unless another process has moved further already."""
-        text = b"towow-mark 1 %b %d %b %.3f" % (epoch.encode(), head.seq, head.digest.hex().encode(), time.time())
+    def write(self, epoch: str, head: Head, now: float) -> None:
+        """Move to a head, unless another process has moved further already; `now` is the wall clock's time."""
+        text = b"towow-mark 1 %b %d %b %.3f" % (epoch.encode(), head.seq, head.digest.hex().encode(), now)
         line = (b"%b %08x\n" % (text, zlib.crc32(text))).ljust(_BYTES, b" ")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
@@ -62,7 +62,13 @@ class MarkFile:
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self._written = line
+        self._last = (epoch, head)
         self._is_synced = False
+
+    def touch(self, now: float) -> None:
+        """Write the time anew where nothing has moved, so that it says until when the log was kept."""
+        if self._last is not None:
+            self.write(*self._last, now)
 
     def sync(self) -> None:
         """Bring the mark to the disk; nothing when it has not moved."""

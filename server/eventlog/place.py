@@ -3,21 +3,24 @@
 A file that is removed, moved or replaced under a running process takes every later COMMIT with it, and SQLite does not say so.
 So after each COMMIT, before anybody is answered, the path is compared with the open file. Runs on the writer's thread."""
 
+import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
 from server.config import DatabaseSection
-from server.eventlog.mark import MarkFile
+from server.eventlog.mark import MarkFile, read_mark
 from server.eventlog.rows import Head, read_head, read_histories
 
 _FRAMES_PER_CHECKPOINT = 1_000
 _FRAMES_PER_COMMIT = 4  # about: the ends of the table and its indexes, and the sequence
 _ROW_BYTES_PER_FRAME = 3_500
 _WARNING_SECONDS = 60.0
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _log = structlog.get_logger("towow.place")
 
 
@@ -48,18 +51,34 @@ class Place:
         self._warned_at = -_WARNING_SECONDS
         self._head = read_head(db)
         self._epoch = read_histories(db).epochs[-1]
+        found_mark = read_mark(path)
+        self.known_at = found_mark.written_at if found_mark is not None else None  # until when it was kept, before this start
+        self.clock: Callable[[], float] = time.time
         self._mark = MarkFile(path)
         if self._is_full:
-            self._mark.write(self._epoch, self._head)
+            self._mark.write(self._epoch, self._head, self.known_at or self.clock())
 
     def confirm(self, db: Any, head: Head, row_bytes: int) -> None:
         """Called after a COMMIT: raise `Displaced` unless the path names the open file, then move the mark to the head."""
         self.require(db)
-        self._frames += _FRAMES_PER_COMMIT + row_bytes // _ROW_BYTES_PER_FRAME
+        self.count_written(row_bytes)
         if head.seq != self._head.seq:
             self._head = head
             if self._is_full:
-                self._mark.write(self._epoch, head)
+                self._move_mark(head)
+
+    def count_written(self, row_bytes: int) -> None:
+        """Count what a transaction wrote into the write-ahead log, for the next checkpoint."""
+        self._frames += _FRAMES_PER_COMMIT + row_bytes // _ROW_BYTES_PER_FRAME
+
+    def _move_mark(self, head: Head) -> None:
+        """Move the mark. Without room on the disk it stays behind, as it may: it is moved with the next commit."""
+        try:
+            self._mark.write(self._epoch, head, self.clock())
+        except OSError as error:
+            if error.errno not in FULL_ERRNOS:
+                raise
+            _log.warning("mark_not_moved", error=str(error), seq=head.seq)
 
     def require(self, db: Any) -> None:
         """Raise `Displaced` unless the path names the open file, and its write-ahead log stands beside it."""
@@ -91,7 +110,7 @@ class Place:
         _, frames, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._frames = 0
         if not self._is_full and moved == frames:  # everything up to here is synced now
-            self._mark.write(self._epoch, head)
+            self._move_mark(head)
         milliseconds = round((time.perf_counter() - started_at) * 1000, 1)
         _log.debug("checkpoint", frames=frames, moved=moved, ms=milliseconds)
         held_back = (frames - moved) * self._page_bytes
@@ -102,6 +121,10 @@ class Place:
     def sync_mark(self) -> None:
         """Bring the mark to the disk."""
         self._mark.sync()
+
+    def touch_mark(self, db: Any) -> None:
+        """Write the time into the mark, where nothing has moved it."""
+        self._mark.touch(self.clock())
 
     def leave(self, db: Any) -> None:
         """Move the mark to where the log stands, and stop watching. The file is about to be closed, which checkpoints it."""

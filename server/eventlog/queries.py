@@ -11,7 +11,8 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from server.eventlog.rows import Head, Histories, damaged, read_event_at, read_events, read_head, read_histories
-from server.eventlog.selection import Selection
+from server.eventlog.selection import SYSTEM, Selection
+from server.eventlog.trimmed import read_trimmed, trimmed_through
 from towow.errors import Damaged
 from towow.events import MAX_SEQ, Event
 
@@ -21,14 +22,17 @@ _STREAMS_PER_READ = 2_000  # streams in which one read looks for an event_id
 
 
 class Page(NamedTuple):
-    """Events after a cursor, ascending. Everything up to `through_seq` (inclusive) has been looked at."""
+    """Events after a cursor, ascending. Everything up to `through_seq` (inclusive) has been looked at.
+
+    `trimmed_seq` is the highest seq of the selection that retention had removed then."""
 
     events: list[Event]
     through_seq: int
+    trimmed_seq: int = 0
 
 
 class StreamInfo(NamedTuple):
-    """One line of the list of streams; `kept` is the number of events that retention has left."""
+    """One line of the list of streams; `kept` is the number of events that retention has left, 0 of one that is gone."""
 
     name: str
     last_seq: int
@@ -80,16 +84,21 @@ def _condition(selection: Selection) -> tuple[str, list[Any], bool]:
     """SQL for the selection, its parameters, and whether an index seek answers it without a walk."""
     parts: list[str] = []
     parameters: list[Any] = []
-    if "*" not in selection.patterns:
-        if selection.names:
-            names = sorted(selection.names)
-            parts.append("stream = ?" if len(names) == 1 else f"stream IN ({','.join('?' * len(names))})")
-            parameters += names
-        for pattern in selection.patterns:
-            parts.append("stream GLOB ?")
-            parameters.append(pattern)
+    names, patterns = sorted(selection.names), selection.patterns
+    if "*" in patterns:
+        names, patterns = [name for name in names if name.startswith(SYSTEM)], ()
+        if "system:*" in selection.patterns:
+            names = []
+        else:
+            parts.append("stream NOT BETWEEN 'system:' AND 'system;'")
+    if names:
+        parts.append("stream = ?" if len(names) == 1 else f"stream IN ({','.join('?' * len(names))})")
+        parameters += names
+    for pattern in patterns:
+        parts.append("stream GLOB ?")
+        parameters.append(pattern)
     where = f"({' OR '.join(parts)})" if parts else "1"
-    is_seek = (not parts or selection.single is not None) and not selection.types
+    is_seek = ("*" in selection.patterns or selection.single is not None) and not selection.types
     if not is_seek and selection.single is None:
         where = where.replace("stream ", "+stream ")  # walk by seq: the other index would have to sort
     if selection.types:
@@ -143,7 +152,8 @@ def read_stream(db: Any, stream: str) -> StreamInfo | None:
     """Where a stream stands, or None when it never existed. Two statements, each one index seek; raises `Damaged`."""
     last = next(read_events(db, "WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)), None)
     if last is None:
-        return None
+        gone = read_trimmed(db, stream)
+        return None if gone is None else StreamInfo(stream, gone.through_seq, gone.revision, 0, gone.timestamp, gone.event_type)
     first = db.execute("SELECT revision FROM events WHERE stream = ? ORDER BY seq LIMIT 1", (stream,)).fetchone()[0]
     return StreamInfo(stream, last.seq, last.revision, last.revision - first + 1, last.timestamp, last.event_type)
 
@@ -162,6 +172,16 @@ def read_streams(db: Any, *, kind: str | None, after: str, limit: int) -> list[S
         if info is not None:
             found.append(info)
     return found
+
+
+def read_trimmed_page(db: Any, selection: Selection, after: int, through: int, limit: int, max_bytes: int) -> Page:
+    """A page as `read_page` reads it, and how far the selection is trimmed, both of one moment."""
+    db.execute("BEGIN").close()
+    try:
+        page = read_page(db, selection, after, through, limit, max_bytes)
+        return page._replace(trimmed_seq=trimmed_through(db, selection))
+    finally:
+        db.execute("COMMIT").close()
 
 
 class RowPage(NamedTuple):
@@ -186,11 +206,14 @@ def read_rows(db: Any, columns: str, source: str, page: RowPage, *, seq: str = "
 
 
 class LogMeta(NamedTuple):
-    """What the file says of itself: its identity, the highest seq ever given, and how far retention has trimmed."""
+    """What the file says of itself: its identity, the oldest seq that is kept (after the head: none is), the highest seq that
+    retention has removed, when somebody last said that the clock is right, and the highest seq ever given."""
 
     histories: Histories
     created_at: str
+    oldest_seq: int
     trimmed_seq: int
+    clock_confirmed_at: str | None
     head: Head
 
     @property
@@ -206,5 +229,7 @@ class LogMeta(NamedTuple):
 
 def read_meta(db: Any) -> LogMeta:
     """Read the identity and the ends of the log."""
-    created_at, trimmed_seq = db.execute("SELECT created_at, trimmed_seq FROM log_meta").fetchone()
-    return LogMeta(read_histories(db), created_at, trimmed_seq, read_head(db))
+    sql = "SELECT created_at, trimmed_seq, clock_confirmed_at, (SELECT min(seq) FROM events) FROM log_meta"
+    created_at, trimmed_seq, confirmed_at, oldest_seq = db.execute(sql).fetchone()
+    head = read_head(db)
+    return LogMeta(read_histories(db), created_at, oldest_seq or head.seq + 1, trimmed_seq, confirmed_at, head)

@@ -20,6 +20,7 @@ import structlog
 from server.eventlog.chain import verify_chain
 from server.eventlog.engine import is_busy, sqlite3
 from server.eventlog.rows import NO_DIGEST, crc_of, insert_gap, link, read_head
+from server.eventlog.trimmed import TrimmedStream, write_trimmed
 from towow.errors import StartupError
 from towow.events import Event
 
@@ -30,7 +31,7 @@ _INSERT = (
     "INSERT INTO events (seq, stream, revision, event_id, event_type, timestamp, source, payload, crc, digest)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_OWN_TABLES = ("events", "log_meta", "histories", "gaps", "heads")  # filled here by name; the others are copied
+_OWN_TABLES = ("events", "log_meta", "histories", "gaps", "trimmed_streams", "heads")  # filled here; the others are copied
 _ROWS_PER_STEP = 5_000
 _PROGRESS_SECONDS = 2.0
 _SPACE_FACTOR = 1.1  # of the old file's bytes
@@ -86,6 +87,7 @@ def _build(db: Any, path: Path, new: Path, make_schema: Callable[[Any], None]) -
     """Write the new file, check and sync it; returns the number of events."""
     with closing(sqlite3.connect(str(new), isolation_level=None)) as target:
         target.execute(f"PRAGMA page_size = {db.execute('PRAGMA page_size').fetchone()[0]}")
+        target.execute("PRAGMA auto_vacuum = INCREMENTAL")
         target.execute("PRAGMA journal_mode = OFF")  # a try that fails is removed
         target.execute("PRAGMA synchronous = OFF")
         make_schema(target)
@@ -112,7 +114,7 @@ def _build(db: Any, path: Path, new: Path, make_schema: Callable[[Any], None]) -
 def _copy_tables(target: Any) -> None:
     """Copy what is not the log itself: projections as they are, and the log's identity."""
     target.execute("DELETE FROM log_meta")
-    target.execute("INSERT INTO log_meta SELECT id, created_at, trimmed_seq, checked_at FROM old.log_meta")
+    target.execute("INSERT INTO log_meta (id, created_at, trimmed_seq) SELECT id, created_at, trimmed_seq FROM old.log_meta")
     target.execute("DELETE FROM histories")
     target.execute("INSERT INTO histories SELECT epoch, 1 FROM old.log_meta")
     present = {row[0] for row in target.execute("SELECT name FROM old.sqlite_master WHERE type = 'table'")}
@@ -133,7 +135,7 @@ def _copy_tables(target: Any) -> None:
 def _move_events(db: Any, target: Any) -> int:
     """Verify each event in the chain of its stream and insert it into the chain of the log; holes in seq become gaps."""
     total = db.execute("SELECT count(*) FROM events").fetchone()[0]
-    is_trimmed = db.execute("SELECT trimmed_seq FROM log_meta").fetchone()[0] > 0
+    trimmed_seq = db.execute("SELECT trimmed_seq FROM log_meta").fetchone()[0]
     streams: dict[str, tuple[int, bytes]] = {}
     after, digest, count = 0, NO_DIGEST, 0
     told_at = time.monotonic()
@@ -146,7 +148,10 @@ def _move_events(db: Any, target: Any) -> int:
         for *columns, old_digest in found:
             event = Event(*columns)
             canonical = event.canonical()
-            _verify_old(event, canonical, old_digest, streams, is_trimmed=is_trimmed)
+            if event.stream not in streams and event.revision > 1:
+                through_seq = min(event.seq - 1, trimmed_seq)
+                write_trimmed(target, [TrimmedStream(event.stream, through_seq, event.revision - 1, "", "")])
+            _verify_old(event, canonical, old_digest, streams, is_trimmed=trimmed_seq > 0)
             if event.seq != after + 1:
                 insert_gap(target, after + 1, event.seq - 1, digest, None)
             after, digest = event.seq, link(digest, canonical)
@@ -181,8 +186,7 @@ def _verify_old(
 
 def _check(target: Any, count: int) -> None:
     """Raise `StartupError` unless the new file is sound and its chain verifies from end to end."""
-    trimmed_seq = target.execute("SELECT trimmed_seq FROM log_meta").fetchone()[0]
-    chain = verify_chain(target, read_head(target).seq, trimmed_seq)
+    chain = verify_chain(target, read_head(target).seq)
     faults = [fault.what for fault in chain.faults]
     faults += [row[0] for row in target.execute("PRAGMA quick_check") if row[0] != "ok"]
     if chain.events != count or faults:

@@ -149,7 +149,8 @@ def read_digest(db: Any, seq: int) -> bytes | None:
 def prove(db: Any, seq: int, check: str) -> str:
     """Whether an event with this seq and these check digits is of this log: `proven`, `other_history`, or `trimmed`.
 
-    One index seek in `events`, or in the gap that covers it; `trimmed`: it was removed, and no check of it was kept."""
+    One index seek in `events`, or in the gap that covers it; `trimmed`: it was removed, and no check of it was kept. What was
+    lost, and not removed, is of the history that ended there."""
     row = db.execute("SELECT digest FROM events WHERE seq = ?", (seq,)).fetchone()
     if row is not None:
         return "proven" if check_of(row[0]) == check else "other_history"
@@ -161,25 +162,42 @@ def prove(db: Any, seq: int, check: str) -> str:
     start = (seq - gap[0]) * _CHECK_BYTES
     kept = gap[2][start : start + _CHECK_BYTES] if gap[2] is not None else b""
     if not any(kept):
-        return "trimmed"
+        is_lost = gap[0] > 1 and db.execute("SELECT 1 FROM histories WHERE from_seq = ?", (gap[0],)).fetchone()
+        return "other_history" if is_lost else "trimmed"
     return "proven" if kept == _packed(check) else "other_history"
 
 
-def insert_gaps(db: Any, removed: Sequence[tuple[int, bytes]]) -> None:
-    """Keep a gap for every run of seqs that are about to be removed: `(seq, digest)`, ascending."""
+def insert_gaps(db: Any, removed: Sequence[tuple[int, bytes]], event_seq: int) -> str:
+    """Keep a gap for every run of seqs that are about to be removed: `(seq, digest)`, ascending.
+
+    Returns the SHA-256 over the gaps, for the event at `event_seq` that says so."""
     start = 0
+    sha256 = hashlib.sha256()
     for place in range(1, len(removed) + 1):
         is_end = place == len(removed) or removed[place][0] != removed[place - 1][0] + 1
         if is_end or place - start == _MAX_CHECKED_SEQS:
             run = removed[start:place]
             checks = b"".join([_packed(check_of(digest)) for _, digest in run])
-            insert_gap(db, run[0][0], run[-1][0], run[-1][1], checks)
+            insert_gap(db, run[0][0], run[-1][0], run[-1][1], checks, event_seq)
+            sha256.update(gap_line(run[0][0], run[-1][0], run[-1][1], checks))
             start = place
+    return sha256.hexdigest()
 
 
-def insert_gap(db: Any, from_seq: int, through_seq: int, digest: bytes, checks: bytes | None) -> None:
-    """Keep one gap, both ends inclusive; `digest` is the chain's after it, `checks` None when they are not known."""
-    db.execute("INSERT INTO gaps VALUES (?, ?, ?, ?)", (from_seq, through_seq, digest, checks)).close()
+def gap_line(from_seq: int, through_seq: int, digest: bytes, checks: bytes) -> bytes:
+    """What is hashed of a gap that retention has left."""
+    return f"{from_seq} {through_seq} {digest.hex()} {checks.hex()}\n".encode()
+
+
+def insert_gap(
+    db: Any, from_seq: int, through_seq: int, digest: bytes, checks: bytes | None, event_seq: int | None = None
+) -> None:
+    """Keep one gap, both ends inclusive; `digest` is the chain's after it, `checks` None when they are not known.
+
+    `event_seq` is that of the `log.trimmed` that says so, None for a gap that is not retention's."""
+    columns = "from_seq, through_seq, digest, checks, event_seq"
+    row = (from_seq, through_seq, digest, checks, event_seq)
+    db.execute(f"INSERT INTO gaps ({columns}) VALUES (?, ?, ?, ?, ?)", row).close()  # noqa: S608 - constant
 
 
 def _packed(check: str) -> bytes:

@@ -7,12 +7,16 @@ from typing import NamedTuple
 from towow.errors import InvalidRequest
 from towow.events import Event, check_glob, is_stream_name, kind_of, matches_any
 
+SYSTEM = "system:"  # how the names of the server's own streams begin; `*` does not select them
+
 # Kinds whose past is not what a new reader came for: without a cursor they start at the head (design section 5).
 LIVE_KINDS = frozenset({"agent", "operator", "broadcast"})
 
 
 class Selection(NamedTuple):
-    """Exact stream names, stream patterns (`kind:*`, `*`) and event type globs; empty types mean every type. Hashable."""
+    """Exact stream names, stream patterns (`kind:*`, `*`) and event type globs; empty types mean every type. Hashable.
+
+    `*` leaves the server's own streams out, `system:*`: they are asked for by name."""
 
     names: frozenset[str]
     patterns: tuple[str, ...]
@@ -24,6 +28,8 @@ class Selection(NamedTuple):
 
     def wants_stream(self, stream: str) -> bool:
         """Whether events of the stream can belong to this selection."""
+        if stream.startswith(SYSTEM):
+            return stream in self.names or "system:*" in self.patterns
         return stream in self.names or matches_any(self.patterns, stream)
 
     def wants_type(self, event_type: str) -> bool:

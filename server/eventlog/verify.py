@@ -1,6 +1,6 @@
 """Work on a database file that no server needs to be running for: verify it, and build its projections again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -70,11 +70,12 @@ def check(
         try:
             meta = read_meta(db)
             rows = {name: _rows_of(db, name, stream) for name, stream in projections.tables.items()}
+            trimmed = {name for (name,) in db.execute("SELECT stream FROM trimmed_streams")}
         except sqlite3.DatabaseError as error:
             return Summary(0, 0, Head(0, b""), [*faults, Fault(0, "", f"cannot be read: {error}")])
         finally:
             db.execute("ROLLBACK")
-        chain = Chain(db, meta.trimmed_seq)
+        chain = Chain(db)
         scratch.execute("BEGIN")
         for found in each_event(db, meta.head_seq):
             chain.take(found)
@@ -86,7 +87,7 @@ def check(
         chain.finish(meta.head_seq)
         progress(chain.events)
         for name, stream in projections.tables.items():
-            faults += _projection_faults(name, rows[name], _rows_of(scratch, name, stream), chain.incomplete)
+            faults += _projection_faults(name, rows[name], _rows_of(scratch, name, stream), trimmed)
     faults += chain.faults
     faults += head_faults(db, kept, key)
     what = differs_from_mark(db, mark) if mark is not None else None
@@ -114,10 +115,10 @@ def _rows_of(db: Any, name: str, stream: str) -> dict[bytes, str]:
 
 
 def _projection_faults(
-    name: str, actual: Mapping[bytes, str], expected: Mapping[bytes, str], incomplete: set[str]
+    name: str, actual: Mapping[bytes, str], expected: Mapping[bytes, str], trimmed: Set[str]
 ) -> Iterator[Fault]:
     differing = {actual.get(key) or expected[key] for key in actual.keys() ^ expected.keys()}
-    streams = sorted(stream for stream in differing if stream not in incomplete)
+    streams = sorted(stream for stream in differing if stream not in trimmed)
     if streams:
         some = ", ".join(streams[:_SHOWN_IDS]) + (", …" if len(streams) > _SHOWN_IDS else "")
         yield Fault(0, "", f"table {name} is not what the log says of {some}; `rebuild` mends it")

@@ -20,6 +20,7 @@ from server.eventlog.engine import is_busy, is_fatal, is_full, sqlite3
 from server.eventlog.heads import EVENTS_PER_HEAD, HeadSigner, last_signed_seq
 from server.eventlog.rows import Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
 from server.eventlog.terms import DutyTerm, require_term
+from server.eventlog.trimmed import read_trimmed
 from towow.errors import Conflict, RevisionMismatch, StorageFull, StreamEnded, TowowError, Unavailable
 from towow.events import Event, NewEvent, canonical_of, is_same_json, kind_of, timestamp_of
 
@@ -111,11 +112,18 @@ class Writer:
         self._space_checked_at = -math.inf  # the monotonic clock may begin at 0
 
     def commit(
-        self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm] = MappingProxyType({})
+        self,
+        db: Any,
+        requests: Sequence[Sequence[NewEvent]],
+        terms: Mapping[int, DutyTerm] = MappingProxyType({}),
+        prepare: Callable[[Any], Sequence[NewEvent]] | None = None,
     ) -> Committed:
         """Store every request all or none, in one transaction with one fsync; a refused request leaves the others alone.
 
         `terms` has the terms of those requests, by their place, that are refused when another process has taken the duty over.
+        `prepare(db)` runs first in that transaction; what it returns is stored as a request of its own, the last, or all of the
+        transaction is refused.
+
         Raises `StorageFull` or `Unavailable` when nothing was stored and trying again may help; any other database error
         is fatal: what it acknowledged before is kept, what this transaction held is unknown."""
         self._check_space()
@@ -128,7 +136,11 @@ class Writer:
                 raise StorageFull("the disk is full; nothing was stored, reading goes on") from None
             raise
         try:
+            if prepare is not None:
+                requests = [*requests, prepare(db)]
             committed = self._write(db, requests, terms)
+            if prepare is not None and isinstance(committed.outcomes[-1], TowowError):
+                raise committed.outcomes[-1]  # noqa: TRY301 - undone below like every other
             db.execute("COMMIT").close()
         except BaseException as error:
             self._forget()
@@ -302,7 +314,8 @@ class Writer:
         head = self._heads.get(stream)
         if head is None:
             last = next(read_events(db, "WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)), None)
-            head = _StreamHead(last.revision, self._is_terminal(stream, last.event_type)) if last else _NO_STREAM
+            known = last or read_trimmed(db, stream)  # revisions go on where a stream was trimmed
+            head = _StreamHead(known.revision, self._is_terminal(stream, known.event_type)) if known else _NO_STREAM
         return head
 
     def _project(self, db: Any, events: Sequence[Event]) -> None:

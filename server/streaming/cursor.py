@@ -10,7 +10,9 @@ from towow.errors import NotFound
 
 
 class CursorRequest(NamedTuple):
-    """What the request said. `cursor` is a seq, an event_id, or None; `start` is None, `beginning`, `live` or `tail:N`."""
+    """What the request said. `cursor` is a seq, an event_id, or None; `start` is None, `beginning`, `live` or `tail:N`.
+
+    A route of the server may also start `after:SEQ`, which is no cursor that anybody asked for."""
 
     cursor: int | str | None = None
     epoch: str | None = None
@@ -21,48 +23,56 @@ class CursorRequest(NamedTuple):
 class StartPosition(NamedTuple):
     """Where to begin. `reset` holds the fields of a reset frame when the asked place does not exist.
 
-    `is_over`: the one stream that is followed has ended and the cursor is at its end."""
+    `is_over`: the one stream that is followed has ended and the cursor is at its end. `is_gone`: it has ended, and retention
+    has removed all of it, more than the reader has. `trimmed_seq`: how far the selection is trimmed; a reader that begins here
+    was told, or has not asked for what is missing."""
 
     cursor: int
     reset: dict[str, Any] | None = None
     is_over: bool = False
+    is_gone: bool = False
+    trimmed_seq: int = 0
 
 
 async def resolve(log: EventLog, selection: Selection, asked: CursorRequest) -> StartPosition:
     """Turn what was asked into a start. Raises `NotFound` for a single stream that never existed, unless pending is allowed."""
     start = await _place(log, selection, asked)
     name = selection.single
-    if name is None or start.reset is not None:
+    if name is None or (start.reset is not None and start.reset["reason"] != "trimmed"):
         # A reader whose cursor is from another database is told so, even when its stream does not exist in this one: a 404
         # would make a browser give up for good.
         return start
     info = await log.stream(name)
     if info is None and not asked.allow_pending:
         raise NotFound(f"there is no stream {name}; allow_pending=1 waits for its first event", field="stream")
-    is_ended = info is not None and log.is_terminal(name, info.last_event_type)
-    return start._replace(is_over=info is not None and is_ended and start.cursor >= info.last_seq)
+    if info is None or not log.is_terminal(name, info.last_event_type):
+        return start
+    if info.kept or (asked.cursor is not None and start.cursor >= info.last_seq):
+        return start._replace(is_over=start.cursor >= info.last_seq)
+    known = {"stream": name, "revision": info.revision, "outcome": info.last_event_type, "ended_at": info.updated_at}
+    reset = start.reset or trimmed(log, asked.cursor, info.last_seq)
+    return start._replace(reset={**reset, **known}, is_gone=True, trimmed_seq=info.last_seq)
 
 
 async def _place(log: EventLog, selection: Selection, asked: CursorRequest) -> StartPosition:
-    oldest = log.meta.trimmed_seq
+    trimmed_seq = await log.trimmed_through(selection)
     if asked.cursor is None:
-        return StartPosition(await _without_cursor(log, selection, asked.start))
+        return StartPosition(await _without_cursor(log, selection, asked.start), trimmed_seq=trimmed_seq)
     if asked.epoch is not None and asked.epoch != log.epoch:
-        return _reset(log, "other_epoch", asked.cursor)
+        return _reset(log, "other_epoch", asked.cursor, trimmed_seq)
     if isinstance(asked.cursor, str):
         event = await log.get(event_id=asked.cursor, selection=selection)
         if event is None:
-            return _reset(log, "unknown_event_id", asked.cursor)
+            return _reset(log, "unknown_event_id", asked.cursor, trimmed_seq)
         seq = event.seq
     else:
         seq = asked.cursor
     if seq > log.head_seq:
         await log.refresh()  # another process may have given this seq a moment ago
     if seq > log.head_seq:
-        return _reset(log, "past_head", asked.cursor)
-    if seq < oldest:
-        return _reset(log, "trimmed", asked.cursor)
-    return StartPosition(seq)
+        return _reset(log, "past_head", asked.cursor, trimmed_seq)
+    reset = trimmed(log, asked.cursor, trimmed_seq) if seq < trimmed_seq else None
+    return StartPosition(seq, reset, trimmed_seq=trimmed_seq)
 
 
 async def _without_cursor(log: EventLog, selection: Selection, start: str | None) -> int:
@@ -71,6 +81,8 @@ async def _without_cursor(log: EventLog, selection: Selection, start: str | None
         start = "live" if selection.starts_live else "beginning"
     if start == "beginning":
         return 0
+    if start.startswith("after:"):
+        return int(start.removeprefix("after:"))
     head = log.head_seq
     if start == "live":
         return head
@@ -78,7 +90,21 @@ async def _without_cursor(log: EventLog, selection: Selection, start: str | None
     return newest[0].seq - 1 if newest else head
 
 
-def _reset(log: EventLog, reason: str, requested: int | str) -> StartPosition:
-    oldest = log.meta.trimmed_seq
-    fields = {"reason": reason, "requested": requested, "oldest_seq": oldest + 1, "head_seq": log.head_seq, "epoch": log.epoch}
-    return StartPosition(oldest, fields)
+def _reset(log: EventLog, reason: str, requested: int | str, trimmed_seq: int) -> StartPosition:
+    oldest_seq = log.meta.oldest_seq
+    fields = {"reason": reason, "requested": requested, "oldest_seq": oldest_seq, "head_seq": log.head_seq, "epoch": log.epoch}
+    return StartPosition(oldest_seq - 1, fields, trimmed_seq=trimmed_seq)
+
+
+def trimmed(log: EventLog, requested: int | str | None, missing_through_seq: int) -> dict[str, Any]:
+    """The fields of a reset for a reader that misses events up to a seq (inclusive): what it has stays good.
+
+    `oldest_seq` is where nothing is missing any more."""
+    return {
+        "reason": "trimmed",
+        "requested": requested,
+        "missing_through_seq": missing_through_seq,
+        "oldest_seq": missing_through_seq + 1,
+        "head_seq": log.head_seq,
+        "epoch": log.epoch,
+    }

@@ -17,7 +17,7 @@ import structlog
 from server.eventlog.hub import NEVER, BatchPolicy, Encoding, Group, Watcher
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
-from server.streaming.cursor import StartPosition
+from server.streaming.cursor import StartPosition, trimmed
 from server.streaming.keepalive import KeepaliveTimer
 from towow.errors import Behind, Damaged
 from towow.events import Event
@@ -84,6 +84,7 @@ class Follower:
         "_ended",
         "_group",
         "_has_written",
+        "_is_gone",
         "_joined_bytes",
         "_joined_events",
         "_log",
@@ -91,6 +92,7 @@ class Follower:
         "_selection",
         "_socket",
         "_timing",
+        "_trimmed_seq",
         "_wake",
         "_wire",
         "_written_at",
@@ -121,6 +123,8 @@ class Follower:
         self._selection = selection
         self._cursor = start.cursor
         self._reset = start.reset
+        self._is_gone = start.is_gone  # the stream has ended, and nothing of it is kept
+        self._trimmed_seq = start.trimmed_seq  # what is missing up to here was said
         self._wire = wire
         self._socket = socket
         self._drain = drain
@@ -153,6 +157,9 @@ class Follower:
                 if not is_ready:
                     is_ready = True
                     self._say_ready()
+                if self._is_gone:
+                    self._finish(Ended.TERMINAL, "end", {"reason": "trimmed", "last_seq": self._trimmed_seq})
+                    continue
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
             name, fields, retry = self._end
@@ -223,6 +230,10 @@ class Follower:
             self._send(self._wire.control("damaged", {"seq": error.seq, "message": error.message}))
             self._cursor = error.seq
             return
+        if page.trimmed_seq > max(self._cursor, self._trimmed_seq):  # retention was faster than this reader
+            self._trimmed_seq = page.trimmed_seq
+            self._send(self._wire.control("reset", trimmed(self._log, self._cursor, page.trimmed_seq)))
+            self._is_gone = name is not None and not page.events and await self._is_all_gone(name)
         wanted = [event for event in page.events if self._selection.wants_type(event.event_type)]
         if wanted:
             self._send(b"".join([self._wire.event(event) for event in wanted]), len(wanted))
@@ -231,6 +242,11 @@ class Follower:
             last = page.events[-1]
             if self._log.is_terminal(last.stream, last.event_type):
                 self._finish(Ended.TERMINAL, "end", {"reason": last.event_type, "last_seq": last.seq})
+
+    async def _is_all_gone(self, name: str) -> bool:
+        """Whether a stream has ended and retention has removed all of it."""
+        info = await self._log.stream(name)
+        return info is not None and not info.kept and self._log.is_terminal(name, info.last_event_type)
 
     def _say_ready(self) -> None:
         self._send(

@@ -13,6 +13,7 @@ from server.auth.rate_limits import RateLimits
 from server.background.event_bus import EventBus
 from server.config import Config
 from server.eventlog.log import EventLog
+from server.eventlog.retention import Keeps
 from server.eventlog.writer import Projection
 from server.llm.chat import ChatModel
 from server.llm.provider import LanguageModel
@@ -52,12 +53,14 @@ class Kind(NamedTuple):
 
     `has_rules`: an event that comes past the surface's own routes takes the scope over the whole kind. `reserved` event types
     must not come through `POST /api/events` at all, because they say who decided, or begin work whose limits and scopes the
-    surface's own route checks."""
+    surface's own route checks. `keeps(connection, stream)` says whether the events of a stream are still needed: then retention
+    leaves them, whatever the settings say."""
 
     terminal: frozenset[str] = frozenset()
     reserved: frozenset[str] = frozenset()
     has_rules: bool = True
     projections: tuple[Projection, ...] = ()
+    keeps: Keeps | None = None
 
 
 class Surface(NamedTuple):

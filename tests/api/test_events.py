@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server import __version__
 from server.app import LOG, make_app
-from server.config import Config, DatabaseSection, DemandsSection, PollSection
+from server.config import Config, DatabaseSection, DemandsSection, KindRetention, PollSection, RetentionSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
 from tests.support import assert_error, body, changed, publish, raw_connection, read_frames, read_head, request_bytes, until
@@ -645,10 +645,9 @@ async def test_a_cursor_that_is_not_in_this_log_is_410(client, query, reason):
 
 async def test_a_cursor_older_than_what_is_kept_is_410(aiohttp_client, quiet_config):
     """Retention removes; it never lets a gap pass in silence."""
-    config = changed(quiet_config, "retention", max_events=3)
-    client = await aiohttp_client(make_app(config))
+    client = await aiohttp_client(make_app(quiet_config))
     await publish(client, 10)
-    await trim(client.app[LOG], config.retention)
+    await trim(client.app[LOG], RetentionSection(kinds={"task": KindRetention(keep_last=3)}))
     error = await assert_error(await client.get("/api/events?stream=task:a&since_seq=2"), "gone", status=410)
     assert (error["reason"], error["oldest_seq"], error["head_seq"]) == ("trimmed", 8, 10)
     page = await page_of(client, f"stream=task:a&since_seq={error['oldest_seq'] - 1}")

@@ -7,7 +7,7 @@ import pytest
 
 from server.app import PROJECTED, make_app
 from server.app import is_terminal as app_is_terminal
-from server.config import RetentionSection
+from server.config import KindRetention, RetentionSection
 from server.eventlog.database import sqlite3
 from server.eventlog.heads import HeadSigner
 from server.eventlog.mark import mark_path, read_mark
@@ -104,11 +104,13 @@ MANIPULATIONS = [
     ),
     pytest.param(("UPDATE events SET seq = seq + 1 WHERE seq = 12",), "12: the event is missing", id="a row renumbered"),
     pytest.param(
-        ("DELETE FROM events WHERE seq = 5", "INSERT INTO gaps SELECT 5, 5, digest, NULL FROM events WHERE seq = 6"),
+        ("DELETE FROM events WHERE seq = 5", "INSERT INTO gaps SELECT 5, 5, digest, NULL, NULL FROM events WHERE seq = 6"),
         "5: a gap up to seq 5 is not retention's",
         id="a row that became a gap",
     ),
-    pytest.param(("INSERT INTO gaps VALUES (5, 6, x'00', NULL)",), "5: a gap up to seq 6 holds events", id="a gap over events"),
+    pytest.param(
+        ("INSERT INTO gaps VALUES (5, 6, x'00', NULL, NULL)",), "5: a gap up to seq 6 holds events", id="a gap over events"
+    ),
     pytest.param(("DELETE FROM tasks",), "0: table tasks is not what the log says of task:t", id="an emptied projection"),
     pytest.param(
         ("UPDATE tasks SET progress = 99",), "0: table tasks is not what the log says of task:t", id="a changed projection"
@@ -172,7 +174,7 @@ async def test_a_trimmed_log_verifies_and_so_do_its_gaps(quiet_config):
     async with open_log(quiet_config, is_terminal=app_is_terminal) as log:
         for n in range(60):
             await log.append([note(f"note:{n % 7}", n), note("note:often", n)])
-        await trim(log, RetentionSection(max_events=30))
+        await trim(log, RetentionSection(kinds={"note": KindRetention(keep_last=8)}))
         assert (await log.query(check)).faults == []
         assert await log.query(lambda db: db.execute("SELECT count(*) FROM gaps").fetchone()[0]) > 0
     path = quiet_config.database.path

@@ -2,6 +2,7 @@
 
 import pytest
 
+from server.config import KindRetention, RetentionSection
 from server.eventlog.retention import trim
 from server.eventlog.selection import select
 from server.streaming.cursor import CursorRequest, StartPosition, resolve
@@ -16,9 +17,10 @@ async def fill(log):
     await log.append([note(name, n, event_id=f"e-{n}") for n, name in enumerate(STREAMS, start=1)])
 
 
-async def trim_to(log, kept):
-    """Keep the newest so many events, and the last of every stream."""
-    await trim(log, changed(log._config, "retention", max_events=kept).retention)
+async def trim_all(log):
+    """Keep the last event of every stream: those at 1, 2 and 3 go."""
+    kinds = {name.partition(":")[0]: KindRetention(keep_last=1) for name in STREAMS}
+    await trim(log, RetentionSection(kinds=kinds))
 
 
 # Inside the log.
@@ -157,46 +159,53 @@ async def test_a_place_that_is_not_in_this_log_is_said_and_read_from_the_oldest(
     ("cursor", "reason"),
     [
         pytest.param(0, "trimmed", id="the beginning"),
-        pytest.param(3, "trimmed", id="a removed event"),
+        pytest.param(2, "trimmed", id="a removed event"),
         pytest.param("e-3", "unknown_event_id", id="a removed event_id"),
-        pytest.param("e-4", "trimmed", id="edge: an event_id that was kept as the last of its stream"),
-        pytest.param(5, None, id="edge: the last removed seq, after which everything is there"),
+        pytest.param("e-4", None, id="edge: the first event that was kept"),
+        pytest.param(3, None, id="edge: the last removed seq, after which everything is there"),
         pytest.param(6, None, id="a kept event"),
         pytest.param("e-6", None, id="a kept event_id"),
     ],
 )
-async def test_a_trimmed_cursor_is_said_and_read_from_the_oldest_kept(quiet_config, cursor, reason):
+async def test_a_trimmed_cursor_is_said_and_read_on_from(quiet_config, cursor, reason):
     """Never silence: what was removed after the cursor would be missing."""
     async with open_log(quiet_config) as log:
         await fill(log)
-        await trim_to(log, 3)
+        await trim_all(log)
         start = await resolve(log, select(("*",)), CursorRequest(cursor))
         if reason is None:
-            assert start == StartPosition(5 if cursor == 5 else 6)
+            assert start == StartPosition(int(str(cursor).removeprefix("e-")), trimmed_seq=3)
+        elif reason == "trimmed":
+            fields = {"missing_through_seq": 3, "oldest_seq": 4, "head_seq": 9, "epoch": log.epoch}
+            assert start == StartPosition(cursor, {"reason": reason, "requested": cursor, **fields}, trimmed_seq=3)
         else:
-            fields = {"reason": reason, "requested": cursor, "oldest_seq": 6, "head_seq": 8, "epoch": log.epoch}
-            assert start == StartPosition(5, fields)
+            assert (start.cursor, start.reset["reason"], start.reset["requested"]) == (3, reason, cursor)
 
 
 async def test_without_a_cursor_a_trimmed_log_begins_at_what_is_left(quiet_config):
     """Nobody asked for what is gone, so there is nothing to say."""
     async with open_log(quiet_config) as log:
         await fill(log)
-        await trim_to(log, 3)
+        await trim_all(log)
         start = await resolve(log, select(("demand:d",)), CursorRequest())
-        assert start == StartPosition(0)
+        assert start == StartPosition(0, trimmed_seq=3)
         assert [event.seq for event in (await log.read(select(("demand:d",)), 0)).events] == [7]
 
 
-async def test_a_log_whose_events_are_all_gone_still_knows_its_places(quiet_config):
-    """The head stays; older cursors are trimmed ones."""
+async def test_a_stream_that_ended_and_is_gone_is_told_whole(quiet_config):
+    """Its name, its last revision and how it ended; whoever has its end is at the end, and an open one is never over."""
     async with open_log(quiet_config) as log:
-        await fill(log)
-        await log.write(lambda db: db.execute("UPDATE log_meta SET trimmed_seq = 8").close())
-        await log.write(lambda db: db.execute("DELETE FROM events").close())
-        await log.refresh_meta()
-        assert await resolve(log, select(), CursorRequest(8)) == StartPosition(8)
-        assert (await resolve(log, select(), CursorRequest(7))).reset["oldest_seq"] == 9
+        await log.append([note("task:a"), note("task:a", event_type="finished"), note("mcp:open"), note("task:b")])
+        await trim(log, RetentionSection(max_events=1, kinds={"mcp": KindRetention(idle_days=1e-9)}))
+        for cursor in (None, 0, 1):
+            start = await resolve(log, select(("task:a",)), CursorRequest(cursor))
+            assert (start.is_gone, start.is_over, start.cursor, start.reset["requested"]) == (True, False, cursor or 0, cursor)
+            known = {name: start.reset[name] for name in ("reason", "missing_through_seq", "stream", "revision", "outcome")}
+            assert list(known.values()) == ["trimmed", 2, "task:a", 2, "finished"]
+        assert (await resolve(log, select(("task:a",)), CursorRequest(2))).is_over
+        start = await resolve(log, select(("mcp:open",)), CursorRequest(2))
+        assert (start.reset["missing_through_seq"], start.is_gone, start.is_over) == (3, False, False)
+        assert await resolve(log, select(("mcp:open",)), CursorRequest(3)) == StartPosition(3, trimmed_seq=3)
 
 
 async def test_an_empty_log_has_one_place(quiet_config):

@@ -8,7 +8,7 @@ from server.surfaces.demands.agent_routes import AgentRoutes
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.negotiator import Negotiator
 from server.surfaces.demands.participant_routes import ParticipantRoutes
-from server.surfaces.demands.projections import project_demand
+from server.surfaces.demands.projections import keeps_demand, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.samples import SampleParticipants
 from server.surfaces.demands.state import KIND, TERMINAL_EVENTS
@@ -34,7 +34,7 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="demands",
     kinds={
-        KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,)),
+        KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,), keeps=keeps_demand),
         matching.KIND: Kind(projections=(matching.project_agent,)),
     },
     tables={

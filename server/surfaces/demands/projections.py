@@ -94,6 +94,15 @@ def open_demands(connection: Connection) -> list[str]:
     return [demand_id for (demand_id,) in rows]
 
 
+def keeps_demand(connection: Connection, stream: str) -> bool:
+    """Whether the events of a demand are still read: it is open, or it is a part of one that is."""
+    sql = (
+        "SELECT 1 FROM demands AS d WHERE d.demand_id = ? AND (d.status = 'processing' OR EXISTS"
+        " (SELECT 1 FROM demands AS p WHERE p.demand_id = d.parent_demand_id AND p.status = 'processing'))"
+    )
+    return connection.execute(sql, (stream.partition(":")[2],)).fetchone() is not None
+
+
 def _read_row(connection: Connection, demand_id: str) -> DemandState:
     """A demand without its parts; `initial` without a row."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM demands WHERE demand_id = ?", (demand_id,)).fetchone()  # noqa: S608

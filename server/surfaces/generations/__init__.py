@@ -4,7 +4,7 @@ Read `state.py` and `model.py` for the rules, `inputs.py` and `rendering.py` for
 `executor.py` carries runs out, by the plans of `plans.py`."""
 
 from server.surfaces.generations.executor import RunExecutor
-from server.surfaces.generations.projections import project_run
+from server.surfaces.generations.projections import keeps_run, project_run
 from server.surfaces.generations.routes import RunRoutes
 from server.surfaces.generations.start_routes import StartRoutes
 from server.surfaces.generations.state import KIND, RUN_STARTED, TERMINAL_EVENTS
@@ -22,7 +22,9 @@ def _build(context: Context) -> Parts:
 
 SURFACE = Surface(
     name="generations",
-    kinds={KIND: Kind(terminal=TERMINAL_EVENTS, reserved=frozenset({RUN_STARTED}), projections=(project_run,))},
+    kinds={
+        KIND: Kind(terminal=TERMINAL_EVENTS, reserved=frozenset({RUN_STARTED}), projections=(project_run,), keeps=keeps_run)
+    },
     tables={"runs": "'run:' || run_id"},
     build=_build,
 )

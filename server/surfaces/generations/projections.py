@@ -75,6 +75,11 @@ def get_run(connection: Connection, run_id: str) -> RunState:
     return _state_of(row) if row else initial(run_id)
 
 
+def keeps_run(connection: Connection, stream: str) -> bool:
+    """Whether the events of a run are still needed: it is running."""
+    return get_run(connection, stream.partition(":")[2]).status == "running"
+
+
 def get_result(connection: Connection, run_id: str) -> tuple[str, str] | None:
     """The prompt of a run and its result, which is in its last event; None when it has none."""
     run = get_run(connection, run_id)

@@ -146,5 +146,6 @@ class RunRoutes:
             await self._log.refresh()
             state = await fold(self._log, stream, state, model.evolve, after=state.last_seq)
         if not state.exists:
-            raise Gone(f"the beginning of run {row.run_id} is not kept any more", field="run_id")
+            known = {"status": row.status, "revision": row.revision, "ended_at": row.ended_at}
+            raise Gone(f"the beginning of run {row.run_id} is not kept any more", field="run_id", **known)
         return state

@@ -4,7 +4,7 @@ Read `model.py` for the rules, `state.py` for the values and words, then `routes
 (the streams of sessions, operators and broadcasts)."""
 
 from server.surfaces.sessions.channel_routes import ChannelRoutes
-from server.surfaces.sessions.projections import project_session
+from server.surfaces.sessions.projections import keeps_session, project_session
 from server.surfaces.sessions.routes import SessionRoutes
 from server.surfaces.sessions.state import KIND, OPERATOR_KIND, TERMINAL_EVENTS
 from server.surfaces.surface import Context, Kind, Parts, Surface
@@ -17,7 +17,7 @@ def _build(context: Context) -> Parts:
 
 SURFACE = Surface(
     name="sessions",
-    kinds={KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_session,)), OPERATOR_KIND: Kind()},
+    kinds={KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_session,), keeps=keeps_session), OPERATOR_KIND: Kind()},
     tables={"sessions": "'session:' || name"},
     build=_build,
 )

@@ -69,7 +69,7 @@ class ChannelRoutes:
         if asked.cursor is None and asked.start is None:
             state = await self._log.query(partial(get_session, session_name=session_name))
             first = state.created_seq - 1 if state.exists else head_seq
-            asked = asked._replace(cursor=max(first, self._log.meta.trimmed_seq), epoch=None)
+            asked = asked._replace(start=f"after:{first}")
         return await self._serve(request, (stream, BROADCAST), asked)
 
     @params.takes("broadcast", *params.STREAM)

@@ -39,6 +39,11 @@ def get_session(connection: Connection, session_name: str) -> SessionState:
     return SessionState(*row) if row else initial(session_name)
 
 
+def keeps_session(connection: Connection, stream: str) -> bool:
+    """Whether the events of a session are still needed: somebody waits for a person, or talks to one."""
+    return get_session(connection, stream.partition(":")[2]).status in ("waiting_agent", "with_operator")
+
+
 def list_sessions(connection: Connection, page: RowPage) -> tuple[list[SessionState], bool]:
     """Sessions, and whether there are more."""
     rows, has_more = read_rows(connection, _COLUMNS, "sessions", page)

@@ -7,7 +7,7 @@ from server.surfaces.surface import Context, Kind, Parts, Surface
 from server.surfaces.tools.expiry import PermissionExpiry
 from server.surfaces.tools.notice_routes import NoticeRoutes
 from server.surfaces.tools.permission_service import PermissionService
-from server.surfaces.tools.projections import project_permission
+from server.surfaces.tools.projections import keeps_session, project_permission
 from server.surfaces.tools.routes import ToolRoutes
 from server.surfaces.tools.state import KIND, PERMISSION_RESPONSE
 from server.surfaces.tools.throttling import StatusThrottle
@@ -25,7 +25,7 @@ def _build(context: Context) -> Parts:
 
 SURFACE = Surface(
     name="tools",
-    kinds={KIND: Kind(reserved=frozenset({PERMISSION_RESPONSE}), projections=(project_permission,))},
+    kinds={KIND: Kind(reserved=frozenset({PERMISSION_RESPONSE}), projections=(project_permission,), keeps=keeps_session)},
     tables={"tool_permissions": "'mcp:' || session_id"},
     build=_build,
 )

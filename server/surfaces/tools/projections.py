@@ -73,6 +73,11 @@ def pending_permissions(connection: Connection, session_id: str) -> list[Permiss
     return [_permission_of(row) for row in connection.execute(sql, (session_id,)).fetchall()]
 
 
+def keeps_session(connection: Connection, stream: str) -> bool:
+    """Whether the events of a session are still needed: a permission waits in it."""
+    return bool(pending_permissions(connection, stream.partition(":")[2]))
+
+
 def due_permissions(connection: Connection, now: str, limit: int) -> Due:
     """At most `limit` pending permissions whose deadline is `now` or earlier, and the first deadline after it."""
     waiting = "FROM tool_permissions WHERE status = 'pending' AND expires_at"

@@ -3,7 +3,7 @@
 import pytest
 
 from server.app import LOG
-from server.config import RetentionSection
+from server.config import KindRetention, RetentionSection
 from server.eventlog.retention import trim
 from server.streaming.follower import wait_for_event
 from server.surfaces.demands import coordinator
@@ -211,7 +211,7 @@ async def test_a_demand_whose_beginning_was_trimmed_does_not_stay_open_for_ever(
     demand_id = (await submit(client, "We need a venue"))["demand_id"]
     await until_phase(client, demand_id, "collecting_offers")
     await publish_events(client, "task:other", *[("note", {"n": n}) for n in range(5)])
-    assert await trim(client.app[LOG], RetentionSection(max_events=2))
+    assert await trim(client.app[LOG], RetentionSection(kinds={"demand": KindRetention(keep_last=2)}))
     await client.close()
     client = await start()
     seen = client.app[LOG].head_seq

@@ -7,7 +7,7 @@ import pytest
 
 from server.app import LOG, make_app
 from server.background import retry
-from server.config import RetentionSection
+from server.config import KindRetention, RetentionSection
 from server.eventlog.retention import trim
 from server.surfaces.generations import agent_task
 from server.surfaces.generations.agent_task import AgentTask
@@ -364,7 +364,7 @@ async def test_a_run_whose_beginning_is_gone_ends(aiohttp_client, quiet_config, 
     client = await aiohttp_client(make_app(config))
     run_id = await begin(client)
     await until_run(client, run_id, lambda run: all(agent["text"] for agent in run["agents"]))
-    assert await trim(client.app[LOG], RetentionSection(max_events=2))
+    assert await trim(client.app[LOG], RetentionSection(kinds={"run": KindRetention(keep_last=2)}))
     await client.close()
     client = await aiohttp_client(make_app(config))
 

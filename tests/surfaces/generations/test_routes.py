@@ -10,7 +10,7 @@ from server.app import BUS, LOG, make_app
 from server.config import RetentionSection
 from server.eventlog.retention import trim
 from server.surfaces.generations.commands import AppendChunk, CancelRun, CompleteRun, FailRun, ResumeRun, RetryAgent, StartAgent
-from tests.support import assert_error, changed, read_frames, read_to_end
+from tests.support import assert_error, body, changed, read_frames, read_to_end
 from tests.support.negotiations import Clock
 from tests.support.tokens import bearer, token, with_tokens
 from tests.surfaces.generations.generating import (
@@ -245,8 +245,10 @@ async def test_a_run_that_somebody_else_wrote_into_the_log_is_a_run(client):
 async def test_a_run_whose_beginning_is_not_kept_any_more_is_gone(client):
     """410: its row knows that there was one, and nobody can say what was written."""
     run_id = await finished(client)
+    await client.post("/api/events", json=body("note:a"))  # the highest seq stays
     await trim(client.app[LOG], RetentionSection(max_events=1))
-    await assert_error(await client.get(f"/api/runs/{run_id}"), "gone", status=410, field="run_id")
+    error = await assert_error(await client.get(f"/api/runs/{run_id}"), "gone", status=410, field="run_id")
+    assert (error["status"], error["ended_at"] is not None) == ("completed", True)
     assert [run["status"] for run in (await get(client, "/api/runs"))["runs"]] == ["completed"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from server.app import BUS, LOG, make_app
 from server.auth.authenticator import PRINCIPAL
 from server.auth.principal import Principal
-from server.config import RetentionSection, SessionsSection
+from server.config import KindRetention, RetentionSection, SessionsSection
 from server.eventlog.database import sqlite3
 from server.eventlog.retention import trim
 from tests.support import assert_error, body, changed, publish, read_frames, read_to_end, until
@@ -573,7 +573,7 @@ async def test_a_session_whose_beginning_was_trimmed_is_followed_from_what_is_le
     await escalate(client, reason="refund")
     await take_over(client)
     await say(client, text="kept")
-    await trim(client.app[LOG], RetentionSection(max_events=1))
+    await trim(client.app[LOG], RetentionSection(kinds={"session": KindRetention(keep_last=1)}))
     epoch = client.app[LOG].epoch
     for query in ("", f"&epoch={epoch}", "&epoch=another"):
         async with client.get(f"/api/sessions/alice/events?broadcast=1{query}") as response:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from server.app import LOG, make_app
-from server.config import PROFILES, Config, PollSection, SSEConfig, TasksSection, with_profile
+from server.config import PROFILES, Config, KindRetention, PollSection, RetentionSection, SSEConfig, TasksSection, with_profile
 from server.eventlog.hub import BatchPolicy
-from server.eventlog.retention import RetentionSection, trim
+from server.eventlog.retention import trim
 from tests.support import (
     EventSource,
     assert_error,
@@ -232,7 +232,7 @@ async def test_the_state_of_a_task_survives_what_retention_removes(client):
     await emit(client, "phase_enter", phase="executing")
     await emit(client, "work_item_start", span_id="s-1")
     await emit(client)
-    await trim(client.app[LOG], RetentionSection(max_events=1))
+    await trim(client.app[LOG], RetentionSection(kinds={"task": KindRetention(keep_last=1)}))
     assert len((await get(client, EVENTS))["events"]) == 1
     told = await get(client, "/api/tasks/t-1")
     assert (told["phase"], told["work_items_running"], told["events"]) == ("executing", 1, 3)

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from server.app import LOG, make_app
-from server.config import RetentionSection
+from server.config import KindRetention, RetentionSection
 from server.eventlog.retention import trim
 from server.surfaces.tools.expiry import PermissionExpiry
 from tests.support import ServerProcess, assert_error, check_file, read_frames, read_rows, until
@@ -284,7 +284,7 @@ async def test_a_request_that_was_trimmed_away_expires_all_the_same(aiohttp_clie
     await notify(client, "permission_request", {**ASKED, "expires_within_seconds": 0.5}, permission_id="p-1")
     await notify(client, "error", {"message": "m"})
     await notify(client, "error", {"message": "m"})
-    assert await trim(client.app[LOG], RetentionSection(max_events=1)) == 2
+    assert await trim(client.app[LOG], RetentionSection(kinds={"mcp": KindRetention(keep_last=1)})) == 2
     assert await status_of(client) == "expired"
     await notify(client, "permission_request", {**ASKED, "expires_within_seconds": 0.05}, permission_id="p-2")
     assert await status_of(client, "p-2") == "expired"
