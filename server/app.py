@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -61,6 +61,18 @@ def is_terminal(stream: str, event_type: str) -> bool:
     """Whether an event of this type ends the stream."""
     kind = _KINDS.get(kind_of(stream))
     return kind is not None and event_type in kind.terminal
+
+
+@asynccontextmanager
+async def open_log(config: Config) -> AsyncIterator[EventLog]:
+    """The log of a file without a server, for the command line; a server may be running on it. Raises `StartupError`."""
+    stream = config.stream
+    hub = Hub(max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=0, is_terminal=is_terminal, clock=time.monotonic)
+    async with (
+        Database(config.database) as database,
+        EventLog(database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS) as log,
+    ):
+        yield log
 
 
 def make_app(

@@ -25,6 +25,8 @@ COMMANDS = {
     "demo": "Submit a sample demand and watch what happens.",
     "check": "Verify a database file: digests, revisions, integrity.",
     "rebuild": "Build the projections of a database file again from its log.",
+    "retention": "Trim a database file now by its settings, or show what that removes.",
+    "compact": "Give free space of a database file back to the disk.",
     "token": "Make tokens, sign JWTs, and check either.",
     "bench": "Measure this machine against the numbers to reach.",
 }

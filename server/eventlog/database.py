@@ -169,6 +169,17 @@ def _bring_up_to_date(path: Path) -> None:
         migrate(db)
 
 
+def lock_alone(path: Path) -> IO[str] | None:
+    """The lock of a database that no other process uses; None when one does. It is held until it is closed."""
+    lock = Path(f"{path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
 def _lock_for_writing(path: Path) -> IO[str]:
     """Share the file with other writing processes; on a faulty engine refuse to be the second one.
 

@@ -37,7 +37,7 @@ _VACUUM_PAGES = 256  # given back by one step
 _log = structlog.get_logger("towow.retention")
 
 
-class Due(NamedTuple):
+class DueStream(NamedTuple):
     """A stream to trim up to a seq (inclusive), and why. `is_whole`: that is its last event, and all of it goes."""
 
     stream: str
@@ -61,7 +61,7 @@ class _Row(NamedTuple):
     digest: bytes
 
 
-class Ended:
+class EndedStreams:
     """The streams that have ended, in the order of their ends: 32 bytes for each, found by reading the log once and on."""
 
     def __init__(self, is_terminal: Callable[[str, str], bool], *, measures: bool) -> None:
@@ -126,7 +126,7 @@ class Retention:
         self._config = config
         self._keeps = keeps or {}
         self._has_limits = bool(config.max_age_days or config.max_events or config.max_bytes)
-        self._ended = Ended(log.is_terminal, measures=bool(config.max_events or config.max_bytes))
+        self._ended = EndedStreams(log.is_terminal, measures=bool(config.max_events or config.max_bytes))
         self._vetoed: set[str] = set()  # in this round
 
     async def run(self) -> None:
@@ -148,7 +148,7 @@ class Retention:
         streams = events = 0
         self._vetoed.clear()
         while found := await self.find_due():
-            due: Sequence[Due] = found
+            due: Sequence[DueStream] = found
             while due:
                 started_at = time.monotonic()
                 removed, due = await self._pass(due)
@@ -157,13 +157,13 @@ class Retention:
         await self._say_whether_reached()
         return Trimmed(streams, events)
 
-    async def find_due(self) -> list[Due]:
+    async def find_due(self) -> list[DueStream]:
         """Streams that are over a limit now, in the order in which they go; at most 20,000, so ask again after those."""
         log, config = self._log, self._config
         log.clock_watch.look((await log.refresh_meta()).clock_confirmed_at)
         head_seq = log.head_seq
         is_sure = log.clock_watch.doubt is None
-        due: list[Due] = []
+        due: list[DueStream] = []
         if self._has_limits:
             while await log.query(partial(self._ended.read, through=head_seq)):
                 pass
@@ -178,23 +178,23 @@ class Retention:
                 due += [each for each in found if each.through_seq < head_seq]
         return [each for each in due if each.stream not in self._vetoed and each.stream != SYSTEM_LOG]
 
-    def _over_limits(self, db: Any, before: float, head_seq: int) -> list[Due]:
+    def _over_limits(self, db: Any, before: float, head_seq: int) -> list[DueStream]:
         """Streams that have ended and are over a limit; what another process has trimmed meanwhile is forgotten."""
-        due: list[Due] = []
+        due: list[DueStream] = []
         gone: set[int] = set()
         for seq, cause in self._ended.over(before, self._config.max_events, self._config.max_bytes):
             row = db.execute("SELECT stream FROM events WHERE seq = ?", (seq,)).fetchone()
             if row is None:
                 gone.add(seq)
             elif seq < head_seq and row[0] not in self._vetoed:
-                due.append(Due(row[0], seq, cause))
+                due.append(DueStream(row[0], seq, cause))
             if len(due) == _DUE_AT_ONCE:
                 break
         if gone:
             self._ended.drop(gone)
         return due
 
-    async def _pass(self, due: Sequence[Due]) -> tuple[Trimmed, Sequence[Due]]:
+    async def _pass(self, due: Sequence[DueStream]) -> tuple[Trimmed, Sequence[DueStream]]:
         """One transaction; returns what it removed, and what is left to do."""
         taken: list[int] = []
         receipts = await self._log.append_prepared(partial(self._remove, due=due, taken=taken))
@@ -203,7 +203,7 @@ class Retention:
         said = receipts[0].event.payload if receipts else {"streams": 0, "events": 0}
         return Trimmed(said["streams"], said["events"]), due[taken[0] :]
 
-    def _remove(self, db: Any, due: Sequence[Due], taken: list[int]) -> list[NewEvent]:
+    def _remove(self, db: Any, due: Sequence[DueStream], taken: list[int]) -> list[NewEvent]:
         """Put gaps in the place of the first streams that are due, all for one cause, and return the event that says so.
 
         How many of them are done with is put into `taken`: the last one may have had more events than a pass takes."""
@@ -242,7 +242,7 @@ class Retention:
         }
         return [new_event(SYSTEM_LOG, LOG_TRIMMED, payload, source="retention")]
 
-    def _rows(self, db: Any, due: Due, limit: int) -> list[_Row]:
+    def _rows(self, db: Any, due: DueStream, limit: int) -> list[_Row]:
         """The rows of a stream to remove; none when its surface keeps it, or when it has gone on."""
         keeps = self._keeps.get(kind_of(due.stream))
         if keeps is not None and keeps(db, due.stream):
@@ -312,11 +312,11 @@ def _measure(db: Any, stream: str) -> tuple[int, int]:
     return count, size + count * _ROW_BYTES
 
 
-def _over_kind(db: Any, kind: str, keep_last: int, before: float, after: str) -> tuple[list[Due], str | None]:
+def _over_kind(db: Any, kind: str, keep_last: int, before: float, after: str) -> tuple[list[DueStream], str | None]:
     """Of the next streams of a kind by name, those with more than `keep_last` events, or quiet since `before` (0 neither).
 
     And the name to go on after, None when there are no more."""
-    due: list[Due] = []
+    due: list[DueStream] = []
     for _ in range(_STREAMS_PER_READ):
         sql = "SELECT min(stream) FROM events WHERE stream > ? AND stream < ?"
         (name,) = db.execute(sql, (after, f"{kind};")).fetchone()
@@ -326,10 +326,10 @@ def _over_kind(db: Any, kind: str, keep_last: int, before: float, after: str) ->
         sql = "SELECT seq, timestamp FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         seq, timestamp = db.execute(sql, (name,)).fetchone()
         if before and seconds_of(timestamp) < before:
-            due.append(Due(name, seq, "idle"))
+            due.append(DueStream(name, seq, "idle"))
         elif keep_last:
             sql = "SELECT seq FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
             row = db.execute(sql, (name, keep_last)).fetchone()
             if row is not None:
-                due.append(Due(name, row[0], "keep_last", is_whole=False))
+                due.append(DueStream(name, row[0], "keep_last", is_whole=False))
     return due, after

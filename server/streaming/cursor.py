@@ -50,7 +50,7 @@ async def resolve(log: EventLog, selection: Selection, asked: CursorRequest) -> 
     if info.kept or (asked.cursor is not None and start.cursor >= info.last_seq):
         return start._replace(is_over=start.cursor >= info.last_seq)
     known = {"stream": name, "revision": info.revision, "outcome": info.last_event_type, "ended_at": info.updated_at}
-    reset = start.reset or trimmed(log, asked.cursor, info.last_seq)
+    reset = start.reset or trimmed_reset(log, asked.cursor, info.last_seq)
     return start._replace(reset={**reset, **known}, is_gone=True, trimmed_seq=info.last_seq)
 
 
@@ -71,7 +71,7 @@ async def _place(log: EventLog, selection: Selection, asked: CursorRequest) -> S
         await log.refresh()  # another process may have given this seq a moment ago
     if seq > log.head_seq:
         return _reset(log, "past_head", asked.cursor, trimmed_seq)
-    reset = trimmed(log, asked.cursor, trimmed_seq) if seq < trimmed_seq else None
+    reset = trimmed_reset(log, asked.cursor, trimmed_seq) if seq < trimmed_seq else None
     return StartPosition(seq, reset, trimmed_seq=trimmed_seq)
 
 
@@ -96,7 +96,7 @@ def _reset(log: EventLog, reason: str, requested: int | str, trimmed_seq: int) -
     return StartPosition(oldest_seq - 1, fields, trimmed_seq=trimmed_seq)
 
 
-def trimmed(log: EventLog, requested: int | str | None, missing_through_seq: int) -> dict[str, Any]:
+def trimmed_reset(log: EventLog, requested: int | str | None, missing_through_seq: int) -> dict[str, Any]:
     """The fields of a reset for a reader that misses events up to a seq (inclusive): what it has stays good.
 
     `oldest_seq` is where nothing is missing any more."""

@@ -17,7 +17,7 @@ import structlog
 from server.eventlog.hub import NEVER, BatchPolicy, Encoding, Group, Watcher
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
-from server.streaming.cursor import StartPosition, trimmed
+from server.streaming.cursor import StartPosition, trimmed_reset
 from server.streaming.keepalive import KeepaliveTimer
 from towow.errors import Behind, Damaged
 from towow.events import Event
@@ -232,7 +232,7 @@ class Follower:
             return
         if page.trimmed_seq > max(self._cursor, self._trimmed_seq):  # retention was faster than this reader
             self._trimmed_seq = page.trimmed_seq
-            self._send(self._wire.control("reset", trimmed(self._log, self._cursor, page.trimmed_seq)))
+            self._send(self._wire.control("reset", trimmed_reset(self._log, self._cursor, page.trimmed_seq)))
             self._is_gone = name is not None and not page.events and await self._is_all_gone(name)
         wanted = [event for event in page.events if self._selection.wants_type(event.event_type)]
         if wanted:

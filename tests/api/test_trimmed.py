@@ -165,5 +165,6 @@ async def test_what_somebody_waits_for_is_not_trimmed_whatever_the_settings_say(
     limits = KindRetention(keep_last=1, idle_days=1e-12)
     await trim(log, RetentionSection(max_events=1, kinds=dict.fromkeys(("session", "mcp", "demand"), limits)), KEEPS)
     after = [await (await client.get(f"/api/events?stream={stream}&since_seq=0")).json() for stream in paths]
-    assert [page["events"] for page in after] == [page["events"] for page in before]
+    for now, then in zip(after, before, strict=True):
+        assert now["events"][: len(then["events"])] == then["events"] != []
     assert (await log.stream("mcp:m-2")).kept == 0

@@ -34,7 +34,8 @@ def test_the_control_frames_are_the_documented_ones():
     rows = {row[0].strip("`"): row[1] for row in tables(PAGE, "frame")}
     assert given <= set(rows)
     assert set(rows) == {"ready", "reset", "damaged", "rotate", "end", "keepalive"}
-    assert set(re.findall(r"`(\w+)`", rows["reset"])) == set(re.findall(r'_reset\(log, "(\w+)"', source))
+    reasons = set(re.findall(r'_reset\(log, "(\w+)"', source)) | set(re.findall(r'"reason": "(\w+)"', source))
+    assert set(re.findall(r"`(\w+)`", rows["reset"])) == reasons
     reasons = set(re.findall(r"\(`(\w+)`\)", rows["end"]))
     assert reasons == {"shutdown", "capacity", "token_expired"}
     assert all(f'"{reason}"' in source_of("server/streaming", "server/api") for reason in reasons)

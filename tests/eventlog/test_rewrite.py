@@ -80,7 +80,7 @@ async def test_every_event_is_moved_into_the_new_chain(tmp_path):
     with closing(sqlite3.connect(str(path))) as db:
         assert db.execute("PRAGMA user_version").fetchone()[0] == migrations()[-1][0]
         assert read_meta(db).epoch == epoch
-        assert verify_chain(db, 50, 0).faults == []
+        assert verify_chain(db, 50).faults == []
         assert db.execute("SELECT agents_fts.name FROM agents JOIN agents_fts ON agents_fts.rowid = seq").fetchall() == [
             ("bob",)
         ]
@@ -106,7 +106,7 @@ async def test_what_retention_had_removed_is_a_gap(tmp_path):
             (2, 20, None),
             (51, 60, None),
         ]
-        assert verify_chain(db, 60, 20).faults == []
+        assert verify_chain(db, 60).faults == []
 
 
 async def test_a_new_file_and_an_empty_old_one_are_not_rewritten(tmp_path):

@@ -226,6 +226,6 @@ def test_the_head_is_the_last_event_or_the_gap_after_it(db, writer):
     assert read_head(db) == (0, b"")
     done = writer.commit(db, [[note(), note()]])
     assert read_head(db) == done.head == (2, done.events[-1].digest)
-    insert_gaps(db, [(3, b"x" * 32), (4, b"y" * 32)])
+    insert_gaps(db, [(3, b"x" * 32), (4, b"y" * 32)], 5)
     db.execute("UPDATE sqlite_sequence SET seq = 4 WHERE name = 'events'")
     assert read_head(db) == (4, b"y" * 32)
