@@ -63,15 +63,26 @@ def is_terminal(stream: str, event_type: str) -> bool:
     return kind is not None and event_type in kind.terminal
 
 
+def _log_of(config: Config, accept_loss: int | None = None, **options: Any) -> tuple[Database, EventLog]:
+    """A database and its log, not yet opened."""
+    stream = config.stream
+    database = Database(config.database, accept_loss=accept_loss)
+    hub = Hub(
+        max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=stream.tail_bytes, is_terminal=is_terminal, clock=time.monotonic
+    )
+    return database, EventLog(database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS, **options)
+
+
+def retention_of(log: EventLog, config: Config) -> Retention:
+    """What trims a log by the settings, but for what a surface still needs."""
+    return Retention(log, config.retention, KEEPS)
+
+
 @asynccontextmanager
 async def open_log(config: Config) -> AsyncIterator[EventLog]:
     """The log of a file without a server, for the command line; a server may be running on it. Raises `StartupError`."""
-    stream = config.stream
-    hub = Hub(max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=0, is_terminal=is_terminal, clock=time.monotonic)
-    async with (
-        Database(config.database) as database,
-        EventLog(database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS) as log,
-    ):
+    database, log = _log_of(config)
+    async with database, log:
         yield log
 
 
@@ -88,11 +99,8 @@ def make_app(
     `accept_loss` is the head of the log that the file has lost, to go on without it."""
     config = with_profile(config)
     stream = config.stream
-    database = Database(config.database, accept_loss=accept_loss)
-    hub = Hub(
-        max_buffer_bytes=stream.max_buffer_bytes, tail_bytes=stream.tail_bytes, is_terminal=is_terminal, clock=time.monotonic
-    )
-    log = EventLog(database, hub, config, is_terminal=is_terminal, projections=PROJECTIONS, clock=clock, on_fatal=on_fatal)
+    database, log = _log_of(config, accept_loss, clock=clock, on_fatal=on_fatal)
+    hub = log.hub
     bus = EventBus(log)
     followers = Followers()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
@@ -120,7 +128,7 @@ def make_app(
     opened: list[AbstractAsyncContextManager[Any]] = [authenticator, language_model, database, log]
     opened += [worker for parts in surfaces for worker in parts.workers]
     if config.retention != RetentionSection():
-        opened.append(RetentionWorker(log, config.retention))
+        opened.append(RetentionWorker(log, retention_of(log, config)))
 
     gate = middleware.Gate(log, authenticator, limits, hosts)
     app = web.Application(middlewares=[middleware.around(gate)], client_max_size=config.append.max_body_bytes)

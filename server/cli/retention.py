@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from server.app import KEEPS, open_log
+from server.app import open_log, retention_of
 from server.cli.files import load_settings, settings_options
 from server.config import Config
 from server.eventlog.log import EventLog
-from server.eventlog.retention import Retention, give_back
+from server.eventlog.retention import give_back
 from towow.errors import StartupError
 from towow.events import timestamp_of
 
@@ -39,7 +39,7 @@ async def _run(config: Config, *, is_dry_run: bool, is_confirmed: bool) -> None:
     async with open_log(config) as log:
         if is_confirmed:
             await _confirm(log)
-        rules = Retention(log, config.retention, KEEPS)
+        rules = retention_of(log, config)
         if is_dry_run:
             due = await rules.find_due()
             for (kind, cause), count in sorted(Counter((each.stream.partition(":")[0], each.cause) for each in due).items()):
