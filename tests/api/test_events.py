@@ -649,7 +649,7 @@ async def test_a_cursor_older_than_what_is_kept_is_410(aiohttp_client, quiet_con
     await publish(client, 10)
     await trim(client.app[LOG], RetentionSection(kinds={"task": KindRetention(keep_last=3)}))
     error = await assert_error(await client.get("/api/events?stream=task:a&since_seq=2"), "gone", status=410)
-    assert (error["reason"], error["oldest_seq"], error["head_seq"]) == ("trimmed", 8, 10)
+    assert (error["reason"], error["oldest_seq"], error["head_seq"]) == ("trimmed", 8, 11)
     page = await page_of(client, f"stream=task:a&since_seq={error['oldest_seq'] - 1}")
     assert [event["seq"] for event in page["events"]] == [8, 9, 10]
     await assert_error(await client.get("/api/events/2"), "not_found", status=404)
