@@ -11,6 +11,7 @@ from aiohttp import web
 
 from server.api import middleware
 from server.api.events import EventRoutes
+from server.api.health import CONNECTIONS, Connections, HealthRoutes
 from server.api.login import AuthRoutes
 from server.api.pages import PageRoutes
 from server.api.publish_protocol import Publisher
@@ -103,6 +104,7 @@ def make_app(
     hub = log.hub
     bus = EventBus(log)
     followers = Followers()
+    connections = Connections()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
     jwt_keys = JwtKeys(config.jwt, clock) if config.auth.mode == "jwt" else None
     authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys, Logins(log))
@@ -133,15 +135,17 @@ def make_app(
     gate = middleware.Gate(log, authenticator, limits, hosts)
     app = web.Application(middlewares=[middleware.around(gate)], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
+    app[CONNECTIONS] = connections
     app[SEEN_SEQ] = lambda: log.seen_seq
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     reserved = {name: kind.reserved for name, kind in _KINDS.items() if kind.has_rules}
-    events = EventRoutes(log, followers, streaming, limits, config, reserved)
+    events = EventRoutes(log, streaming, limits, config, reserved)
     app[PUBLISHER] = Publisher(app, gate, events)
     for routes in (
         *(routes for parts in surfaces for routes in parts.routes),
         events,
+        HealthRoutes(log, followers, connections, config),
         AuthRoutes(authenticator, limits, clients, config),
         PageRoutes(),
     ):

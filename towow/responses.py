@@ -83,18 +83,43 @@ class StreamPage(msgspec.Struct, frozen=True):
     head_seq: int
 
 
+class ProcessHealth(msgspec.Struct, frozen=True):
+    """One of the server processes on a file; one that is stopped or hangs is not answering, and says nothing of itself."""
+
+    process: str
+    is_answering: bool
+    followers: int = 0
+    connections: int = 0
+    uptime_seconds: float = 0.0
+    version: str = ""
+
+
+class DutyHealth(msgspec.Struct, frozen=True):
+    """Work that one process does for all: which one, in which term, and since when."""
+
+    process: str
+    term: int
+    since: str
+
+
 class Health(msgspec.Struct, frozen=True):
-    """The state of a server that can write; fields that a release does not send are empty."""
+    """The state of a server that can write, `followers` and `connections` of all processes on its file.
+
+    Fields that a release does not send are empty."""
 
     status: str
     epoch: str = ""
     head_seq: int = 0
     oldest_seq: int = 0
     followers: int = 0
+    connections: int = 0
     uptime_seconds: float = 0.0
     version: str = ""
     sqlite_version: str = ""
     synchronous: str = ""
+    process: str = ""
+    processes: list[ProcessHealth] = []
+    duties: dict[str, DutyHealth] = {}
     warnings: list[str] = []
 
 

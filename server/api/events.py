@@ -2,26 +2,22 @@
 is."""
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
 
-from server import __version__
 from server.api.pagination import PAGE, PLACE, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
-from server.eventlog.database import engine_fault, sqlite3
 from server.eventlog.log import EventLog
 from server.eventlog.selection import SYSTEM
 from server.eventlog.writer import Receipt
 from server.http import cloudevents, params
 from server.http.responses import FOLLOWERS, JsonResponse, json_response
 from server.http.text_rules import Id
-from server.streaming.follower import Followers
 from towow.errors import Forbidden, InvalidBody, NotFound, TooLarge
 from towow.events import MAX_SEQ, Event, EventInput, NewEvent, check_input, kind_of, parse_json
 
@@ -43,24 +39,21 @@ _MANY = msgspec.json.Decoder(_Many)
 
 
 class EventRoutes:
-    """Handlers of `/api/events*`, `/api/streams` and `/health`."""
+    """Handlers of `/api/events*`, `/api/head` and `/api/streams`."""
 
     def __init__(
         self,
         log: EventLog,
-        followers: Followers,
         streaming: StreamResponder,
         limits: RateLimits,
         config: Config,
         reserved: Mapping[str, frozenset[str]],
     ) -> None:
         self._log = log
-        self._followers = followers
         self._limits = limits
         self._reserved = reserved
         self._streaming = streaming
         self._config = config
-        self._started_at = time.monotonic()
 
     def table(self) -> Sequence[web.RouteDef]:
         """The routes, literal paths before patterns."""
@@ -72,7 +65,6 @@ class EventRoutes:
             web.get("/api/head", self.head, allow_head=False),
             web.get("/api/streams", self.streams, allow_head=False),
             web.get("/api", self.index, allow_head=False),
-            web.get("/health", self.health, allow_head=False),
         )
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
@@ -237,31 +229,6 @@ class EventRoutes:
         200 `{title, description, version, routes}`: what this server answers, one line a route. Errors: invalid_request."""
         routes = {f"{route.method} {route.resource.canonical}" for route in request.app.router.routes() if route.resource}
         return json_response({**_INDEX, "routes": sorted(routes - {f"HEAD {route.split()[1]}" for route in routes})})
-
-    @params.takes_any
-    async def health(self, request: web.Request) -> web.StreamResponse:
-        """GET /health
-
-        Writes and reads the database. 200 `{status: "ok", epoch, head_seq, oldest_seq, followers, uptime_seconds, version,
-        sqlite_version, synchronous, warnings}`; `synchronous` is how commits reach the disk, `warnings` a list of sentences.
-        Errors: storage_full, unavailable."""
-        await self._log.check_writable()
-        meta = await self._log.refresh_meta()
-        fault = engine_fault()
-        return json_response(
-            {
-                "status": "ok",
-                "epoch": meta.epoch,
-                "head_seq": meta.head_seq,
-                "oldest_seq": meta.oldest_seq,
-                "followers": len(self._followers),
-                "uptime_seconds": round(time.monotonic() - self._started_at, 3),
-                "version": __version__,
-                "sqlite_version": sqlite3.sqlite_version,
-                "synchronous": self._config.database.synchronous,
-                "warnings": [*([fault] if fault else []), *self._log.warnings],
-            }
-        )
 
 
 def _parse_lines(body: bytes) -> list[EventInput]:

@@ -30,6 +30,8 @@ PUBLIC_ROUTES = frozenset(
         "/{page}.html",
         "/static/{name}",
         "/health",
+        "/health/live",
+        "/health/ready",
         "/api",
         "/api/events/health",
         "/sse/health",

@@ -19,6 +19,7 @@ import structlog
 from aiohttp import http_parser, web
 
 from server import __version__, program
+from server.api.health import CONNECTIONS
 from server.api.publish_protocol import PublishProtocol
 from server.app import LOG, PUBLISHER, make_app
 from server.config import Config, load_config
@@ -197,6 +198,7 @@ async def run_server(config: Config, accept_loss: int | None = None) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()
+        app[CONNECTIONS].count = lambda: len(runner.server.connections) if runner.server is not None else 0
         await CappedSite(runner, listener, config.server.max_connections, protocol).start()
         _announce(config, listener, app)
         _freeze_gc()

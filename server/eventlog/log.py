@@ -44,6 +44,8 @@ _EVERYTHING = Selection(frozenset(), ("*", "system:*"), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
 _MARK_SYNC_SECONDS = 1.0
 _MARK_TOUCH_SECONDS = 60.0  # the mark's time is at most so old, also while nothing is appended
+_READY_SECONDS = 2.0
+_FULL_SECONDS = 10.0
 _ROW_BYTES = 250  # of an event in the file, about, besides its payload
 _NO = frozenset({"not_found", "conflict", "gone"})  # what another process's events may turn into a yes
 _HEAD_SECONDS = 60.0  # between two signed heads, at most, while events come
@@ -105,6 +107,8 @@ class EventLog:
         self._has_foreign = False
         self._wake: asyncio.Future[None] | None = None
         self._closed_because: str | None = None
+        self._check: asyncio.Task[None] | None = None
+        self._full_until = 0.0
         self._seen_seq = 0
         self._is_closing = False
         self._refreshed: list[asyncio.Future[None]] = []
@@ -135,6 +139,8 @@ class EventLog:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._check is not None:
+            self._check.cancel()
         self.peers.close()
 
     @property
@@ -271,13 +277,24 @@ class EventLog:
         self._seen_seq = max(self._seen_seq, seq)
         return result
 
-    async def check_writable(self) -> None:
-        """Write one row that nobody reads, to prove that the file can be written. Raises what an append would raise."""
+    async def check_ready(self) -> None:
+        """Ask what an append would meet, and write nothing. Raises what it would raise, after two seconds `Unavailable`.
 
-        def touch(db: Any) -> None:
-            db.execute("UPDATE log_meta SET checked_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')").close()
+        A full disk that an append has met counts for some seconds, where the free space does not show it. Those that ask at
+        once share the answer."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._ask_writer(), name="eventlog-check")
+            self._check.add_done_callback(_take_error)
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await asyncio.shield(self._check)
+        except TimeoutError:
+            raise Unavailable("the disk does not answer; the outcome of an append is not known in time") from None
 
-        await self.write(touch)
+    async def _ask_writer(self) -> None:
+        await self.write(self._writer.require_room)
+        if self.hub.clock() < self._full_until:
+            raise StorageFull("the disk is full; reading goes on")
 
     def warn(self, name: str, what: str | None) -> None:
         """Say that something needs a person, once, and as long as it lasts in `warnings`; None: it is over."""
@@ -433,6 +450,8 @@ class EventLog:
                 await self._dispatch(done.events)
                 self.peers.announce()
         except TowowError as error:
+            if isinstance(error, StorageFull):
+                self._full_until = self.hub.clock() + _FULL_SECONDS
             self._has_foreign = True  # the transaction may have noticed others, and could not say so
             for waiting in batch:
                 _reject(waiting.future, error)
@@ -444,6 +463,7 @@ class EventLog:
             for waiting in batch:
                 _reject(waiting.future, Unavailable("the outcome is unknown: send it again with the same event_id"))
             raise
+        self._full_until = 0.0
         self._has_foreign |= done.has_foreign  # retention of another process moves the ends of the log
         for waiting, outcome in zip(batch, done.outcomes, strict=True):
             if isinstance(outcome, Superseded) and waiting.term is not None:
@@ -564,6 +584,12 @@ class EventLog:
             if not future.done():
                 future.set_result(None)
         self._on_fatal(reason)
+
+
+def _take_error(done: "asyncio.Task[None]") -> None:
+    """Those that asked may have left."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _nothing() -> None:

@@ -151,6 +151,12 @@ class Writer:
             raise
         return committed
 
+    def require_room(self, db: Any) -> None:
+        """Raise `StorageFull` or an engine's error where a transaction could not begin. Writes nothing."""
+        self._check_space()
+        db.execute("BEGIN IMMEDIATE").close()
+        db.execute("ROLLBACK").close()
+
     def foreign_writes(self, db: Any) -> bool:
         """Whether another connection has committed since the last transaction or call; cheap enough to poll."""
         version = int(db.execute("PRAGMA data_version").fetchone()[0])

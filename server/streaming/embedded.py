@@ -39,9 +39,9 @@ class LogBackend:
         return self._events(stream, cursor)
 
     async def is_well(self) -> bool:
-        """Whether the log could be written to just now."""
+        """Whether an append would be taken just now."""
         try:
-            await self._log.check_writable()
+            await self._log.check_ready()
         except TowowError:
             return False
         return True

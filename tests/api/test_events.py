@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from server import __version__
 from server.app import LOG, make_app
 from server.config import Config, DatabaseSection, DemandsSection, KindRetention, PollSection, RetentionSection
 from server.eventlog.database import sqlite3
@@ -714,26 +713,6 @@ async def test_streams_are_listed_by_name_in_pages(client):
 async def test_a_malformed_list_of_streams_is_400(client, query, field):
     """The name of the parameter is in the error."""
     await assert_error(await client.get(f"/api/streams?{query}"), "invalid_request", status=400, field=field)
-
-
-async def test_health_writes_and_reads_and_says_where_the_log_stands(client, quiet_config):
-    """Real figures: epoch, head, followers, uptime, versions."""
-    await publish(client, 2)
-    async with client.get("/api/events/stream?stream=task:a") as response:
-        await read_frames(response, 3)
-        health = await (await client.get("/health")).json()
-    assert health["status"] == "ok"
-    assert (health["head_seq"], health["oldest_seq"], health["followers"]) == (2, 1, 1)
-    assert health["epoch"] == client.app[LOG].epoch
-    assert health["version"] == __version__
-    assert health["sqlite_version"] == sqlite3.sqlite_version
-    assert health["uptime_seconds"] >= 0
-    assert health["synchronous"] == "FULL"
-    db = sqlite3.connect(quiet_config.database.path)
-    assert db.execute("SELECT checked_at FROM log_meta").fetchone()[0] is not None
-    db.close()
-    await until(lambda: client.app[LOG].hub.follower_count == 0)
-    assert (await (await client.get("/health")).json())["followers"] == 0
 
 
 # Anything at all

@@ -12,7 +12,17 @@ from tests.support.tokens import bearer, token, with_tokens
 
 ROUTES = [route for route in make_app(Config()).router.routes() if route.method != "HEAD"]
 # Pages, files and checks of health: whoever calls them adds what he likes.
-FREE = {"/", "/favicon.ico", "/{page}.html", "/static/{name}", "/health", "/api/events/health", "/sse/health"}
+FREE = {
+    "/",
+    "/favicon.ico",
+    "/{page}.html",
+    "/static/{name}",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/api/events/health",
+    "/sse/health",
+}
 FREE |= {"/agent_backend/api/sse/health/{session_id}"}
 API = [route for route in ROUTES if route.resource.canonical not in FREE]
 

@@ -50,6 +50,8 @@ PUBLIC = {
     "GET /api/session",
     "GET /favicon.ico",
     "GET /health",
+    "GET /health/live",
+    "GET /health/ready",
     "GET /sse/health",
     "GET /static/{name}",
     "GET /{page}.html",

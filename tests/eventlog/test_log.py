@@ -239,12 +239,12 @@ async def test_a_locked_file_is_unavailable_and_then_works_again(quiet_config):
         outcomes = await asyncio.gather(*(appended_or_error(log, [note(n=n)]) for n in range(3)))
         assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
         with pytest.raises(Unavailable):
-            await log.check_writable()
+            await log.check_ready()
         assert len(await stored(log)) == 1
         other.execute("ROLLBACK")
         other.close()
         assert places(await log.append([note()])) == [(2, "task:a", 2, True)]
-        await log.check_writable()
+        await log.check_ready()
 
 
 async def test_a_full_file_is_storage_full_and_then_works_again(quiet_config):
@@ -321,7 +321,7 @@ async def test_the_first_fatal_error_ends_appending_for_good_and_is_said_once(qu
         with pytest.raises(Unavailable):
             await log.append([note()])
         with pytest.raises(Unavailable):
-            await log.check_writable()
+            await log.check_ready()
         await log.refresh()
         assert fatal == ["the database failed: OperationalError: disk I/O error"]
         assert len((await log.read(EVERYTHING, 0)).events) == 1

@@ -334,7 +334,7 @@ async def test_a_file_that_is_taken_away_ends_the_log_before_anybody_is_answered
         await log.append([note("note:a")])
         what(Path(quiet_config.database.path))
         with pytest.raises(Unavailable):
-            await (log.append([note("note:a")]) if way == "append" else log.check_writable())
+            await (log.append([note("note:a")]) if way == "append" else log.check_ready())
         with pytest.raises(Unavailable):
             await log.append([note("note:a")])
     assert len(fatal) == 1

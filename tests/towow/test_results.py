@@ -75,7 +75,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[type, dict[str, Any]]]:
 async def real(quiet_config: Config, aiohttp_server: Any) -> AsyncIterator[Any]:
     """The real server, in which sub-negotiations are short and the test writes the texts of runs."""
     config = changed(quiet_config, "demands", max_depth=1, subnet_timeout_seconds=0.2, offer_timeout_seconds=5.0)
-    with by_hand(quiet_config):
+    with by_hand():
         yield await aiohttp_server(make_app(config))
 
 
