@@ -97,6 +97,7 @@ class ProcessHealth(msgspec.Struct, frozen=True):
 class DutyHealth(msgspec.Struct, frozen=True):
     """Work that one process does for all: which one, in which term, and since when."""
 
+    duty: str
     process: str
     term: int
     since: str
@@ -119,7 +120,7 @@ class Health(msgspec.Struct, frozen=True):
     synchronous: str = ""
     process: str = ""
     processes: list[ProcessHealth] = []
-    duties: dict[str, DutyHealth] = {}
+    duties: list[DutyHealth] = []
     warnings: list[str] = []
 
 

@@ -70,9 +70,9 @@ class HealthRoutes:
         """GET /health
 
         200 `{status: "ok", epoch, head_seq, oldest_seq, followers, connections, uptime_seconds, version, sqlite_version,
-        synchronous, process, processes, duties, warnings}`. `followers` and `connections` are of all processes on the file, which
-        are in `processes` (`{process, is_answering, followers, connections, uptime_seconds, version}`); `duties` has
-        `{process, term, since}` by name; `synchronous` is how commits reach the disk, `warnings` a list of sentences.
+        synchronous, process, processes, duties, warnings}`. `followers` and `connections` are of all processes on the file:
+        `processes` has `{process, is_answering, followers, connections, uptime_seconds, version}` of each, `duties`
+        `{duty, process, term, since}`; `synchronous` is how commits reach the disk, `warnings` a list of sentences.
         Errors: storage_full, unavailable."""
         await self._log.check_ready()
         meta = await self._log.refresh_meta()
@@ -98,9 +98,10 @@ class HealthRoutes:
                 "synchronous": self._config.database.synchronous,
                 "process": self._log.peers.name,
                 "processes": processes,
-                "duties": {
-                    name: {"process": held.process, "term": held.number, "since": held.since} for name, held in duties.items()
-                },
+                "duties": [
+                    {"duty": duty, "process": held.process, "term": held.number, "since": held.since}
+                    for duty, held in duties.items()
+                ],
                 "warnings": warnings,
             }
         )

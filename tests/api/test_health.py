@@ -32,7 +32,7 @@ async def test_health_says_where_the_log_stands(client):
     assert said["process"] == log.peers.name
     [process] = said["processes"]
     assert (process["process"], process["is_answering"], process["followers"]) == (log.peers.name, True, 1)
-    duties = {name: (each["process"], each["term"]) for name, each in said["duties"].items()}
+    duties = {each["duty"]: (each["process"], each["term"]) for each in said["duties"]}
     assert duties == dict.fromkeys(("coordinator", "expiry", "generations"), (log.peers.name, 1))
     assert said["warnings"] == []
     await until(lambda: log.hub.follower_count == 0)
@@ -51,7 +51,7 @@ async def test_followers_are_counted_at_every_process_and_duties_name_theirs(aio
             assert said["followers"] == 2
             assert said["process"] == asked.app[LOG].peers.name
             assert {each["process"] for each in said["processes"]} == {each.app[LOG].peers.name for each in (client, other)}
-            assert {each["process"] for each in said["duties"].values()} == {client.app[LOG].peers.name}
+            assert {each["process"] for each in said["duties"]} == {client.app[LOG].peers.name}
     await other.close()
     assert len((await (await client.get("/health")).json())["processes"]) == 1
 

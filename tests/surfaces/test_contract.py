@@ -29,7 +29,7 @@ def of(samples=SAMPLES):
 @pytest.fixture(autouse=True)
 def resting(quiet_config):
     """Runs stay where they are: the lock of those who carry them out is taken before an application starts."""
-    with by_hand(quiet_config):
+    with by_hand():
         yield
 
 

@@ -27,7 +27,7 @@ def clock():
 @pytest.fixture
 def nobody(quiet_config):
     """Nobody who carries out runs."""
-    with by_hand(quiet_config):
+    with by_hand():
         yield
 
 
