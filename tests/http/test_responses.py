@@ -100,8 +100,8 @@ async def slow_answer(client):
         return RawAnswer(status, headers, await reader.readexactly(int(headers["content-length"])))
 
 
-# The others need another server: a full disk below, credentials in test_auth.py, shares in test_limits.py.
-ELSEWHERE = ("unavailable", "storage_full", "unauthorized", "too_many_requests")
+# The others need another server: a full disk below, credentials and shares in tests/auth, two processes in tests/api.
+ELSEWHERE = ("unavailable", "behind", "storage_full", "unauthorized", "too_many_requests")
 PROVOKED = [code for code in STATUS_BY_CODE if code not in ELSEWHERE]
 
 
