@@ -22,7 +22,7 @@ from server.streaming.keepalive import KeepaliveTimer
 from towow.errors import Behind, Damaged
 from towow.events import Event
 
-_EVERYTHING = select(("*",))
+_EVERYTHING = select(("*", "system:*"))
 _logger = structlog.get_logger("towow.follower")
 
 
