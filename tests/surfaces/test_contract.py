@@ -82,7 +82,8 @@ def test_a_kind_and_a_table_have_one_owner(quiet_config, client):
     with opened(quiet_config) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     own = {name for name in names if not name.startswith(("sqlite_", "agents_fts_"))}
-    assert own - {"events", "log_meta", "histories", "gaps", "heads", "terms", "ended_logins"} == set(PROJECTION_TABLES)
+    logs = {"events", "log_meta", "histories", "gaps", "trimmed_streams", "heads", "terms", "ended_logins"}
+    assert own - logs == set(PROJECTION_TABLES)
     assert len(set(PROJECTION_TABLES)) == len(PROJECTION_TABLES)
 
 
