@@ -54,7 +54,6 @@ _KINDS = {name: kind for surface in SURFACES for name, kind in surface.kinds.ite
 PROJECTIONS: dict[str, tuple[Projection, ...]] = {name: kind.projections for name, kind in _KINDS.items() if kind.projections}
 KEEPS = {name: kind.keeps for name, kind in _KINDS.items() if kind.keeps is not None}
 PROJECTED = Projections(PROJECTIONS, {name: stream for surface in SURFACES for name, stream in surface.tables.items()})
-PROJECTION_TABLES = tuple(table for surface in SURFACES for table in surface.tables)
 
 
 @lru_cache(maxsize=8192)

@@ -7,10 +7,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from server.app import PROJECTION_TABLES, PROJECTIONS
+from server.app import PROJECTED
 from server.cli.files import database_option
-from server.eventlog.database import migrate, sqlite3
-from server.eventlog.verify import rebuild as rebuild_file
+from server.eventlog.database import lock_for_writing, migrate, sqlite3
+from server.eventlog.rebuild import rebuild as rebuild_file
 from towow.errors import StartupError
 
 _BUSY_SECONDS = 10.0
@@ -19,10 +19,10 @@ _BUSY_SECONDS = 10.0
 @click.command()
 @database_option("The SQLite file to work on.")
 def rebuild(db: Path) -> None:
-    """Empty the projection tables of all surfaces and fold the log into them again.
+    """Fold the log into the projection tables of all surfaces again.
 
-    One transaction: readers see the old tables until it is done, publishers wait. The log itself is not touched.
-    What retention has removed cannot be folded any more: of such streams the tables know less afterwards.
+    A server may be running: the tables are made in a temporary file, and what differs is exchanged in short transactions.
+    The log itself is not touched. Streams that retention has trimmed keep what the tables say of them.
 
     Example: python run.py rebuild --db data/towow.db"""
     if not db.is_file():
@@ -31,10 +31,12 @@ def rebuild(db: Path) -> None:
     try:
         with closing(_connect(db)) as connection:
             migrate(connection)
-        with closing(_connect(db)) as connection, screen.status("rebuilding") as status:  # of the file that there is now
-            count = rebuild_file(
-                connection, PROJECTIONS, PROJECTION_TABLES, lambda done: status.update(f"rebuilding: {done:,} events")
-            )
+        with (
+            lock_for_writing(db),
+            closing(_connect(db)) as connection,
+            screen.status("rebuilding") as status,
+        ):  # of the file that there is now
+            count = rebuild_file(connection, PROJECTED, lambda done: status.update(f"rebuilding: {done:,} events"))
     except sqlite3.DatabaseError as error:
         raise StartupError(f"{db} cannot be rebuilt: {error}") from None
     click.echo(f"ok: {count} events folded")

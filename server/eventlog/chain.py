@@ -25,9 +25,8 @@ class Fault(NamedTuple):
     what: str
 
 
-def each_event(db: Any, through: int) -> Iterator[Event | Damaged]:
-    """Every event up to a seq, in pages; a damaged one is its error, and the walk goes on after it."""
-    after = 0
+def each_event(db: Any, through: int, after: int = 0) -> Iterator[Event | Damaged]:
+    """Every event after a seq and up to another, in pages; a damaged one is its error, and the walk goes on after it."""
     while after < through:
         count = 0
         try:

@@ -74,7 +74,7 @@ class Database:
                 self._release_lock()  # the rewriting takes it
                 if _is_to_be_rewritten(self.path):
                     await asyncio.to_thread(_bring_up_to_date, self.path)  # for minutes, where there are many events
-            self._lock = _lock_for_writing(self.path)
+            self._lock = lock_for_writing(self.path)
             self.writer = await self._open(query_only=False)
             await self.writer.call(functools.partial(_prepare, config=config))
             if loss is not None:
@@ -180,7 +180,7 @@ def lock_alone(path: Path) -> IO[str] | None:
     return lock
 
 
-def _lock_for_writing(path: Path) -> IO[str]:
+def lock_for_writing(path: Path) -> IO[str]:
     """Share the file with other writing processes; on a faulty engine refuse to be the second one.
 
     The lock is advisory, on `<file>.lock`, and ends with the process."""

@@ -1,4 +1,4 @@
-"""Work on a database file that no server needs to be running for: verify it, and build its projections again."""
+"""Verify a database file against itself, its mark and heads that were kept elsewhere; no server needs to be running."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
@@ -15,7 +15,7 @@ from server.eventlog.queries import read_meta
 from server.eventlog.recovery import differs_from_mark
 from server.eventlog.rows import Head
 from server.eventlog.writer import Projection, project_one
-from towow.errors import Damaged, StartupError
+from towow.errors import StartupError
 from towow.events import Event, kind_of
 
 _SHOWN_IDS = 3  # of a projection's rows that differ
@@ -69,7 +69,7 @@ def check(
         db.execute("BEGIN")  # the tables and the seq that they are true at
         try:
             meta = read_meta(db)
-            rows = {name: _rows_of(db, name, stream) for name, stream in projections.tables.items()}
+            rows = {name: rows_of(db, name, stream) for name, stream in projections.tables.items()}
             trimmed = {name for (name,) in db.execute("SELECT stream FROM trimmed_streams")}
         except sqlite3.DatabaseError as error:
             return Summary(0, 0, Head(0, b""), [*faults, Fault(0, "", f"cannot be read: {error}")])
@@ -87,7 +87,7 @@ def check(
         chain.finish(meta.head_seq)
         progress(chain.events)
         for name, stream in projections.tables.items():
-            faults += _projection_faults(name, rows[name], _rows_of(scratch, name, stream), trimmed)
+            faults += _projection_faults(name, rows[name], rows_of(scratch, name, stream), trimmed)
     faults += chain.faults
     faults += head_faults(db, kept, key)
     what = differs_from_mark(db, mark) if mark is not None else None
@@ -105,7 +105,7 @@ def _schema_faults(db: Any, scratch: Any) -> list[Fault]:
     return faults + [Fault(0, "", f"{name} is not the server's") for name in sorted(actual.keys() - expected.keys())]
 
 
-def _rows_of(db: Any, name: str, stream: str) -> dict[bytes, str]:
+def rows_of(db: Any, name: str, stream: str) -> dict[bytes, str]:
     """A hash of every row of a projection, with the stream that it is of."""
     sql = f"SELECT {stream}, * FROM {name}"  # noqa: S608 - our names
     try:
@@ -122,38 +122,3 @@ def _projection_faults(
     if streams:
         some = ", ".join(streams[:_SHOWN_IDS]) + (", …" if len(streams) > _SHOWN_IDS else "")
         yield Fault(0, "", f"table {name} is not what the log says of {some}; `rebuild` mends it")
-
-
-def rebuild(
-    db: Any,
-    projections: Mapping[str, Sequence[Projection]],
-    tables: Sequence[str],
-    progress: Callable[[int], None] = lambda count: None,
-) -> int:
-    """Empty the projection tables and fold the whole log into them again, in one transaction; returns the events folded.
-
-    Raises `Damaged` for the first event that cannot be read; the tables are as they were then."""
-    count = 0
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        empty(db, tables)
-        for event in each_event(db, read_meta(db).head_seq):
-            if isinstance(event, Damaged):
-                raise event  # noqa: TRY301 - undone below like every other
-            for projection in projections.get(kind_of(event.stream), ()):
-                project_one(db, projection, event)
-            count += 1
-            if count % ROWS_PER_READ == 0:
-                progress(count)
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    progress(count)
-    return count
-
-
-def empty(db: Any, tables: Sequence[str]) -> None:
-    """Remove every row of projections' tables, in this order, before they are filled again."""
-    for table in tables:
-        db.execute(f"DELETE FROM {table}").close()  # noqa: S608 - constants

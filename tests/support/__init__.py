@@ -137,6 +137,12 @@ def assert_linear(read, unit):
     assert steps(2_000) < 5 * steps(500) + 500
 
 
+def empty(db, tables):
+    """Remove every row of projections' tables, in this order, before they are filled again."""
+    for table in tables:
+        db.execute(f"DELETE FROM {table}").close()
+
+
 @contextlib.asynccontextmanager
 async def open_log(config, **options):
     """A real log on a real file, without HTTP."""

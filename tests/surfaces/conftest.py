@@ -7,9 +7,8 @@ import pytest
 
 from server.app import make_app
 from server.eventlog.database import sqlite3
-from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE
-from tests.support import ROOT
+from tests.support import ROOT, empty
 from tests.support.negotiations import Clock, negotiating
 
 PATIENT = {"offer_timeout_seconds": 60.0, "feedback_timeout_seconds": 60.0, "subnet_timeout_seconds": 60.0}

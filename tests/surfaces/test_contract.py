@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from server.app import LOG, PROJECTION_TABLES, PROJECTIONS, SURFACES, is_terminal, make_app
+from server.app import LOG, PROJECTED, PROJECTIONS, SURFACES, is_terminal, make_app
 from server.config import Config
 from server.eventlog.database import sqlite3
+from server.eventlog.rebuild import rebuild
 from server.eventlog.rows import read_events
-from server.eventlog.verify import empty, rebuild
-from tests.support import ROOT, assert_error, raw_connection, read_frames, read_head, request_bytes
+from tests.support import ROOT, assert_error, empty, raw_connection, read_frames, read_head, request_bytes
 from tests.support.surfaces import SAMPLES
 from tests.support.tokens import bearer, token, with_tokens
 from tests.surfaces.generations.generating import by_hand
@@ -27,7 +27,7 @@ def of(samples=SAMPLES):
 
 
 @pytest.fixture(autouse=True)
-def resting(quiet_config):
+def resting():
     """Runs stay where they are: the lock of those who carry them out is taken before an application starts."""
     with by_hand():
         yield
@@ -83,8 +83,8 @@ def test_a_kind_and_a_table_have_one_owner(quiet_config, client):
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     own = {name for name in names if not name.startswith(("sqlite_", "agents_fts_"))}
     logs = {"events", "log_meta", "histories", "gaps", "trimmed_streams", "heads", "terms", "ended_logins"}
-    assert own - logs == set(PROJECTION_TABLES)
-    assert len(set(PROJECTION_TABLES)) == len(PROJECTION_TABLES)
+    assert own - logs == set(PROJECTED.tables)
+    assert len(PROJECTED.tables) == sum(len(surface.tables) for surface in SURFACES)
 
 
 def test_terminal_events_end_streams_of_their_kind_alone():
@@ -125,7 +125,7 @@ async def test_rows_that_are_built_again_from_the_log_are_the_rows(client, quiet
         assert all(before.values())
         empty(db, sample.surface.tables)
         assert not any(rows(db, sample).values())
-        rebuild(db, PROJECTIONS, PROJECTION_TABLES)
+        rebuild(db, PROJECTED)
         assert rows(db, sample) == before
     await sample.begin(client)
 

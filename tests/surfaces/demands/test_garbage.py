@@ -8,7 +8,6 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE, commands, planning, rendering
 from server.surfaces.demands.model import PHASES, decide
 from server.surfaces.demands.next_step import next_step
@@ -30,6 +29,7 @@ from server.surfaces.demands.state import (
     UNDERSTOOD,
     initial,
 )
+from tests.support import empty
 from tests.surfaces.demands.negotiating import DEMAND, EVENT_TYPES, LIMITS, Negotiation, at, proposals_sent
 from tests.surfaces.garbage import NUMBERS, anything
 from tests.surfaces.garbage import mostly as garbage_mostly

@@ -4,7 +4,6 @@ import pytest
 
 from server.eventlog.database import migrate, sqlite3
 from server.eventlog.queries import RowPage
-from server.eventlog.verify import empty
 from server.surfaces.demands import SURFACE, model
 from server.surfaces.demands.commands import RecordCandidates, Submit
 from server.surfaces.demands.matching import (
@@ -22,7 +21,7 @@ from server.surfaces.demands.samples.agents import SAMPLE_AGENTS
 from server.surfaces.demands.state import initial
 from server.surfaces.demands.understanding import lexicon
 from server.surfaces.demands.understanding.reader import Understanding, understand
-from tests.support import insert_row, refused
+from tests.support import empty, insert_row, refused
 from towow.errors import InvalidBody
 from towow.events import Event, payload_json
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.eventlog.queries import RowPage
-from server.eventlog.verify import empty
 from server.surfaces.generations import SURFACE, rendering
 from server.surfaces.generations.commands import CancelRun
 from server.surfaces.generations.model import decide, evolve
 from server.surfaces.generations.projections import get_run, list_runs, project_run
 from server.surfaces.generations.state import MODES, NO_TEXT, REASONS, STATUSES, TERMINAL_EVENTS, initial, stream_of
+from tests.support import empty
 from tests.surfaces.garbage import NUMBERS, anything
 from tests.surfaces.garbage import mostly as garbage_mostly
 from tests.surfaces.generations.generating import AT, NOVA_AGENTS, RUN

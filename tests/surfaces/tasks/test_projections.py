@@ -7,12 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.eventlog.verify import empty
 from server.surfaces.tasks import SURFACE, rendering
 from server.surfaces.tasks.model import evolve
 from server.surfaces.tasks.projections import get_task, load_task, project_task
 from server.surfaces.tasks.state import ALIASES, STATUSES, TERMINAL_EVENTS, initial
-from tests.support import insert_row, publish, read_rows
+from tests.support import empty, insert_row, publish, read_rows
 from tests.surfaces.garbage import NUMBERS, anything
 from tests.surfaces.garbage import mostly as garbage_mostly
 from towow.events import Event, payload_json

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from server.app import FOLLOWERS, LOG, PROJECTION_TABLES, PROJECTIONS, make_app
+from server.app import FOLLOWERS, LOG, PROJECTED, make_app
 from server.config import TokenSection
 from server.eventlog.database import Database
-from server.eventlog.verify import rebuild
+from server.eventlog.rebuild import rebuild
 from server.surfaces.tools.projections import get_permission
 from tests.support import (
     assert_error,
@@ -609,7 +609,7 @@ async def test_the_table_is_what_the_log_says(client, quiet_config):
             ("p-3", "cleared", "over", ""),
             ("p-4", "pending", "", ""),
         ]
-        await database.writer.call(lambda db: rebuild(db, PROJECTIONS, PROJECTION_TABLES))
+        await database.writer.call(lambda db: rebuild(db, PROJECTED))
         assert await database.read(lambda db: db.execute("SELECT * FROM tool_permissions ORDER BY 2").fetchall()) == before
         found = await database.read(lambda db: get_permission(db, SESSION, "p-1"))
         assert found.parameters == {"path": "a"}
