@@ -129,7 +129,7 @@ def check_of(digest: bytes) -> str:
 class NewEvent(msgspec.Struct, gc=False):
     """An event that is not stored yet, already validated; without an `event_id` the log derives one.
 
-    `actor` is set by the log, whatever a publisher says.
+    `actor` is set by the log, whatever a publisher says, and so is `timestamp` where it is None: an import has one.
 
     `expected_revision`: the stream's revision before this event; 0 the stream must not exist, None any."""
 
@@ -140,6 +140,7 @@ class NewEvent(msgspec.Struct, gc=False):
     source: str = "unknown"
     expected_revision: int | None = None
     actor: str | None = None
+    timestamp: str | None = None
 
 
 class EventInput(msgspec.Struct, forbid_unknown_fields=True):

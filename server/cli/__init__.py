@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -27,6 +28,10 @@ COMMANDS = {
     "rebuild": "Build the projections of a database file again from its log.",
     "retention": "Trim a database file now by its settings, or show what that removes.",
     "compact": "Give free space of a database file back to the disk.",
+    "backup": "Copy a log that is in use, verified, with its head.",
+    "restore": "Put a backup in the place of a database, in a new epoch.",
+    "export": "Write the events of a database file as lines of JSON.",
+    "import": "Append exported events to a database file.",
     "token": "Make tokens, sign JWTs, and check either.",
     "bench": "Measure this machine against the numbers to reach.",
 }
@@ -54,7 +59,8 @@ class Commands(click.Group):
         """Import the command's module; None for a name that is no command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(f"{__name__}.{name}"), name)
         command.short_help = COMMANDS[cmd_name]
         return _naming_program(command)
 

@@ -147,10 +147,19 @@ class Database:
 
 
 def read_only(path: Path) -> Any:
-    """A plain connection that cannot write, for the command line. Raises `StartupError` when there is no such file."""
+    """A plain connection that cannot write, for the command line. Raises `StartupError` when there is no such file.
+
+    SQLite wants to make files beside a log that is not closed. On a medium that cannot be written there is nobody who could
+    change it, so it is read as it is; a write-ahead log beside it has to be copied along to where both can be opened."""
     if not path.is_file():
         raise StartupError(f"there is no database at {path}")
-    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    if not os.access(path.parent, os.W_OK) and not Path(f"{path}-shm").exists():
+        wal = Path(f"{path}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise StartupError(f"{wal} cannot be read where nothing can be written: copy {path} and it to another place")
+        address += "&immutable=1"
+    connection = sqlite3.connect(address, uri=True)
     connection.execute("PRAGMA query_only = 1")
     return connection
 

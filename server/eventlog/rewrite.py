@@ -206,15 +206,15 @@ def _exchange(db: Any, ends: tuple[int, int], path: Path, new: Path, number: int
         _remove(new)
         raise StartupError(f"{path} must be rewritten for this release, and another program uses it; stop that and try again")
     try:
-        kept = _keep(path, f"before-{number:04d}")
+        kept = keep(path, f"before-{number:04d}")
         os.replace(new, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         db.execute("ROLLBACK")
     return kept
 
 
-def _keep(path: Path, suffix: str) -> Path:
+def keep(path: Path, suffix: str) -> Path:
     """A second name for a file, the first one that is free; what a killed try has linked already is used."""
     for place in range(1, 1000):
         kept = Path(f"{path}.{suffix}" if place == 1 else f"{path}.{suffix}-{place}")
@@ -238,7 +238,8 @@ def _remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Bring the names in a directory to the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -284,28 +284,17 @@ class Writer:
                 new.actor,
                 new.payload_json,
             )
+            at = new.timestamp or timestamp
             stored_id = event_id or f"{derived}{seq}"
-            canonical = canonical_of(seq, stream, revision, stored_id, event_type, timestamp, source, payload, actor)
+            canonical = canonical_of(seq, stream, revision, stored_id, event_type, at, source, payload, actor)
             digest = link(digest, canonical)
-            event = Event(seq, stream, revision, stored_id, event_type, timestamp, source, payload, actor, digest, canonical)
+            event = Event(seq, stream, revision, stored_id, event_type, at, source, payload, actor, digest, canonical)
             heads[stream] = _StreamHead(revision, self._is_terminal(stream, event_type))
             if event_id is not None:
                 added[stream, event_id] = event
             events.append(event)
             crc = crc_of(canonical)
-            added_rows += (
-                seq,
-                stream,
-                revision,
-                event_id or "",
-                event_type,
-                timestamp,
-                source,
-                actor or "",
-                payload,
-                crc,
-                digest,
-            )
+            added_rows += (seq, stream, revision, event_id or "", event_type, at, source, actor or "", payload, crc, digest)
             outcome.append(Receipt(event, True))
         for stream, head in heads.items():
             self._heads[stream] = head

@@ -95,3 +95,35 @@ def test_a_file_that_is_not_there_is_said(tmp_path):
     for command in ("compact", "retention"):
         with pytest.raises(StartupError, match="there is no database"):
             run(command, "--db", tmp_path / "none.db")
+
+
+def test_a_backup_is_restored_by_the_commands(path, quiet_config, tmp_path):
+    """Each says what it did and what is where."""
+    assert "ok: " in run("backup", tmp_path / "b.db", "--db", path)
+    asyncio.run(_append(quiet_config))
+    said = run("restore", tmp_path / "b.db", "--db", path)
+    assert "goes on after seq 622; 1 events after the backup are not in it" in said
+    assert "before-restore" in said
+    assert "ok: 621 events" in run("check", "--db", path, "--against", tmp_path / "b.db.head")
+
+
+async def _append(config):
+    async with open_log(config) as log:
+        await log.append([note("note:open")])
+
+
+def test_an_export_goes_on_where_it_was_and_is_imported(path, tmp_path):
+    """A line that was cut is written again; an import that is repeated stores nothing."""
+    whole, part, other = tmp_path / "all.ndjson", tmp_path / "part.ndjson", tmp_path / "other.db"
+    assert "ok: 621 events" in run("export", whole, "--db", path)
+    data = whole.read_bytes()
+    part.write_bytes(data[: len(data) // 2])
+    run("export", part, "--db", path, "--resume")
+    assert part.read_bytes() == data
+    part.write_bytes(b"something else\n")
+    with pytest.raises(StartupError, match="does not end with an exported event"):
+        run("export", part, "--db", path, "--resume")
+    assert "ok: 621 events stored, 0 were there already" in run("import", whole, "--db", other)
+    assert "ok: 0 events stored, 621 were there already" in run("import", whole, "--db", other)
+    assert "ok: 621 events" in run("check", "--db", other)
+    assert run("export", "--db", path, "--stream", "note:*").count("\n") == 1

@@ -389,7 +389,7 @@ async def test_a_directory_without_write_permission_is_refused(section, monkeypa
     def refuse(path):
         raise PermissionError(13, "Permission denied", f"{path}.lock")
 
-    monkeypatch.setattr(module, "_lock_for_writing", refuse)
+    monkeypatch.setattr(module, "lock_for_writing", refuse)
     assert "check the permissions of the file and its directory" in await refusal(section)
 
 

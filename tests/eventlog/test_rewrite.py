@@ -178,7 +178,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "at", ["_copy_tables", "_move_events", "_check", "_exchange", "os.link", "os.replace", "_sync_directory"]
+    "at", ["_copy_tables", "_move_events", "_check", "_exchange", "os.link", "os.replace", "sync_directory"]
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_kill_at_any_step_leaves_a_whole_file(tmp_path, monkeypatch, at, when):
