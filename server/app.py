@@ -19,7 +19,7 @@ from server.api.stream_response import StreamResponder
 from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys
 from server.auth.logins import Logins
-from server.auth.rate_limits import Clients, RateLimits
+from server.auth.rate_limits import LIMITS, Clients, RateLimits
 from server.background.event_bus import EventBus
 from server.background.retention_worker import RetentionWorker
 from server.config import Config, RetentionSection, with_profile
@@ -105,7 +105,7 @@ def make_app(
     followers = Followers()
     connections = Connections()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
-    jwt_keys = JwtKeys(config.jwt, clock) if config.auth.mode == "jwt" else None
+    jwt_keys = JwtKeys(config.jwt, clock, config.auth.actor_claim) if config.auth.mode == "jwt" else None
     authenticator = Authenticator(config.auth, config.database.path, clock, jwt_keys, Logins(log))
     # Nobody else needs the secrets.
     config = msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, tokens=()))
@@ -134,12 +134,14 @@ def make_app(
     gate = middleware.Gate(log, authenticator, limits, hosts)
     app = web.Application(middlewares=[middleware.around(gate)], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
+    app[LIMITS] = limits
     app[CONNECTIONS] = connections
     app[SEEN_SEQ] = lambda: log.seen_seq
     app[CORS] = cors = Cors(config.cors.origins)
     app.on_response_prepare.append(response_headers(cors))
     reserved = {name: kind.reserved for name, kind in _KINDS.items() if kind.has_rules}
-    events = EventRoutes(log, streaming, limits, config, reserved)
+    derived_ids = {name: kind.derived_ids for name, kind in _KINDS.items() if kind.derived_ids}
+    events = EventRoutes(log, streaming, limits, config, reserved, derived_ids)
     app[PUBLISHER] = Publisher(app, gate, events)
     for routes in (
         *(routes for parts in surfaces for routes in parts.routes),

@@ -49,6 +49,7 @@ class DatabaseSection(Section, frozen=True):
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     busy_timeout_seconds: Positive = 5.0
     readers: Count = 2
+    max_read_seconds: Positive = 1.0
     min_free_bytes: ZeroOrMore = 67_108_864
     journal_size_limit_bytes: ZeroOrMore = 67_108_864
 
@@ -161,6 +162,7 @@ class ToolsSection(Section, frozen=True):
     """`[tools]`: the status of tools, and permissions that somebody has to give."""
 
     permission_timeout_seconds: Wait = 120.0
+    allow_self_approval: bool = False
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=256, le=262_144)] = 65_536
     redact_keys: tuple[str, ...] = (
         "password",
@@ -209,7 +211,7 @@ class TokenSection(Section, frozen=True):
 class JwtSection(Section, frozen=True):
     """`[jwt]`: how tokens of an identity provider are verified."""
 
-    algorithms: tuple[Literal["HS256", "RS256", "EdDSA"], ...] = ("RS256", "EdDSA")
+    algorithms: tuple[Literal["HS256", "RS256", "ES256", "EdDSA"], ...] = ("RS256", "ES256", "EdDSA")
     secret_env: str = ""
     jwks: str = ""
     audience: str = ""
@@ -222,6 +224,7 @@ class AuthSection(Section, frozen=True):
     """`[auth]`: who may read and append what."""
 
     mode: Literal["off", "token", "jwt"] = "off"
+    actor_claim: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "sub"
     tokens: tuple[TokenSection, ...] = ()
     ticket_seconds: Positive = 60.0
     ticket_resume_seconds: Positive = 43_200.0
@@ -234,6 +237,8 @@ class LimitsSection(Section, frozen=True):
 
     streams_per_client: ZeroOrMore = 1_000
     publishes_per_second: ZeroOrMore = 20_000
+    bytes_per_second: ZeroOrMore = 67_108_864
+    connections_per_address: ZeroOrMore = 10_000
     logins_per_minute: ZeroOrMore = 20
 
 

@@ -14,6 +14,7 @@ if str(ROOT) not in sys.path:
 
 import server.app  # noqa: E402
 from server.app import LOG, make_app  # noqa: E402
+from server.auth.principal import VERBS  # noqa: E402
 from server.config import (  # noqa: E402
     AuthSection,
     Config,
@@ -66,12 +67,13 @@ def pytest_configure(config):
     if not config.getoption("--with-tokens"):
         return
     build = server.app.make_app
-    everything = TokenSection(name="anonymous", scopes=("read:*", "append:*"), token=TOKEN)
+    scopes = tuple(f"{verb}:{glob}" for verb in VERBS for glob in ("*", "system:*"))
+    everything = TokenSection(name="anonymous", scopes=scopes, token=TOKEN)
 
     def asking(settings, **options):
         if settings.auth.mode == "off":
             auth = AuthSection(mode="token", tokens=(everything,))
-            settings = msgspec.structs.replace(settings, auth=auth)
+            settings = changed(msgspec.structs.replace(settings, auth=auth), "tools", allow_self_approval=True)
         return build(settings, **options)
 
     os.environ["TOWOW_TEST_TOKEN"] = TOKEN  # for requests over bare connections, see support.credentials

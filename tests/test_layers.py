@@ -155,6 +155,7 @@ BUILT_ELSEWHERE = {
     "LeaderWorker": "never: workers derive from it",
     "LocalModel": "by its package, which the choice of a model asks for it",
     "LogBackend": "by an application that embeds the server",
+    "Share": "by the command that listens, which alone knows connections",
     "Cookies": "by the authenticator, of its settings",
     "Signer": "by the authenticator, of its clock",
     "Tickets": "by the authenticator, of its settings",

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,11 +19,12 @@ from towow.errors import InvalidBody, InvalidRequest, TooLarge
 
 MAX_NESTING = 64  # levels of {} and [] in any JSON input
 MAX_SEQ = 2**63 - 1  # SQLite's largest integer key
+SYSTEM = "system:"  # how the names of the server's own streams begin, which no `*` includes
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _SOURCE = re.compile(r"[!#-\[\]-~]{1,256}\Z")  # printable ASCII but the quote and the backslash: JSON-safe as it is
-_GLOB = re.compile(r"[A-Za-z0-9._:*-]{1,128}\Z")
+_GLOB = re.compile(r"[A-Za-z0-9._:-]{1,127}[A-Za-z0-9._:*-]\Z|\*\Z|[A-Za-z0-9._:-]\Z")
 _CURSOR = re.compile(r"[0-9]+(\.[0-9]*)?\Z")  # what a reader sends as a place in the log, so no event has it as its id
 _PLAIN = re.compile(r"[ !#-\[\]-~]{1,256}\Z")  # printable ASCII that JSON writes as it is
 CHECK_DIGITS = 6
@@ -298,20 +298,29 @@ def _unknown_field(message: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def matches(pattern: str, name: str) -> bool:
-    """Whether a glob over names (`towow.*`, `demand:*`, `*`) matches; `*` is the only special character."""
-    return fnmatchcase(name, pattern)
+    """Whether a glob over names (`towow.*`, `demand:*`, `*`) matches; `*` is the only special character.
 
-
-@lru_cache(maxsize=8192)  # the hub asks for every event and every subscription
-def matches_any(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether one of several globs matches."""
-    return any(matches(pattern, name) for pattern in patterns)
+    No regular expression: the cost grows with the length of both alone, and a pattern need not be compiled."""
+    first, *others = pattern.split("*")
+    if not others or not name.startswith(first):
+        return name == pattern
+    *middle, last = others
+    at = len(first)
+    for part in middle:
+        at = name.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return len(name) - at >= len(last) and name.endswith(last)
 
 
 def check_glob(pattern: str, field: str) -> str:
-    """Return the pattern, or raise `InvalidRequest` naming the field."""
+    """Return the pattern, a name or the beginning of names and a star, or raise `InvalidRequest` naming the field."""
     if not _GLOB.match(pattern):
-        raise InvalidRequest(f"{field} must be a name of 1 to 128 characters from A-Z a-z 0-9 . _ : - and *", field=field)
+        raise InvalidRequest(
+            f"{field} must be a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -, or its beginning and a * at the end",
+            field=field,
+        )
     return pattern
 
 

@@ -85,6 +85,7 @@ class StoredPermission(msgspec.Struct, frozen=True):
     risk_level: str
     reason: str
     actor: str
+    requested_by: str | None
     requested_at: str
     expires_at: str
     expires_in_seconds: float

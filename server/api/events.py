@@ -13,13 +13,12 @@ from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
 from server.eventlog.log import EventLog
-from server.eventlog.selection import SYSTEM
 from server.eventlog.writer import Receipt
 from server.http import cloudevents, params
 from server.http.responses import FOLLOWERS, JsonResponse, json_response
 from server.http.text_rules import Id
 from towow.errors import Forbidden, InvalidBody, NotFound, TooLarge
-from towow.events import MAX_SEQ, Event, EventInput, NewEvent, check_input, kind_of, parse_json
+from towow.events import MAX_SEQ, SYSTEM, Event, EventInput, NewEvent, check_input, kind_of, parse_json
 
 MAX_LISTED_STREAMS = 1_000
 DEFAULT_LISTED_STREAMS = 100
@@ -32,6 +31,7 @@ class _Many(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _INDEX = {"title": "ToWow API", "description": "ToWow collaboration-network backend API", "version": "1.0.0"}
+_KEY_IDS = "key-"  # how event_ids begin that are derived from an Idempotency-Key
 # Whether a body is `{"events": …}`, however it is laid out, without parsing it twice.
 _STARTS_MANY = re.compile(rb'\s*\{\s*"events"\s*:')
 _ONE = msgspec.json.Decoder(EventInput)
@@ -48,10 +48,12 @@ class EventRoutes:
         limits: RateLimits,
         config: Config,
         reserved: Mapping[str, frozenset[str]],
+        derived_ids: Mapping[str, str],
     ) -> None:
         self._log = log
         self._limits = limits
         self._reserved = reserved
+        self._derived_ids = derived_ids
         self._streaming = streaming
         self._config = config
 
@@ -118,6 +120,11 @@ class EventRoutes:
 
         Where a surface keeps rules (who has a session, who answered), an event that comes past them could say anything: it
         takes the scope over the whole kind, which is a backend's."""
+        for each in inputs:
+            if each.event_id is not None and each.event_id.startswith(
+                (_KEY_IDS, self._derived_ids.get(kind_of(each.stream), _KEY_IDS))
+            ):
+                raise Forbidden("the server derives ids that begin so, for what its own routes append", field="event_id")
         for stream, event_type in {(each.stream, each.event_type) for each in inputs}:
             kind = kind_of(stream)
             if stream.startswith(SYSTEM):
@@ -167,12 +174,13 @@ class EventRoutes:
         `stream=` (repeatable) says where an event_id is looked for; two hits are invalid_request. 200 with the event in its
         canonical JSON, or as a CloudEvent for `Accept: application/cloudevents+json`. Errors: invalid_request, not_found."""
         wanted = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
+        may_read = principal_of(request).may_read
         if isinstance(wanted, int):
             event = await self._log.get(seq=wanted)
         else:
             selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
-            event = await self._log.get(event_id=wanted, selection=selection)
-        if event is None or not principal_of(request).may_read(event.stream):
+            event = await self._log.get(event_id=wanted, selection=selection, may_read=may_read)
+        if event is None or not may_read(event.stream):
             raise NotFound(f"there is no event {wanted}", field="seq_or_event_id")
         if cloudevents.STRUCTURED in request.headers.get("Accept", ""):
             return JsonResponse(msgspec.json.encode(cloudevents.render(event)), content_type=cloudevents.STRUCTURED)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from server.auth.authenticator import Authenticator, principal_of
 from server.auth.cookies import COOKIE
-from server.auth.principal import Principal
+from server.auth.principal import VERBS, Principal
 from server.auth.rate_limits import Clients, RateLimits
 from server.config import Config
 from server.eventlog.selection import select
@@ -25,6 +25,7 @@ class _TicketInput(msgspec.Struct, forbid_unknown_fields=True):
     streams: list[str]
 
 
+_MAX_LOGIN_BYTES = 16_384  # nobody knows yet who sends it
 _LOGIN = msgspec.json.Decoder(_LoginInput)
 _TICKET = msgspec.json.Decoder(_TicketInput)
 
@@ -50,10 +51,11 @@ class AuthRoutes:
     async def login(self, request: web.Request) -> web.StreamResponse:
         """POST /api/login
 
-        `{token}`. 200 `{name, read, append, expires_at, csrf, auth}` and an HttpOnly cookie of this site; a page sends `csrf`
-        as `X-CSRF-Token` with everything that changes something. Errors: invalid_request, invalid_body, unauthorized,
-        too_many_requests, too_large, unsupported_media_type, request_timeout."""
-        given = await params.read_json(request, _LOGIN, timeout_seconds=self._config.server.body_timeout_seconds)
+        `{token}`. 200 `{name, read, append, answer, operate, manage, expires_at, csrf, auth}` and an HttpOnly cookie of this
+        site; a page sends `csrf` as `X-CSRF-Token` with everything that changes something. Errors: invalid_request,
+        invalid_body, unauthorized, too_many_requests, too_large, unsupported_media_type, request_timeout."""
+        timeout_seconds = self._config.server.body_timeout_seconds
+        given = await params.read_json(request, _LOGIN, timeout_seconds=timeout_seconds, max_bytes=_MAX_LOGIN_BYTES)
         if not self._authenticator.is_on:
             return self._told(principal_of(request))
         self._limits.check_login(request)
@@ -77,8 +79,8 @@ class AuthRoutes:
     async def session(self, request: web.Request) -> web.StreamResponse:
         """GET /api/session
 
-        200 `{name, read, append, expires_at, csrf, auth}` of whoever asks; `auth` is how clients are recognised here. Without
-        good credentials `name` is null and nothing may be read. Errors: invalid_request."""
+        200 `{name, read, append, answer, operate, manage, expires_at, csrf, auth}` of whoever asks; `auth` is how clients are
+        recognised here. Without good credentials `name` is null and nothing may be read. Errors: invalid_request."""
         try:
             return self._told(await self._authenticator.authenticate(request))
         except Unauthorized:
@@ -103,8 +105,7 @@ class AuthRoutes:
         expires_at = principal.expires_at if principal is not None else None
         told = {
             "name": principal.name if principal is not None else None,
-            "read": list(principal.read) if principal is not None else [],
-            "append": list(principal.append) if principal is not None else [],
+            **{verb: list(getattr(principal, verb)) if principal is not None else [] for verb in VERBS},
             "expires_at": timestamp_of(expires_at) if expires_at is not None else None,
             "csrf": principal.csrf if principal is not None else "",
             "auth": self._config.auth.mode,

@@ -15,9 +15,10 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from server.auth.authenticator import PRINCIPAL, Authenticator, is_public
+from server.auth.authenticator import IS_BLIND, PRINCIPAL, Authenticator, is_public
 from server.auth.rate_limits import RateLimits
 from server.eventlog.log import ACTOR, EventLog
+from server.eventlog.turns import CLIENT
 from server.http import params
 from server.http.hosts import AllowedHosts
 from server.http.responses import (
@@ -31,16 +32,31 @@ from server.http.responses import (
     error_response,
 )
 from server.streaming.follower import wait_until
-from towow.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, TowowError
+from towow.errors import (
+    Conflict,
+    Gone,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RevisionMismatch,
+    StreamEnded,
+    TooLarge,
+    TowowError,
+    Unauthorized,
+)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PROCESS_ID = secrets.token_hex(4)
 _numbers = itertools.count(1)
 _log = structlog.get_logger("towow.request")
 
+# Refusals that say in their message and details how a stream stands.
+_TELLING = (Conflict, Gone, NotFound, RevisionMismatch, StreamEnded)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _CHANGES = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 _AT_LEAST_SECONDS = 5.0
+ADDRESS = web.RequestKey("address", str)
 
 
 def _translated(error: Exception) -> TowowError | None:
@@ -72,17 +88,30 @@ class Gate:
         """Raise the error of the tree that refuses the request, or say who asks in `PRINCIPAL` and `ACTOR`.
 
         Waits only for the keys of JWTs."""
+        request[ADDRESS] = self._limits.address_of(request)
         self._hosts.check(request)
         if self._authenticator.is_on:  # the task of a connection has had other requests before
             ACTOR.set(None)
             if not is_public:
                 principal = request[PRINCIPAL] = await self._authenticator.authenticate(request)
-                ACTOR.set(principal.name)
+                ACTOR.set(principal.acts_as)
+        CLIENT.set(self._limits.client_of(request))
+
+    def delay_of(self, request: web.Request, error: Exception) -> float:
+        """Seconds that a refusal is held back: of a wrong credential whose address has sent many."""
+        is_guess = isinstance(error, Unauthorized) and self._authenticator.is_attempt(request)
+        return self._limits.delay_of(request) if is_guess else 0.0
 
     def count(self, request: web.Request) -> None:
         """Take a change from the client's share. Raises `TooManyRequests`."""
         if request.method in _CHANGES:
             self._limits.take_events(request, 1)
+            self._limits.take_bytes(request)
+
+    def count_after(self, request: web.Request) -> None:
+        """Take what nobody knew before from the client's share."""
+        if request.method in _CHANGES:
+            self._limits.spend_bytes(request)
 
     async def catch_up(self, request: web.Request) -> None:
         """Wait for the seq that the request has seen elsewhere. Raises `Behind`."""
@@ -123,6 +152,7 @@ def around(gate: Gate) -> Middleware:
                         raise
                 if response is None:
                     response = await handler(request)
+                gate.count_after(request)
             status = response.status
         except asyncio.CancelledError:
             status = 200 if SENT_EVENTS in request else 499
@@ -131,6 +161,8 @@ def around(gate: Gate) -> Middleware:
             if not isinstance(error, TowowError) and _translated(error) is None and isinstance(error, web.HTTPException):
                 status = error.status
                 raise
+            if (seconds := gate.delay_of(request, error)) > 0:
+                await asyncio.sleep(seconds)
             response = failure_response(request, error)
             status = response.status
             if IS_PREPARED in request:
@@ -157,6 +189,8 @@ def failure_response(request: web.Request, error: Exception) -> JsonResponse:
         error_id = request[REQUEST_ID]
         _log.error("request_failed", error_id=error_id, method=request.method, path=raw_path(request), exc_info=error)
         known = TowowError("something went wrong here; the log has it under this error_id")
+    if IS_BLIND in request and isinstance(known, _TELLING):
+        known = type(known)("this cannot be done to a stream that this client may not read; the code says why")
     return error_response(known, request[REQUEST_ID])
 
 
@@ -174,6 +208,7 @@ def log_request(request: web.Request, status: int, response: web.StreamResponse 
         "ms": round((time.perf_counter() - started) * 1000, 2),
         "bytes": request.get(SENT_BYTES, 0),
         "request_id": request[REQUEST_ID],
+        "address": request.get(ADDRESS, request.remote),
     }
     if isinstance(response, JsonResponse):
         fields["bytes"] = len(response.body)

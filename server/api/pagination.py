@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from server.auth.authenticator import require_read
+from server.auth.rate_limits import held_open
 from server.eventlog.log import EventLog
 from server.eventlog.queries import RowPage
 from server.eventlog.selection import Selection
@@ -26,6 +27,7 @@ MAX_EVENTS = 1_000
 PAGE = (*params.CURSOR, "until_seq", "wait")
 PLACE = ("has_more", "next_since_seq", "head_seq", "epoch")
 _PAGE_BYTES = 8_388_608
+_MORE_READS = 2  # that one request looks for its first event with, each through 100,000 seqs at most
 
 DEFAULT_ROWS = 50
 MAX_ROWS = 200
@@ -64,6 +66,11 @@ class _Found(NamedTuple):
     asked_seq: int
     head_seq: int
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there is nothing, and all was looked at."""
+        return not self.events and self.through_seq >= self.asked_seq
+
 
 async def read_events(
     request: web.Request,
@@ -94,11 +101,9 @@ async def read_events(
         what = "the cursor is not in this log" if not start.is_gone else f"{start.reset['stream']} has ended and is not kept"
         raise Gone(f"{what}: {start.reset['reason']}", field="cursor", **start.reset)
     found = await _read(log, selection, start.cursor, until, limit)
-    deadline = time.monotonic() + (0.0 if start.is_over else wait)
-    while not found.events and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:
-        if not await wait_for_event(log, selection, found.through_seq, seconds):
-            break
-        found = await _read(log, selection, found.through_seq, until, limit)
+    if wait and not start.is_over and found.is_at_end and found.through_seq < until:
+        with held_open(request):
+            found = await _wait(log, selection, found, until, limit, time.monotonic() + wait)
     shown = found.events[:limit]
     is_cut = len(found.events) > limit
     ends = selection.single is not None and bool(shown) and log.is_terminal(shown[-1].stream, shown[-1].event_type)
@@ -113,14 +118,25 @@ async def read_events(
     )
 
 
+async def _wait(log: EventLog, selection: Selection, found: _Found, until: int, limit: int, deadline: float) -> _Found:
+    """What there is as soon as there is something, or at the deadline."""
+    while found.is_at_end and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:
+        if not await wait_for_event(log, selection, found.through_seq, seconds):
+            break
+        found = await _read(log, selection, found.through_seq, until, limit)
+    return found
+
+
 async def _read(log: EventLog, selection: Selection, cursor: int, until: int, limit: int) -> _Found:
     """What there is now; one event more than `limit`, where there is one: it says whether there are more.
 
-    The head is read once, first. Of a sparse selection it may take several windows to find the first event."""
+    The head is read once, first. Of a sparse selection a request looks at so many seqs; its page is empty then, with more."""
     head_seq = log.head_seq
     asked = max(cursor, min(until, head_seq))
     page = await log.read(selection, cursor, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
-    while not page.events and page.through_seq < asked:
+    for _ in range(_MORE_READS):
+        if page.events or page.through_seq >= asked:
+            break
         page = await log.read(selection, page.through_seq, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
     return _Found(page.events, page.through_seq, asked, head_seq)
 

@@ -47,7 +47,12 @@ class Publisher:
             events, is_many = self._routes.accept(request, params.body_now(request) or b"")
             appended = self._gate.log.submit(events)
         except Exception as error:
-            self._end(request, failure_response(request, error), started, respond)
+            end = partial(self._end, request, failure_response(request, error), started, respond)
+            seconds = self._gate.delay_of(request, error)
+            if seconds:
+                asyncio.get_running_loop().call_later(seconds, end)
+            else:
+                end()
         else:
             appended.add_done_callback(partial(self._answer, request, is_many, started, respond))
 

@@ -26,6 +26,8 @@ from towow.errors import Forbidden
 from towow.events import Event
 
 _CAPACITY_RETRY_FACTOR = 5
+_MAX_FOLLOWER_BYTES = 4_096  # that a follower may send in all: publishing has a path of its own
+_FRAME_BYTES = 8  # of one message besides its data
 _TIMINGS = 64  # that are kept to be shared; further ones replace the oldest
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EXPIRY = web.RequestKey("expiry", asyncio.TimerHandle)
@@ -124,7 +126,7 @@ class StreamResponder:
         timing: ConnectionSettings,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        socket = web.WebSocketResponse(compress=False, timeout=1.0)
+        socket = web.WebSocketResponse(compress=False, timeout=1.0, max_msg_size=_MAX_FOLLOWER_BYTES)
         socket.headers.update(headers)
         await socket.prepare(request)
         if start.is_over:
@@ -151,10 +153,15 @@ class StreamResponder:
 
     @staticmethod
     async def _until_closed(socket: web.WebSocketResponse, follower: Follower) -> None:
-        """Read and drop what the peer says, so that its pongs and its close are seen."""
+        """Read and drop what the peer says, a few kilobytes at most, so that its pongs and its close are seen."""
+        left = _MAX_FOLLOWER_BYTES
         async for message in socket:
             if message.type in (WSMsgType.ERROR, WSMsgType.CLOSE):
                 break
+            left -= len(message.data) + _FRAME_BYTES
+            if left < 0:
+                follower.stop("sends_too_much")
+                return
         follower.stop("closed")
 
     def _follower(

@@ -4,7 +4,7 @@ A bearer token is one of `[[auth.tokens]]` (`tokens.py`) or a JWT (`jwt.py`). A 
 cannot send headers, the cookie (`cookies.py`) for pages. What is refused never says why, and no credential reaches a log line
 or an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -41,6 +41,8 @@ PUBLIC_ROUTES = frozenset(
     }
 )
 PRINCIPAL = web.RequestKey("principal", Principal)
+# The client may not read what it changes.
+IS_BLIND = web.RequestKey("is_blind", bool)
 
 
 def principal_of(request: web.Request) -> Principal:
@@ -56,7 +58,52 @@ def require_read(request: web.Request, *streams: str) -> None:
 
 def require_append(request: web.Request, *streams: str) -> None:
     """Raise `Forbidden` unless all of the streams and patterns may be appended to."""
-    principal_of(request).require_append(streams)
+    require(request, "append", *streams)
+
+
+def require(request: web.Request, verb: str, *streams: str) -> None:
+    """Raise `Forbidden` unless a verb may be done to all of the streams and patterns.
+
+    What may be changed and not be read is noted: later refusals then say nothing of what is there."""
+    principal_of(request).require(verb, streams)
+    _note_blindness(request, streams)
+
+
+def require_any(request: web.Request, verbs: Sequence[str], stream: str) -> None:
+    """Raise `Forbidden` unless one of the verbs may be done to the stream; it names the last."""
+    principal = principal_of(request)
+    require(request, next((verb for verb in verbs if principal.may(verb, stream)), verbs[-1]), stream)
+
+
+def require_answer(request: web.Request, stream: str) -> None:
+    """Raise `Forbidden` unless permissions of the stream may be answered."""
+    require(request, "answer", stream)
+
+
+def require_to_operate(request: web.Request, session: str, operator_stream: str) -> None:
+    """Raise `Forbidden` unless a session may be operated, as this operator.
+
+    Scopes of earlier versions count, which appended to both the session and the operator."""
+    principal = principal_of(request)
+    is_named = operator_stream.partition(":")[2] == principal.name or principal.may("operate", operator_stream)
+    is_operator = principal.may_append(operator_stream)
+    if not (principal.may("operate", session) and (is_named or is_operator)) and not (
+        principal.may_append(session) and is_operator
+    ):
+        principal.require("operate", (session, operator_stream))
+    _note_blindness(request, (session,))
+
+
+def require_managed(request: web.Request, stream: str, owners: Iterable[str | None]) -> None:
+    """Raise `Forbidden` unless the client is one of the owners of what it ends (None is nobody), or manages the stream."""
+    principal = principal_of(request)
+    if principal.is_asked and not {principal.acts_as, principal.name} & set(owners):
+        require(request, "manage", stream)
+
+
+def _note_blindness(request: web.Request, streams: Iterable[str]) -> None:
+    if not all(map(principal_of(request).may_read, streams)):
+        request[IS_BLIND] = True
 
 
 class Authenticator:
@@ -130,6 +177,11 @@ class Authenticator:
         if self._allow_query_token and "token" in request.query:
             return await self.recognise(request.query["token"])
         raise _refused()
+
+    @staticmethod
+    def is_attempt(request: web.Request) -> bool:
+        """Whether a request has a credential that could be guessed."""
+        return hdrs.AUTHORIZATION in request.headers or "token" in request.query or "ticket" in request.query
 
     async def recognise(self, token: str) -> Principal:
         """Who a bearer token belongs to. Raises `Unauthorized`."""

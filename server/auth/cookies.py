@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from server.auth.principal import Principal
+from server.auth.principal import VERBS, Principal, globs_of
 from server.auth.signing_key import Signer
 from server.auth.tokens import Tokens
 from server.config import AuthSection
@@ -43,7 +43,8 @@ class Cookies:
         principal = msgspec.structs.replace(principal, via="cookie", csrf=secrets.token_urlsafe(24), expires_at=expires_at)
         claims: dict[str, Any] = {"sub": principal.name, "exp": expires_at, "csrf": principal.csrf}
         if self._tokens is None:
-            claims |= {"read": list(principal.read), "append": list(principal.append)}
+            claims |= {"scopes": [f"{verb}:{glob}" for verb in VERBS for glob in getattr(principal, verb)]}
+            claims |= {"actor": principal.actor} if principal.actor else {}
         elif (known := self._tokens.named(principal.name)) is not None:
             claims["mark"] = known[1]  # the scopes are looked up at every request, and whether the secret is the same
         cookie = self._signer.sign(claims, self._audience)
@@ -58,13 +59,15 @@ class Cookies:
             return None
         name = claims["sub"]
         if self._tokens is None:
-            read, append = tuple(claims.get("read", ())), tuple(claims.get("append", ()))
+            principal = Principal(name, actor=claims.get("actor", ""), **globs_of(claims.get("scopes", ())))
         elif (known := self._tokens.named(name)) is not None and known[1] == claims.get("mark"):
-            read, append = known[0].read, known[0].append
+            principal = known[0]
         else:
             return None
         login = hashlib.sha256(claims["csrf"].encode()).hexdigest()
-        return Principal(name, read, append, float(claims["exp"]), via="cookie", csrf=claims["csrf"], login=login)
+        return msgspec.structs.replace(
+            principal, expires_at=float(claims["exp"]), via="cookie", csrf=claims["csrf"], login=login
+        )
 
 
 def require_csrf(request: web.Request, principal: Principal) -> None:

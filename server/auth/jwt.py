@@ -18,16 +18,17 @@ import aiohttp
 import jwt
 import structlog
 
-from server.auth.principal import Principal, read_scopes
+from server.auth.principal import VERBS, Principal, globs_of
 from server.config import JwtSection
 from server.http.hosts import is_loopback
-from towow.errors import StartupError, Unauthorized
+from towow.errors import StartupError, Unauthorized, Unavailable
 
 _ASK_AGAIN_SECONDS = 30.0
 _STALE_SECONDS = 3600.0
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 1_048_576
 _SHORTEST_SECRET = 32  # bytes, of HS256
+_SHORTEST_RSA_KEY = 2_048  # bits
 _MAX_NAME_CHARACTERS = 128
 _log = structlog.get_logger("towow.auth")
 
@@ -35,8 +36,10 @@ _log = structlog.get_logger("towow.auth")
 class JwtKeys:
     """Verifies tokens. Raises `StartupError` for settings that cannot verify any."""
 
-    def __init__(self, config: JwtSection, clock: Callable[[], float]) -> None:
+    def __init__(self, config: JwtSection, clock: Callable[[], float], actor_claim: str = "sub") -> None:
         self._config = config
+        self._actor_claim = actor_claim
+        self._is_answered = True  # whether the URL of the keys answered when it was asked last
         self._clock = clock
         self._keys: dict[str | None, tuple[str, Any]] = {}  # by key id: algorithm, key
         self._asked_at = -math.inf
@@ -50,7 +53,7 @@ class JwtKeys:
         if "HS256" in config.algorithms:
             self._keys[None] = ("HS256", secret_of(config))
         elif not config.jwks:
-            raise StartupError("[jwt] jwks is required for RS256 and EdDSA", field="jwt.jwks")
+            raise StartupError("[jwt] jwks is required for RS256, ES256 and EdDSA", field="jwt.jwks")
         elif "://" in config.jwks and not _is_safe(config.jwks):
             raise StartupError("[jwt] jwks must be a file or an https:// URL", field="jwt.jwks")
 
@@ -78,7 +81,7 @@ class JwtKeys:
             await self._session.close()
 
     async def recognise(self, token: str) -> Principal:
-        """Who a token belongs to. Raises `Unauthorized`."""
+        """Who a token belongs to. Raises `Unauthorized`, and `Unavailable` while the keys cannot be had."""
         try:
             return await self._recognise(token)
         except (jwt.PyJWTError, LookupError, ValueError, TypeError, OverflowError, RecursionError):
@@ -88,6 +91,9 @@ class JwtKeys:
         key_id = None if "HS256" in self._config.algorithms else jwt.get_unverified_header(token).get("kid")
         if key_id not in self._keys or self._clock() - self._asked_at >= _STALE_SECONDS:
             await self._ask()
+            if key_id not in self._keys and not self._is_answered:
+                message = "the keys that tokens are verified with cannot be read at the moment; try again"
+                raise Unavailable(message, retry_after_seconds=int(_ASK_AGAIN_SECONDS))
         algorithm, key = self._only_key() if key_id is None else self._keys[key_id]
         claims = jwt.decode(
             token,
@@ -105,11 +111,9 @@ class JwtKeys:
         if not expires_at + leeway > now or not not_before - leeway <= now:
             raise ValueError("not now")
         scopes = claims.get("scope", claims.get("scopes", ""))
-        read, append = read_scopes(_known(scopes.split() if isinstance(scopes, str) else scopes))
-        name = claims.get("sub")
-        if not isinstance(name, str) or not 1 <= len(name) <= _MAX_NAME_CHARACTERS or not name.isprintable():
-            raise ValueError("no subject")
-        return Principal(name, read, append, expires_at, via="jwt")
+        name, actor = _name(claims.get("sub")), _name(claims.get(self._actor_claim))
+        globs = globs_of(_known(scopes.split() if isinstance(scopes, str) else scopes), name)
+        return Principal(name, expires_at=expires_at, via="jwt", actor="" if actor == name else actor, **globs)
 
     def _only_key(self) -> tuple[str, Any]:
         """The key for a token that names none, when there is just one."""
@@ -141,7 +145,9 @@ class JwtKeys:
                     if len(body) > _MAX_BYTES:
                         raise ValueError("too long")  # noqa: TRY301 - as any other answer that is none
             self._keys = _read_keys(bytes(body), self._config.algorithms) or self._keys
+            self._is_answered = True
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            self._is_answered = False
             _log.warning("keys_not_read", reason=type(error).__name__)
 
 
@@ -158,12 +164,11 @@ def secret_of(config: JwtSection) -> bytes:
 def _known(scopes: Any) -> list[str]:
     """The scopes that are meant for this server; a provider's tokens hold others, too."""
     given = scopes if isinstance(scopes, list) else []
-    return [scope for scope in given if isinstance(scope, str) and scope.startswith(("read:", "append:"))]
+    return [scope for scope in given if isinstance(scope, str) and scope.partition(":")[0] in VERBS]
 
 
 def _read_keys(raw: bytes, algorithms: tuple[str, ...]) -> dict[str | None, tuple[str, Any]]:
     """The public keys of a JWKS that fit the algorithms, by key id; others are left out. Raises `ValueError`."""
-    types = {"RSA": "RS256", "OKP": "EdDSA"}
     found: dict[str | None, tuple[str, Any]] = {}
     try:
         document = json.loads(raw)
@@ -171,15 +176,33 @@ def _read_keys(raw: bytes, algorithms: tuple[str, ...]) -> dict[str | None, tupl
         raise ValueError("too deep") from None
     items = document.get("keys") if isinstance(document, dict) else None
     for item in items if isinstance(items, list) else ():
-        algorithm = types.get(str(item.get("kty"))) if isinstance(item, dict) else None
-        if algorithm is None or algorithm not in algorithms or "d" in item:
+        algorithm = _algorithm_of(item)
+        if algorithm not in algorithms or "d" in item:
             continue
         key_id = item.get("kid")
         is_meant = item.get("use", "sig") == "sig" and item.get("alg", algorithm) == algorithm
         if is_meant and (key_id is None or isinstance(key_id, str)):
             with contextlib.suppress(jwt.PyJWTError, ValueError, TypeError):
-                found[key_id] = (algorithm, jwt.PyJWK(item, algorithm).key)
+                key = jwt.PyJWK(item, algorithm).key
+                if algorithm != "RS256" or key.key_size >= _SHORTEST_RSA_KEY:
+                    found[key_id] = (algorithm, key)
     return found
+
+
+def _algorithm_of(item: Any) -> str:
+    """The algorithm that a key of a JWKS is for; empty for any other."""
+    if not isinstance(item, dict):
+        return ""
+    curve = {"EC": "P-256", "OKP": "Ed25519"}.get(str(item.get("kty")))
+    found = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}.get(str(item.get("kty")), "")
+    return found if curve is None or item.get("crv") == curve else ""
+
+
+def _name(value: Any) -> str:
+    """A name in a token: 1 to 128 printable characters. Raises `ValueError`."""
+    if not isinstance(value, str) or not 1 <= len(value) <= _MAX_NAME_CHARACTERS or not value.isprintable():
+        raise ValueError("no name")
+    return value
 
 
 def _seconds(value: Any) -> float:

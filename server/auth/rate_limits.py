@@ -6,7 +6,8 @@ import ipaddress
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from towow.errors import TooManyRequests
 _MAX_REMEMBERED = 10_000
 _BURST_SECONDS = 2.0
 _STREAM_RETRY_SECONDS = 5
+_WRONG_CREDENTIALS_SECONDS = 1.0
 
 
 class Clients:
@@ -36,7 +38,7 @@ class Clients:
                 address = hop.strip() or address
                 if address not in self._proxies:
                     break
-        return _counted_as(address[:64])
+        return counted_as(address[:64])
 
     def name_of(self, request: web.Request) -> str:
         """The client: the name of its token, however it came, or its address."""
@@ -50,7 +52,8 @@ class Clients:
 
 
 @lru_cache(maxsize=1024)  # every request asks, and the same clients come again
-def _counted_as(address: str) -> str:
+def counted_as(address: str) -> str:
+    """What an address is counted as: itself, or of IPv6 its first 64 bits."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -70,7 +73,17 @@ class RateLimits:
         self._clients = clients
         self._streams: Counter[str] = Counter()
         self._events = _Buckets(config.publishes_per_second, _BURST_SECONDS, clock)
+        self._bytes = _Buckets(config.bytes_per_second, _BURST_SECONDS, clock)
         self._logins = _Buckets(config.logins_per_minute / 60, 60.0, clock)
+        self._wrong = _Buckets(config.logins_per_minute / 60, 60.0, clock)
+
+    def address_of(self, request: web.Request) -> str:
+        """The address that a client is counted by."""
+        return self._clients.address_of(request)
+
+    def client_of(self, request: web.Request) -> str:
+        """The client that a request is counted for."""
+        return self._clients.name_of(request)
 
     def open_stream(self, request: web.Request) -> str:
         """Count a stream in; `close_stream` takes the name that this returns."""
@@ -101,6 +114,26 @@ class RateLimits:
                     f"this client may send {limit} events in a second", limit=limit, retry_after_seconds=math.ceil(wait)
                 )
 
+    def take_bytes(self, request: web.Request) -> None:
+        """Take the bytes of a body from the client's share; of one that does not say its length `spend_bytes` does it."""
+        if self._config.bytes_per_second:
+            wait = self._bytes.take(self._clients.name_of(request), request.content_length or 1)
+            if wait:
+                limit = self._config.bytes_per_second
+                raise TooManyRequests(
+                    f"this client may send {limit} bytes in a second", limit=limit, retry_after_seconds=math.ceil(wait)
+                )
+
+    def spend_bytes(self, request: web.Request) -> None:
+        """Take what came of a body that did not say its length."""
+        if self._config.bytes_per_second and request.content_length is None:
+            self._bytes.spend(self._clients.name_of(request), request.content.total_bytes)
+
+    def delay_of(self, request: web.Request) -> float:
+        """Seconds that the refusal of a wrong credential waits: some once its address has sent many; good ones never do."""
+        is_often = self._config.logins_per_minute and self._wrong.take(self._clients.address_of(request), 1)
+        return _WRONG_CREDENTIALS_SECONDS if is_often else 0.0
+
     def check_login(self, request: web.Request) -> None:
         """Refuse an address that has failed too often."""
         if self._config.logins_per_minute and not self._logins.has_any(self._clients.address_of(request)):
@@ -110,6 +143,20 @@ class RateLimits:
         """Count a failed login."""
         if self._config.logins_per_minute:
             self._logins.take(self._clients.address_of(request), 1)
+
+
+LIMITS = web.AppKey("limits", RateLimits)
+
+
+@contextmanager
+def held_open(request: web.Request) -> Iterator[None]:
+    """Count a request that waits as an open stream of its client. Raises `TooManyRequests`."""
+    limits = request.app[LIMITS]
+    client = limits.open_stream(request)
+    try:
+        yield
+    finally:
+        limits.close_stream(client)
 
 
 class _Buckets:
@@ -134,6 +181,11 @@ class _Buckets:
         if len(self._left) > _MAX_REMEMBERED:
             self._left.popitem(last=False)
         return 0.0
+
+    def spend(self, name: str, count: int) -> None:
+        """Take, into debt if need be."""
+        left, now = self._level(name)
+        self._left[name] = (left - count, now)
 
     def has_any(self, name: str) -> bool:
         """Whether one can be taken."""

@@ -43,6 +43,8 @@ class Tickets:
         }
         if principal.expires_at is not None:
             claims["until"] = principal.expires_at
+        if principal.actor:
+            claims["actor"] = principal.actor
         if principal.login:
             claims["login"] = principal.login
         if self._tokens is not None and (known := self._tokens.named(principal.name)) is not None:
@@ -64,4 +66,5 @@ class Tickets:
             expires_at=claims.get("until"),
             via="ticket",
             login=claims.get("login", ""),
+            actor=claims.get("actor", ""),
         )

@@ -5,7 +5,7 @@ import hmac
 import os
 from collections.abc import Iterable
 
-from server.auth.principal import Principal, read_scopes
+from server.auth.principal import Principal, globs_of
 from server.config import TokenSection
 from towow.errors import StartupError
 
@@ -42,10 +42,10 @@ class Tokens:
 
 def _principal_of(name: str, scopes: tuple[str, ...]) -> Principal:
     try:
-        read, append = read_scopes(scopes)
+        globs = globs_of(scopes, name)
     except ValueError as error:
         raise StartupError(f"[[auth.tokens]] {name}: {error}", field="auth.tokens") from None
-    return Principal(name, read, append, via="token")
+    return Principal(name, via="token", **globs)
 
 
 def _digest_of(token: TokenSection) -> bytes:

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from server.eventlog.log import EventLog
-from server.eventlog.selection import select
+from server.eventlog.selection import Selection, select
 from server.eventlog.writer import Receipt
 from server.streaming.follower import events_after
-from towow.events import Event, NewEvent
+from towow.events import Event, NewEvent, matches
 
 EventHandler = Callable[[Event], Awaitable[None] | None]
 
@@ -37,8 +37,9 @@ class EventBus:
         """Call `handler(event)` for every event from now on whose type matches (`towow.*`); returns a function that stops it.
 
         One event at a time and in seq order for each subscription; subscriptions do not wait for each other."""
-        selection = select(("*",), () if pattern == "*" else (pattern,))
-        task = asyncio.create_task(self._run(selection.types, handler, self._log.head_seq), name=f"bus {pattern}")
+        start, star, _ = pattern.partition("*")
+        selection = select(("*",), () if pattern == "*" else (start + star,))
+        task = asyncio.create_task(self._run(selection, pattern, handler, self._log.head_seq), name=f"bus {pattern}")
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
@@ -54,13 +55,13 @@ class EventBus:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, types: tuple[str, ...], handler: EventHandler, cursor: int) -> None:
-        selection = select(("*",), types)
+    async def _run(self, selection: Selection, pattern: str, handler: EventHandler, cursor: int) -> None:
         while True:
             try:
                 async for event in events_after(self._log, selection, cursor):
                     cursor = event.seq  # before the handler: one that raises must not get it again
-                    await self._hand(event, handler)
+                    if matches(pattern, event.event_type):
+                        await self._hand(event, handler)
             except Exception:
                 _log.exception("subscription_failed", after=cursor)
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -8,7 +8,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ import click
 import msgspec
 import structlog
 from aiohttp import http_parser, web
+from aiohttp.web_protocol import RequestHandler
 
 from server import __version__, program
 from server.api.health import CONNECTIONS
 from server.api.publish_protocol import PublishProtocol
 from server.app import LOG, PUBLISHER, make_app
+from server.auth.principal import changes_of
+from server.auth.rate_limits import counted_as
 from server.config import Config, load_config
 from server.eventlog.database import engine_fault, sqlite3
 from server.http.hosts import is_loopback
@@ -29,6 +33,7 @@ from server.logs import configure_logging, flush
 from towow.errors import StartupError
 
 _BACKLOG = 4_096
+_READ_BUFFER_BYTES = 32_768  # that a connection holds, twice, before anybody has asked who sends it
 _SPARE_FILE_HANDLES = 100
 _FAILED_CLEANUP_SECONDS = 0.4
 _log = structlog.get_logger("towow.serve")
@@ -127,6 +132,44 @@ class _TooMany(asyncio.Protocol):
         transport.abort()  # type: ignore[attr-defined]  # every stream transport has it
 
 
+class Share:
+    """Counts the connections of each address and drops those beyond its share; 0 counts none. Of IPv6 64 bits count."""
+
+    def __init__(self, limit: int, trusted_proxies: Sequence[str]) -> None:
+        self._limit = limit
+        self._proxies = frozenset(trusted_proxies)
+        self._counts: Counter[str] = Counter()
+        self._addresses: dict[RequestHandler, str] = {}
+
+    def watch(self, server: web.Server) -> None:
+        """Count what the server takes and loses from now on."""
+        if not self._limit:
+            return
+        made, lost = server.connection_made, server.connection_lost
+
+        def count_in(handler: RequestHandler, transport: asyncio.Transport) -> None:
+            made(handler, transport)
+            peer = transport.get_extra_info("peername")
+            if not isinstance(peer, tuple) or peer[0] in self._proxies:  # a proxy's connections are everybody's
+                return
+            address = counted_as(peer[0])
+            self._counts[address] += 1
+            self._addresses[handler] = address
+            if self._counts[address] > self._limit:
+                transport.abort()
+
+        def count_out(handler: RequestHandler, exc: BaseException | None = None) -> None:
+            address = self._addresses.pop(handler, None)
+            if address is not None:
+                self._counts[address] -= 1
+                if not self._counts[address]:
+                    del self._counts[address]
+            lost(handler, exc)
+
+        server.connection_made = count_in  # type: ignore[method-assign]
+        server.connection_lost = count_out  # type: ignore[method-assign]
+
+
 class CappedSite(web.BaseSite):
     """A listener that takes so many connections and drops further ones: out of file handles, accepting fails for everybody."""
 
@@ -135,6 +178,7 @@ class CappedSite(web.BaseSite):
         runner: web.AppRunner,
         listener: socket.socket,
         max_connections: int,
+        share: Share,
         protocol: Callable[[web.Server], asyncio.BaseProtocol],
     ) -> None:
         super().__init__(runner, backlog=_BACKLOG)
@@ -142,6 +186,7 @@ class CappedSite(web.BaseSite):
         self._listener = listener
         self._max_connections = max_connections
         self._room = max_connections  # that many can be taken without counting
+        self._share = share
 
     @property
     def name(self) -> str:
@@ -155,6 +200,7 @@ class CappedSite(web.BaseSite):
         server = self._runner.server
         if server is None:
             raise RuntimeError("the runner must be set up first")
+        self._share.watch(server)
 
         # `connections` copies the whole list: it is looked at only after as many accepts as there was room for.
         def accept() -> asyncio.BaseProtocol:
@@ -182,6 +228,7 @@ async def run_server(config: Config, accept_loss: int | None = None) -> int:
     loop = asyncio.get_running_loop()
     of_connections: dict[str, Any] = {
         "access_log": None,
+        "read_bufsize": _READ_BUFFER_BYTES,
         "auto_decompress": False,  # a compressed body is refused, and must not be unpacked first
         "keepalive_timeout": config.server.keepalive_timeout_seconds,
     }
@@ -199,7 +246,9 @@ async def run_server(config: Config, accept_loss: int | None = None) -> int:
     try:
         await runner.setup()
         app[CONNECTIONS].count = lambda: len(runner.server.connections) if runner.server is not None else 0
-        await CappedSite(runner, listener, config.server.max_connections, protocol).start()
+        most = config.server.max_connections
+        share = Share(min(config.limits.connections_per_address, max(1, most // 2)), config.server.trusted_proxies)
+        await CappedSite(runner, listener, most, share, protocol).start()
         _announce(config, listener, app)
         _freeze_gc()
         await stop.wait()
@@ -236,7 +285,18 @@ def _announce(config: Config, listener: socket.socket, app: web.Application) -> 
     fault = engine_fault()
     if fault:
         _log.warning("engine_fault", reason=fault, consequence="a second server on this file is refused")
+    say_what_to_change(config)
     click.echo(f"ToWow event server {__version__}: http://{shown}:{port}/  (Ctrl-C stops it)")
+
+
+def say_what_to_change(config: Config) -> None:
+    """Log settings that are allowed and hardly meant: scopes of an earlier version, and pages of any origin while nobody is
+    asked who they are."""
+    for name, sentence in [(token.name, sentence) for token in config.auth.tokens for sentence in changes_of(token.scopes)]:
+        _log.warning("scopes_of_an_earlier_version", token=name, change=sentence)
+    if "*" in config.cors.origins and config.auth.mode == "off":
+        consequence = "any page that a browser here opens may read and append everything; name the origins, or ask for tokens"
+        _log.warning("everybody_may_do_everything", setting='[cors] origins = ["*"]', consequence=consequence)
 
 
 def _freeze_gc() -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys, secret_of
-from server.auth.principal import read_scopes
+from server.auth.principal import VERBS, Principal, globs_of
 from server.cli.output import console
 from server.config import Config, TokenSection, load_config
 from towow.errors import StartupError, Unauthorized
@@ -34,7 +34,9 @@ def token() -> None:
 
 
 _name = click.option("--name", required=True, help="Who it is for; events and logs name it.")
-_scopes = click.option("--scope", "scopes", multiple=True, required=True, help="read: or append: and a glob; repeatable.")
+_scopes = click.option(
+    "--scope", "scopes", multiple=True, required=True, help=f"{', '.join(VERBS)}, a colon and a glob; repeatable."
+)
 _settings = click.option(
     "--config", "file", type=click.Path(path_type=Path), help="Settings file; default: config.toml here, if any."
 )
@@ -47,7 +49,7 @@ def _load(file: Path | None) -> Config:
 
 def _check_scopes(scopes: tuple[str, ...]) -> None:
     try:
-        read_scopes(scopes)
+        globs_of(scopes)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--scope") from None
 
@@ -104,25 +106,24 @@ def check(file: Path | None) -> None:
     config = _load(file)
     given = sys.stdin.read(100_000).strip()
     try:
-        name, read, append, expires_at = asyncio.run(_recognise(config, given))
+        found = asyncio.run(_recognise(config, given))
     except Unauthorized:
         raise click.ClickException("this token is not good here") from None
     out = console()
-    out.print(f"name     {name}")
-    out.print(f"read     {' '.join(read) or 'nothing'}")
-    out.print(f"append   {' '.join(append) or 'nothing'}")
-    out.print(f"expires  {'never' if expires_at is None else timestamp_of(expires_at)}")
+    out.print(f"name     {found.name}")
+    for verb in VERBS:
+        out.print(f"{verb:<8} {' '.join(getattr(found, verb)) or 'nothing'}")
+    out.print(f"expires  {'never' if found.expires_at is None else timestamp_of(found.expires_at)}")
 
 
-async def _recognise(config: Config, given: str) -> tuple[str, tuple[str, ...], tuple[str, ...], float | None]:
-    keys = JwtKeys(config.jwt, time.time) if config.auth.mode == "jwt" else None
+async def _recognise(config: Config, given: str) -> Principal:
+    keys = JwtKeys(config.jwt, time.time, config.auth.actor_claim) if config.auth.mode == "jwt" else None
     authenticator = Authenticator(config.auth, config.database.path, time.time, keys)
     if not authenticator.is_on:
         raise StartupError('[auth] mode is "off": there is nothing to check')
     if keys is not None:
         await keys.open()
     try:
-        found = await authenticator.recognise(given)
+        return await authenticator.recognise(given)
     finally:
         await authenticator.__aexit__()
-    return found.name, found.read, found.append, found.expires_at

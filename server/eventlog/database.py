@@ -24,7 +24,8 @@ from server.eventlog.engine import ThreadConnection, engine_fault, error_code, i
 from server.eventlog.place import Place
 from server.eventlog.recovery import accept, require_whole
 from server.eventlog.rewrite import REWRITING, holds_events, rewrite
-from towow.errors import StartupError
+from server.eventlog.turns import CLIENT, Turns
+from towow.errors import StartupError, Unavailable
 
 __all__ = [
     "Database",
@@ -43,6 +44,7 @@ __all__ = [
 T = TypeVar("T")
 
 INCREMENTAL = 2  # of PRAGMA auto_vacuum
+_STEPS_PER_LOOK = 20_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _log = structlog.get_logger("towow.database")
 
 
@@ -59,7 +61,7 @@ class Database:
         self._accept_loss = accept_loss
         self._lock: IO[str] | None = None
         self._readers: list[ThreadConnection] = []
-        self._next_reader = 0
+        self._turns = Turns()
 
     async def __aenter__(self) -> "Database":
         """Take the lock, look for losses, open, configure and migrate. Raises `StartupError` with what to do.
@@ -82,6 +84,7 @@ class Database:
             self.place = await self.writer.call(functools.partial(Place, self.path, config))
             for _ in range(config.readers):
                 self._readers.append(await self._open(query_only=True))
+            self._turns = Turns(self._readers)
         except (OSError, sqlite3.Error, UnicodeError) as error:  # the last: SQLite's own tables hold bytes that are no text
             await self.close()
             raise StartupError(explain(error, self.path, config)) from None
@@ -95,6 +98,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; safe to call again."""
+        await self._turns.close()
         for reader in self._readers:
             await reader.close()
         self._readers.clear()
@@ -121,9 +125,24 @@ class Database:
             self._lock = None
 
     async def read(self, function: Callable[[Any], T]) -> T:
-        """Run a short reading function on the next reader's thread. No cursor may outlive the function."""
-        self._next_reader = (self._next_reader + 1) % len(self._readers)
-        return await self._readers[self._next_reader].call(function)
+        """Run a short reading function on a reader's thread. No cursor may outlive the function.
+
+        Clients take turns: one that asks for much waits for itself. What a client asks for is interrupted after
+        `max_read_seconds`; raises `Unavailable` then. What the server itself reads is not."""
+        client = CLIENT.get()
+        reader = await self._turns.take(client)
+        try:
+            if client:
+                function = _within(function, self._config.max_read_seconds)
+            result = await reader.call(function)
+        except asyncio.CancelledError:  # it runs on
+            self._turns.give_back_later(reader)
+            raise
+        except BaseException:
+            self._turns.give_back(reader)
+            raise
+        self._turns.give_back(reader)
+        return result
 
     async def _open(self, *, query_only: bool) -> ThreadConnection:
         connect = functools.partial(
@@ -144,6 +163,25 @@ class Database:
         if query_only:
             await connection.call(lambda db: db.execute("PRAGMA query_only = 1").close())
         return connection
+
+
+def _within(function: Callable[[Any], T], seconds: float) -> Callable[[Any], T]:
+    """The function, interrupted when it takes longer."""
+
+    def run(db: Any) -> T:
+        deadline = time.monotonic() + seconds
+        db.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_PER_LOOK)
+        try:
+            return function(db)
+        except sqlite3.OperationalError as error:
+            if error_code(error) == engine.INTERRUPT:
+                message = f"this takes longer than the {seconds:g} s that one request may read for; ask for less"
+                raise Unavailable(message, limit=seconds) from None
+            raise
+        finally:
+            db.set_progress_handler(None, 0)
+
+    return run
 
 
 def read_only(path: Path) -> Any:

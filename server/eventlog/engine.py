@@ -29,7 +29,7 @@ __all__ = ["ThreadConnection", "engine_fault", "error_code", "is_busy", "is_corr
 T = TypeVar("T")
 
 # Extended result codes keep the primary one in the low byte: https://www.sqlite.org/rescode.html
-BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB = 5, 8, 10, 11, 13, 14, 26
+BUSY, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB = 5, 8, 9, 10, 11, 13, 14, 26
 
 
 def error_code(error: BaseException) -> int:
@@ -54,7 +54,7 @@ def is_corrupt(error: BaseException) -> bool:
 
 def is_fatal(error: BaseException) -> bool:
     """Whether the file can no longer be trusted to keep what it acknowledges: I/O, corruption, read-only, not a database."""
-    return error_code(error) in (IOERR, CORRUPT, READONLY, NOTADB, CANTOPEN)
+    return isinstance(error, OSError) or error_code(error) in (IOERR, CORRUPT, READONLY, NOTADB, CANTOPEN)
 
 
 def engine_fault(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str | None:

@@ -11,12 +11,12 @@ are dispatched but not written: a join, a stop or a close writes them first, so 
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from server.eventlog.selection import Selection
+from server.eventlog.selection import Selection, patterns_of
 from server.eventlog.tail import Tail
 from towow.events import Event
 
@@ -110,7 +110,7 @@ class Hub:
         self.clock = clock
         self._groups: dict[tuple[Selection, Encoding | None, BatchPolicy | None], Group] = {}
         self._by_name: dict[str, dict[Group, None]] = {}
-        self._by_pattern: dict[Group, None] = {}
+        self._by_pattern: dict[str, dict[Group, None]] = {}
         self._tail = Tail(tail_bytes)
 
     def start_at(self, seq: int) -> None:
@@ -136,10 +136,11 @@ class Hub:
         for group in self._by_name.get(event.stream, ()):
             if group.encoding is not None and group.selection.wants_type(event.event_type):
                 count += len(group.members)
-        for group in self._by_pattern:
-            selection = group.selection
-            if group.encoding is not None and event.stream not in selection.names and selection.wants(event):
-                count += len(group.members)
+        for pattern in patterns_of(event.stream) if self._by_pattern else ():
+            for group in self._by_pattern.get(pattern, ()):
+                wants = group.selection.wants_type(event.event_type) and event.stream not in group.selection.names
+                if group.encoding is not None and wants:
+                    count += len(group.members)
         return count
 
     def join(
@@ -164,8 +165,8 @@ class Hub:
             group = self._groups[key] = Group(selection, encoding, batch_policy)
             for name in selection.names:
                 self._by_name.setdefault(name, {})[group] = None
-            if selection.patterns:
-                self._by_pattern[group] = None
+            for pattern in selection.patterns:
+                self._by_pattern.setdefault(pattern, {})[group] = None
         group.members[member] = None
         return group
 
@@ -193,10 +194,11 @@ class Hub:
                 for group in groups:
                     group.pending.append(event)
                     touched[group] = None
-            for group in self._by_pattern:
-                if event.stream not in group.selection.names and group.selection.wants_stream(event.stream):
-                    group.pending.append(event)
-                    touched[group] = None
+            for pattern in patterns_of(event.stream) if self._by_pattern else ():
+                for group in self._by_pattern.get(pattern, ()):
+                    if group.selection.wants_type(event.event_type) and event.stream not in group.selection.names:
+                        group.pending.append(event)
+                        touched[group] = None
         before, self.dispatched_seq = self.dispatched_seq, events[-1].seq
         self._tail.add(events)
         if touched:
@@ -340,13 +342,17 @@ class Hub:
         key = (group.selection, group.encoding, group.batch_policy)
         if self._groups.get(key) is group:  # a member that leaves late must not take a newer group with it
             del self._groups[key]
-        for name in group.selection.names:
-            groups = self._by_name.get(name)
-            if groups is not None:
-                groups.pop(group, None)
-                if not groups:
-                    del self._by_name[name]
-        self._by_pattern.pop(group, None)
+        _take_out(group, self._by_name, group.selection.names)
+        _take_out(group, self._by_pattern, group.selection.patterns)
+
+
+def _take_out(group: Group, index: dict[str, dict[Group, None]], keys: Iterable[str]) -> None:
+    for key in keys:
+        groups = index.get(key)
+        if groups is not None:
+            groups.pop(group, None)
+            if not groups:
+                del index[key]
 
 
 def _never(data: bytes) -> None:

@@ -25,7 +25,7 @@ from server.eventlog.peers import Peers
 from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
 from server.eventlog.rows import prove, read_head, read_head_seq
-from server.eventlog.selection import Selection
+from server.eventlog.selection import EVERYTHING, Selection
 from server.eventlog.terms import DutyTerm, Superseded, read_terms, require_term
 from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG, TrimmedStream, read_trimmed, trimmed_through
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
@@ -40,7 +40,6 @@ ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
 # The duty that this task acts for: what it appends is refused once another process has taken that over.
 TERM: ContextVar[DutyTerm | None] = ContextVar("term", default=None)
 
-_EVERYTHING = Selection(frozenset(), ("*", "system:*"), ())
 _MAX_REQUESTS_PER_COMMIT = 2_000
 _MARK_SYNC_SECONDS = 1.0
 _MARK_TOUCH_SECONDS = 60.0  # the mark's time is at most so old, also while nothing is appended
@@ -60,6 +59,10 @@ class _Waiting(NamedTuple):
     future: "asyncio.Future[list[Receipt]]"
     term: DutyTerm | None
     prepare: Prepare | None = None
+
+
+class _Rejected(Exception):
+    """Raised for a transaction that was undone although the disk did nothing wrong; the cause says why."""
 
 
 class EventLog:
@@ -220,9 +223,14 @@ class EventLog:
         return await self._read(partial(queries.read_newest, selection=selection, through=self.head_seq, limit=limit))
 
     async def get(
-        self, *, seq: int | None = None, event_id: str | None = None, selection: Selection = _EVERYTHING
+        self,
+        *,
+        seq: int | None = None,
+        event_id: str | None = None,
+        selection: Selection = EVERYTHING,
+        may_read: Callable[[str], bool] = lambda stream: True,
     ) -> Event | None:
-        """One event by seq, or by event_id among the streams of a selection; None when there is none.
+        """One event by seq, or by event_id among the streams of a selection that may be read; None when there is none.
 
         Raises `InvalidRequest` when several streams have an event with this id, and `Damaged`."""
         if event_id is None:
@@ -231,7 +239,7 @@ class EventLog:
         after: str | None = ""
         while after is not None and len(events) < 2:
             found = await self._read(partial(queries.find_event_id, selection=selection, event_id=event_id, after=after))
-            events += found.events
+            events += [event for event in found.events if may_read(event.stream)]
             after = found.after
         if len(events) > 1:
             streams = f"{events[0].stream} and {events[1].stream}"
@@ -449,6 +457,9 @@ class EventLog:
                             receipt.followers = self.hub.count_for(receipt.event)
                 await self._dispatch(done.events)
                 self.peers.announce()
+        except _Rejected as error:
+            await self._commit_apart(batch, error)
+            return
         except TowowError as error:
             if isinstance(error, StorageFull):
                 self._full_until = self.hub.clock() + _FULL_SECONDS
@@ -485,12 +496,32 @@ class EventLog:
         if (await self.refresh_meta()).trimmed_seq > self.head_seq:
             self.hub.skip(self.meta.trimmed_seq)
 
+    async def _commit_apart(self, batch: list[_Waiting], error: _Rejected) -> None:
+        """Commit each request of a rejected transaction alone, so that only the one at fault is refused."""
+        if len(batch) > 1:
+            for waiting in batch:
+                await self._commit([waiting])
+            return
+        streams = sorted({event.stream for event in batch[0].events})[:10]
+        _log.error("append_rejected", streams=streams, exc_info=error.__cause__)
+        _reject(batch[0].future, TowowError("this could not be stored; the log of the server says why"))
+
     def _store(
         self, db: Any, requests: Sequence[Sequence[NewEvent]], terms: Mapping[int, DutyTerm], prepare: Prepare | None
     ) -> Committed:
-        """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread."""
+        """Commit, and confirm that what was committed is where the database is looked for. On the writer's thread.
+
+        Raises `_Rejected` for whatever is neither a refusal nor the disk's fault, once the transaction is undone: no request
+        ends the server."""
         changes = db.total_changes
-        done = self._writer.commit(db, requests, terms) if prepare is None else self._writer.commit(db, (), terms, prepare)
+        try:
+            done = self._writer.commit(db, requests, terms) if prepare is None else self._writer.commit(db, (), terms, prepare)
+        except TowowError:
+            raise
+        except Exception as error:
+            if is_fatal(error) or db.in_transaction:
+                raise
+            raise _Rejected from error
         size = sum(len(event.payload_json) + _ROW_BYTES for event in done.events)
         if prepare is not None:
             size += (db.total_changes - changes) * _ROW_BYTES
@@ -507,7 +538,7 @@ class EventLog:
                 page = await self._read(
                     partial(
                         queries.read_page,
-                        selection=_EVERYTHING,
+                        selection=EVERYTHING,
                         after=self.head_seq,
                         through=through,
                         limit=1000,

@@ -11,13 +11,16 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from server.eventlog.rows import Head, Histories, damaged, read_event_at, read_events, read_head, read_histories
-from server.eventlog.selection import SYSTEM, Selection
+from server.eventlog.selection import EVERYTHING, Selection
 from server.eventlog.trimmed import read_trimmed, trimmed_through
 from towow.errors import Damaged
-from towow.events import MAX_SEQ, Event
+from towow.events import MAX_SEQ, SYSTEM, Event
 
 _WINDOW_SEQS = 20_000  # rows looked at by one statement that filters
+_WINDOWS_BACK = 10  # statements that look for the newest events of a sparse selection
+_NEWEST_BYTES = 8_388_608
 _WINDOWS_PER_READ = 5  # statements of one read, before the reader gets its turn back
+_NOT_THE_SYSTEMS = f"stream < '{SYSTEM}' OR stream >= '{SYSTEM[:-1]};'"  # what `*` is
 _STREAMS_PER_READ = 2_000  # streams in which one read looks for an event_id
 
 
@@ -73,11 +76,26 @@ def read_page(db: Any, selection: Selection, after: int, through: int, limit: in
     return Page(events, after)
 
 
-def read_newest(db: Any, selection: Selection, through: int, limit: int) -> list[Event]:
-    """The newest `limit` events up to `through`, oldest first. Raises `Damaged` when one of them is."""
-    where, parameters, _ = _condition(selection)
-    newest = list(read_events(db, f"WHERE {where} AND seq <= ? ORDER BY seq DESC LIMIT ?", (*parameters, through, limit)))
-    return newest[::-1]
+def read_newest(db: Any, selection: Selection, through: int, limit: int, max_bytes: int = _NEWEST_BYTES) -> list[Event]:
+    """The newest `limit` events up to `through`, or about `max_bytes` of them, oldest first. Raises `Damaged` when one of them
+    is. Of a selection that no index answers: those among the newest 200,000 seqs."""
+    where, parameters, is_seek = _condition(selection)
+    histories = read_histories(db)
+    events: list[Event] = []
+    size = 0
+    for _ in range(_WINDOWS_BACK):
+        low = 0 if is_seek else max(0, through - _WINDOW_SEQS)
+        condition = f"WHERE {where} AND seq <= ? AND seq > ? ORDER BY seq DESC LIMIT ?"
+        with closing(read_events(db, condition, (*parameters, through, low, limit - len(events)), histories)) as found:
+            for event in found:
+                events.append(event)
+                size += len(event.payload_json) + 250
+                if size >= max_bytes:
+                    return events[::-1]
+        if not low or len(events) >= limit:
+            break
+        through = low
+    return events[::-1]
 
 
 def _condition(selection: Selection) -> tuple[str, list[Any], bool]:
@@ -87,10 +105,10 @@ def _condition(selection: Selection) -> tuple[str, list[Any], bool]:
     names, patterns = sorted(selection.names), selection.patterns
     if "*" in patterns:
         names, patterns = [name for name in names if name.startswith(SYSTEM)], ()
-        if "system:*" in selection.patterns:
+        if selection.patterns == EVERYTHING.patterns:
             names = []
         else:
-            parts.append("stream NOT BETWEEN 'system:' AND 'system;'")
+            parts.append(_NOT_THE_SYSTEMS)
     if names:
         parts.append("stream = ?" if len(names) == 1 else f"stream IN ({','.join('?' * len(names))})")
         parameters += names
@@ -156,6 +174,12 @@ def read_stream(db: Any, stream: str) -> StreamInfo | None:
         return None if gone is None else StreamInfo(stream, gone.through_seq, gone.revision, 0, gone.timestamp, gone.event_type)
     first = db.execute("SELECT revision FROM events WHERE stream = ? ORDER BY seq LIMIT 1", (stream,)).fetchone()[0]
     return StreamInfo(stream, last.seq, last.revision, last.revision - first + 1, last.timestamp, last.event_type)
+
+
+def read_first_actor(db: Any, stream: str) -> str | None:
+    """Who began a stream; None where nobody was asked, or its beginning is not kept."""
+    row = db.execute("SELECT actor FROM events WHERE stream = ? AND revision = 1 ORDER BY seq LIMIT 1", (stream,)).fetchone()
+    return row[0] if row else None
 
 
 def read_streams(db: Any, *, kind: str | None, after: str, limit: int) -> list[StreamInfo]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from server.eventlog.engine import error_code, is_corrupt, sqlite3
 from towow.errors import Damaged
-from towow.events import Event, canonical_of, check_of
+from towow.events import MAX_SEQ, Event, canonical_of, check_of
 
 COLUMNS = "seq, stream, revision, event_id, event_type, timestamp, source, payload, actor, digest, crc"
 _ONE = "WHERE seq = ?"
@@ -36,7 +36,7 @@ class Histories(NamedTuple):
         digits = event_id.rpartition("-")[2]
         if event_id.startswith("evt-") and any(event_id.startswith(f"evt-{epoch}-") for epoch in self.epochs):
             seq = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 19 else 0
-            return seq if seq and self.derived_id(seq) == event_id else 0
+            return seq if 0 < seq <= MAX_SEQ and self.derived_id(seq) == event_id else 0
         return None
 
 

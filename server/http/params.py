@@ -188,26 +188,30 @@ def media_type(request: web.Request) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-async def read_body(request: web.Request, *, timeout_seconds: float) -> bytes:
-    """The whole body. Raises `TooLarge` (also before reading, by Content-Length), `RequestTimeout`, `UnsupportedMediaType`."""
-    body = body_now(request)
+async def read_body(request: web.Request, *, timeout_seconds: float, max_bytes: int | None = None) -> bytes:
+    """The whole body, of at most `max_bytes` (None: what the application takes).
+
+    Raises `TooLarge` (also before reading, by Content-Length), `RequestTimeout`, `UnsupportedMediaType`."""
+    body = body_now(request, max_bytes)
     if body is not None:
         return body
+    limit = request.client_max_size if max_bytes is None else max_bytes
+    if request.content_length is None and max_bytes is not None:
+        raise TooLarge(f"this body has to say its length, at most {limit} bytes", field="body", limit=limit)
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        limit = request.client_max_size
         raise TooLarge(f"the body is larger than the limit of {limit} bytes", field="body", limit=limit) from None
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {timeout_seconds:g} s", field="body") from None
 
 
-def body_now(request: web.Request) -> bytes | None:
+def body_now(request: web.Request, max_bytes: int | None = None) -> bytes | None:
     """The body, if all of it came with the headers; else None. Raises `TooLarge` and `UnsupportedMediaType`."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("compressed bodies are not read; send it as it is", field="Content-Encoding")
-    limit = request.client_max_size
+    limit = request.client_max_size if max_bytes is None else max_bytes
     length = request.content_length
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes, the limit is {limit}", field="body", limit=limit)
@@ -219,10 +223,12 @@ def body_now(request: web.Request) -> bytes | None:
     return body
 
 
-async def read_json(request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float) -> T:
+async def read_json(
+    request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float, max_bytes: int | None = None
+) -> T:
     """A JSON body of a documented shape. Raises `UnsupportedMediaType`, `InvalidRequest` (not JSON), `InvalidBody` (shape)."""
     require_type(request, JSON_TYPES)
-    return parse_json(await read_body(request, timeout_seconds=timeout_seconds), decoder)
+    return parse_json(await read_body(request, timeout_seconds=timeout_seconds, max_bytes=max_bytes), decoder)
 
 
 def require_type(request: web.Request, allowed: frozenset[str]) -> str:

@@ -54,13 +54,15 @@ class Kind(NamedTuple):
     `has_rules`: an event that comes past the surface's own routes takes the scope over the whole kind. `reserved` event types
     must not come through `POST /api/events` at all, because they say who decided, or begin work whose limits and scopes the
     surface's own route checks. `keeps(connection, stream)` says whether the events of a stream are still needed: then retention
-    leaves them, whatever the settings say."""
+    leaves them, whatever the settings say. `derived_ids` is how event_ids begin that the surface makes out of what a client
+    names: nobody may have them before it."""
 
     terminal: frozenset[str] = frozenset()
     reserved: frozenset[str] = frozenset()
     has_rules: bool = True
     projections: tuple[Projection, ...] = ()
     keeps: Keeps | None = None
+    derived_ids: str = ""
 
 
 class Surface(NamedTuple):

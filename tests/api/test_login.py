@@ -9,6 +9,7 @@ from aiohttp import DummyCookieJar
 
 from server.app import make_app
 from server.auth.cookies import COOKIE
+from server.auth.principal import VERBS
 from tests.support import assert_error, changed, raw_connection, read_head, request_bytes
 from tests.support.tokens import HS256_SECRET, NOW, Clock, bearer, claims, hs256, secret_of, token, with_jwt, with_tokens
 
@@ -59,6 +60,7 @@ async def test_a_login_says_who_one_is_and_sets_a_cookie(connect, guarded):
         "name": "alice",
         "read": ["task:*"],
         "append": ["task:a"],
+        **{verb: [] for verb in ("answer", "operate", "manage")},
         "expires_at": "2027-01-15T09:00:00.000Z",
         "auth": "token",
     }
@@ -234,7 +236,8 @@ async def test_a_session_says_who_asks_however_he_is_known(client):
     assert by_cookie["csrf"]
     assert by_cookie["expires_at"]
     assert (by_ticket["read"], by_ticket["append"], by_ticket["csrf"]) == (["task:b"], [], "")
-    assert by_nothing == {"name": None, "read": [], "append": [], "expires_at": None, "csrf": "", "auth": "token"}
+    nothing = {verb: [] for verb in VERBS}
+    assert by_nothing == {"name": None, **nothing, "expires_at": None, "csrf": "", "auth": "token"}
 
 
 async def test_a_session_of_wrong_credentials_is_nobodys(client):
@@ -259,7 +262,8 @@ async def test_everybody_is_anonymous_where_nobody_is_asked(connect, quiet_confi
     """And may do everything."""
     client = await connect(quiet_config)
     said = await (await client.get("/api/session")).json()
-    assert said == {"name": "anonymous", "read": ["*"], "append": ["*"], "expires_at": None, "csrf": "", "auth": "off"}
+    everything = {verb: ["*", "system:*"] for verb in VERBS}
+    assert said == {"name": "anonymous", **everything, "expires_at": None, "csrf": "", "auth": "off"}
 
 
 # Tickets

@@ -143,7 +143,7 @@ async def test_a_request_is_one_line_with_its_fields(client, lines):
         "request_id": answer.headers["X-Request-Id"],
     }
     named = {"client"} if "TOWOW_TEST_TOKEN" in os.environ else set()
-    fields = {"event", "log_level", "ms", "method", "path", "status", "bytes", "followers", "request_id"}
+    fields = {"event", "log_level", "ms", "method", "path", "status", "bytes", "followers", "request_id", "address"}
     assert set(line) == fields | named
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from server.api.publish_protocol import PublishProtocol
 from server.app import LOG, PUBLISHER, make_app
-from server.cli.serve import CappedSite
+from server.cli.serve import CappedSite, Share
 from tests.support import body, changed, raw_connection, read_head, request_bytes
 from tests.support.tokens import bearer, token, with_tokens
 
@@ -43,7 +43,7 @@ async def listening(config, *, is_short, **options):
     publish = publisher.publish
     publisher.publish = lambda request, respond: (short.append(request.path), publish(request, respond))
     protocol = partial(PublishProtocol, loop=asyncio.get_running_loop(), publisher=publisher if is_short else None, **options)
-    await CappedSite(runner, listener, 100, protocol).start()
+    await CappedSite(runner, listener, 100, Share(0, ()), protocol).start()
     try:
         yield Way(app, *listener.getsockname(), short)
     finally:

@@ -11,7 +11,7 @@ from aiohttp import DummyCookieJar, WSServerHandshakeError
 from server.app import LOG, make_app
 from server.auth.authenticator import PUBLIC_ROUTES, Authenticator
 from server.auth.cookies import COOKIE, CSRF_HEADER
-from server.auth.principal import EVERYBODY, Principal
+from server.auth.principal import EVERYBODY, VERBS, Principal
 from server.auth.signing_key import Signer
 from server.auth.tickets import Tickets
 from server.config import AuthSection, Config, TokenSection
@@ -91,7 +91,7 @@ def guarded(quiet_config):
     """Settings with tokens for everything, for nothing, and for two streams."""
     return with_tokens(
         quiet_config,
-        token("all", "read:*", "append:*"),
+        token("all", *(f"{verb}:*" for verb in VERBS)),
         token("none"),
         token("alice", "read:task:a", "append:task:a"),
         token("tasks", "read:task:*", "append:task:*"),
@@ -146,7 +146,7 @@ async def test_a_protected_route_answers_nobody_without_the_scope(guarded_client
     await filled(guarded_client, "task:a")
     code, status = ("not_found", 404) if name in HIDDEN else ("forbidden", 403)
     error = await assert_error(await asked(guarded_client, name, **bearer("none")), code, status=status)
-    assert status == 404 or re.fullmatch(r"(read|append):\S+", error["scope"])
+    assert status == 404 or re.fullmatch(r"(read|append|answer|operate|manage):\S+", error["scope"])
 
 
 @pytest.mark.parametrize("name", PROTECTED)

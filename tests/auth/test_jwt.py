@@ -12,8 +12,21 @@ from structlog.testing import capture_logs
 from server.auth.jwt import JwtKeys
 from server.config import JwtSection
 from tests.support import refused
-from tests.support.tokens import AUDIENCE, HS256_SECRET, NOW, Clock, EdKey, RsaKey, claims, forged, hmac_with, hs256, write_jwks
-from towow.errors import StartupError, Unauthorized
+from tests.support.tokens import (
+    AUDIENCE,
+    HS256_SECRET,
+    NOW,
+    Clock,
+    EcKey,
+    EdKey,
+    RsaKey,
+    claims,
+    forged,
+    hmac_with,
+    hs256,
+    write_jwks,
+)
+from towow.errors import StartupError, Unauthorized, Unavailable
 
 RSA_HEADER = {"alg": "RS256", "typ": "JWT"}
 
@@ -62,6 +75,14 @@ async def is_refused(keys, token):
         await keys.recognise(token)
     assert caught.value.message == "a valid token is needed"
     assert caught.value.__cause__ is None
+    return True
+
+
+async def is_put_off(keys, token):
+    """Whether a token can be neither taken nor refused, because nobody knows the keys: 503, and when to come again."""
+    with pytest.raises(Unavailable) as caught:
+        await keys.recognise(token)
+    assert caught.value.details == {"retry_after_seconds": 30}
     return True
 
 
@@ -450,6 +471,28 @@ async def test_keys_for_other_purposes_are_left_out(rsa_key, ed_key, clock, tmp_
     assert (await keys.recognise(rsa_key.sign())).name == "alice"
 
 
+@pytest.mark.parametrize(("bits", "is_taken"), [(1024, False), (2048, True)])
+async def test_a_short_rsa_key_is_not_taken(clock, tmp_path, bits, is_taken):
+    """1,024 bits can be factored."""
+    key = RsaKey("r1", bits)
+    opening = opened(clock, write_jwks(tmp_path / "keys.json", key.jwk()))
+    if is_taken:
+        assert (await (await opening).recognise(key.sign())).name == "alice"
+    else:
+        with refused(StartupError, "jwt.jwks"):
+            await opening
+
+
+async def test_es256_is_verified_like_the_others(clock, tmp_path):
+    """On its own curve, and by no other algorithm."""
+    key = EcKey("ec1")
+    keys = await opened(clock, write_jwks(tmp_path / "keys.json", key.jwk()))
+    assert (await keys.recognise(key.sign())).name == "alice"
+    assert await is_refused(keys, EcKey("ec1").sign())
+    with refused(StartupError, "jwt.jwks"):
+        await opened(clock, write_jwks(tmp_path / "keys.json", key.jwk()), algorithms=("RS256",))
+
+
 # Keys from a URL
 
 
@@ -558,7 +601,7 @@ async def test_a_provider_that_fails_leaves_the_known_keys(provider, fetched, rs
         provider.entries = None
     clock.now += 30
     with capture_logs() as lines:
-        assert await is_refused(fetched, rsa_key.sign(kid="new"))
+        assert await (is_put_off if break_it == "status" else is_refused)(fetched, rsa_key.sign(kid="new"))
     assert (provider.asked, provider.asked_elsewhere) == (2, 0)
     assert (await fetched.recognise(rsa_key.sign())).name == "alice"
     assert break_it in ("empty", "garbage", "redirect") or [line["event"] for line in lines] == ["keys_not_read"]
@@ -569,13 +612,13 @@ async def test_a_server_that_is_down_at_start_is_asked_again_later(aiohttp_serve
     """Starting does not depend on another machine; until then tokens are refused."""
     keys = await opened(clock, f"http://127.0.0.1:{unused_tcp_port}/keys")
     try:
-        assert await is_refused(keys, rsa_key.sign())
+        assert await is_put_off(keys, rsa_key.sign())
         provider = Provider()
         provider.entries = [rsa_key.jwk()]
         app = web.Application()
         app.router.add_get("/keys", provider.answer)
         await aiohttp_server(app, port=unused_tcp_port)
-        assert await is_refused(keys, rsa_key.sign())
+        assert await is_put_off(keys, rsa_key.sign())
         assert provider.asked == 0
         clock.now += 30
         assert (await keys.recognise(rsa_key.sign())).name == "alice"
@@ -598,7 +641,7 @@ async def test_an_endless_answer_is_cut(provider, rsa_key, clock):
     provider.padding = "x" * 3_000_000
     keys = await opened(clock, provider.url)
     try:
-        assert await is_refused(keys, rsa_key.sign())
+        assert await is_put_off(keys, rsa_key.sign())
     finally:
         await keys.close()
 

@@ -1,12 +1,10 @@
 """Who may read and append what: scopes, globs, and patterns that only a whole glob covers."""
 
-from fnmatch import fnmatchcase
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.auth.principal import EVERYBODY, Principal, read_scopes
+from server.auth.principal import EVERYBODY, VERBS, Principal, globs_of
 from towow.errors import Forbidden
 
 
@@ -79,7 +77,7 @@ def test_a_covered_pattern_has_no_stream_that_is_not_covered(glob, kind, ids):
 
 def test_reading_and_appending_are_apart():
     """One scope never stands for the other."""
-    principal = Principal("a", *read_scopes(["read:task:*", "append:agent:a"]))
+    principal = Principal("a", **globs_of(["read:task:*", "append:agent:a"]))
     assert (principal.may_read("task:1"), principal.may_append("task:1")) == (True, False)
     assert (principal.may_read("agent:a"), principal.may_append("agent:a")) == (False, True)
 
@@ -91,30 +89,61 @@ def test_nobody_without_scopes_may_do_anything():
 
 
 def test_everybody_may_do_everything_where_nobody_is_asked():
-    """The mode `off`."""
+    """The mode `off`, the server's own streams too."""
     assert EVERYBODY.name == "anonymous"
-    assert EVERYBODY.may_read("*")
-    assert EVERYBODY.may_append("*")
+    assert all(EVERYBODY.may(verb, stream) for verb in VERBS for stream in ("*", "task:a", "system:log", "system:*"))
+    assert EVERYBODY.may_act_as("user", "anybody")
 
 
-@pytest.mark.parametrize("verb", ["read", "append"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_what_is_refused_names_the_scope_that_is_missing(verb):
-    """The first stream that is not covered, although others are."""
-    principal = Principal("alice", read=("task:a",), append=("task:a",))
-    check = principal.require_read if verb == "read" else principal.require_append
-    check(["task:a"])
-    check([])
+    """The first stream that is not covered, although others are; one verb never stands for another."""
+    principal = Principal("alice", **{verb: ("task:a",)})
+    assert [other for other in VERBS if principal.may(other, "task:a")] == [verb]
+    principal.require(verb, ["task:a"])
+    principal.require(verb, [])
     with pytest.raises(Forbidden) as caught:
-        check(["task:a", "task:b", "task:c"])
+        principal.require(verb, ["task:a", "task:b", "task:c"])
     assert caught.value.details["scope"] == f"{verb}:task:b"
     assert caught.value.field == "stream"
 
 
-def test_scopes_are_split_into_globs_to_read_and_to_append():
+@pytest.mark.parametrize(
+    ("glob", "stream", "is_covered"),
+    [
+        ("*", "system:log", False),
+        ("sys*", "system:log", False),
+        ("*:log", "system:log", False),
+        ("system:*", "system:log", True),
+        ("system:log", "system:log", True),
+        ("system:log", "system:*", False),
+        ("*", "systems:log", True),
+    ],
+)
+def test_the_servers_own_streams_are_only_covered_by_their_name(glob, stream, is_covered):
+    """`system:*` is in no star."""
+    assert Principal("a", read=(glob,)).may_read(stream) is is_covered
+
+
+@pytest.mark.parametrize(
+    ("name", "covered"),
+    [("alice", ("session:alice",)), ("a:b", ("session:a:b",)), ("*", ()), ("al ice", ()), ("ann@example.org", ()), ("", ())],
+)
+def test_the_subject_in_a_scope_is_the_own_name_and_never_a_pattern(name, covered):
+    """A name that cannot be part of a stream's has no such stream."""
+    principal = Principal("x", **globs_of(["read:session:{sub}"], name))
+    assert principal.read == covered
+    assert not principal.may_read("session:*")
+    assert not principal.may_read("session:bob")
+
+
+def test_scopes_are_split_into_globs_of_verbs():
     """In the order they were given."""
-    scopes = ["read:*", "append:demand:*", "read:agent:bob", "append:a:b:c"]
-    assert read_scopes(scopes) == (("*", "agent:bob"), ("demand:*", "a:b:c"))
-    assert read_scopes([]) == ((), ())
+    found = globs_of(["read:*", "append:demand:*", "read:agent:bob", "append:a:b:c", "answer:mcp:*", "manage:system:erasure"])
+    assert found["read"] == ("*", "agent:bob")
+    assert found["append"] == ("demand:*", "a:b:c")
+    assert (found["answer"], found["operate"], found["manage"]) == (("mcp:*",), (), ("system:erasure",))
+    assert not any(globs_of([]).values())
 
 
 @pytest.mark.parametrize(
@@ -132,17 +161,11 @@ def test_scopes_are_split_into_globs_to_read_and_to_append():
         "read:demand:?",
         "read:demand:*\n",
         "read:d\u00e9mand",
+        "read:{name}",
         "read:" + "x" * 129,
     ],
 )
 def test_what_is_no_scope_is_refused(scope):
-    """A typing error never becomes a scope; only `*` is special in a glob."""
+    """A typing error never becomes a scope; only `*` and `{sub}` are special in a glob."""
     with pytest.raises(ValueError, match="scope"):
-        read_scopes([scope])
-
-
-def test_only_a_star_is_special():
-    """What the matching function knows besides cannot be written in a glob."""
-    assert fnmatchcase("task:a", "task:[ab]")
-    with pytest.raises(ValueError, match="scope"):
-        read_scopes(["read:task:[ab]"])
+        globs_of([scope])

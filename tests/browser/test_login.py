@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
+from server.auth.principal import VERBS
 from tests.browser.support import Complaints, DemandServer
 from tests.browser.test_accessibility import in_every_theme, serious
 from tests.support.tokens import secret_of
@@ -16,7 +17,7 @@ from tests.support.tokens import secret_of
 pytestmark = pytest.mark.browser
 
 PAGES = ("", "sessions.html", "tools.html#s-1", "generations.html")
-SCOPES = {"alice": ["read:*", "append:*"], "bob": ["read:session:bob*", "append:session:bob*"]}
+SCOPES = {"alice": [f"{verb}:*" for verb in VERBS], "bob": ["read:session:bob*", "append:session:bob*"]}
 BASE = "/agent_backend/api/sse"
 on_every_page = pytest.mark.parametrize("path", [pytest.param(path, id=path.partition(".")[0] or "first") for path in PAGES])
 with_short_logins = pytest.mark.parametrize("server", [{"TOWOW__AUTH__LOGIN_SECONDS": "3"}], indirect=True)

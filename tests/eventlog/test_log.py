@@ -580,3 +580,64 @@ async def test_a_failing_reader_of_foreign_events_is_fatal_and_said(quiet_config
         await until(lambda: fatal)
         with pytest.raises(Unavailable):
             await log.append([note()])
+
+
+# No request ends the server.
+
+
+@pytest.mark.parametrize("number", ["9999999999999999999", "9223372036854775808", "0", "00001", "x", "-1"])
+async def test_an_id_of_this_log_with_a_number_beyond_any_seq_is_refused(quiet_config, number):
+    """It is a conflict, and the next append is stored: an integer that SQLite cannot hold would be nobody's disk error."""
+    fatal = []
+    async with open_log(quiet_config, on_fatal=fatal.append) as log:
+        with pytest.raises(Conflict):
+            await log.append([note(event_id=f"evt-{log.epoch}-{number}")])
+        assert places(await log.append([note()])) == [(1, "task:a", 1, True)]
+    assert fatal == []
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("too large"), RecursionError(), KeyError("x"), sqlite3.IntegrityError("unique")]
+)
+async def test_a_request_that_nobody_thought_of_is_refused_alone(quiet_config, monkeypatch, transactions, error):
+    """Whatever is neither a refusal nor the disk's fault: the transaction is undone, and the others in it are stored."""
+    decide, fatal = Writer._decide, []
+
+    def failing(writer, db, request, *rest):
+        if request[0].stream == "task:bad":
+            raise error
+        return decide(writer, db, request, *rest)
+
+    monkeypatch.setattr(Writer, "_decide", failing)
+    async with open_log(quiet_config, on_fatal=fatal.append) as log:
+        transactions.gate.clear()
+        first = asyncio.create_task(log.append([note("task:first")]))
+        await until(lambda: transactions.sizes)
+        tasks = [asyncio.create_task(appended_or_error(log, [note(f"task:{name}")])) for name in ("a", "bad", "b")]
+        await asyncio.sleep(0)
+        transactions.gate.set()
+        await first
+        one, bad, two = await asyncio.gather(*tasks)
+        assert (places(one), places(two)) == ([(2, "task:a", 1, True)], [(3, "task:b", 1, True)])
+        assert (type(bad), bad.code) == (TowowError, "internal")
+        assert await stored(log) == [(1, "task:first", 1), (2, "task:a", 1), (3, "task:b", 1)]
+        assert transactions.sizes == [1, 3, 1, 1, 1]
+    assert fatal == []
+
+
+@pytest.mark.parametrize("error", [OSError(5, "I/O error"), "disk I/O error"])
+async def test_only_the_disk_ends_the_server(quiet_config, monkeypatch, error):
+    """An error of the operating system, or of SQLite with the code of one."""
+    if isinstance(error, str):
+        error = sqlite3.OperationalError(error)
+        error.sqlite_errorcode = 10
+    fatal = []
+
+    def failing(*arguments):
+        raise error
+
+    monkeypatch.setattr(Writer, "_decide", failing)
+    async with open_log(quiet_config, on_fatal=fatal.append) as log:
+        with pytest.raises(Unavailable):
+            await log.append([note()])
+        await until(lambda: fatal)

@@ -123,7 +123,7 @@ def test_events_come_back_as_they_were_stored(db, store):
         pytest.param(("demand:*", "task:7"), (), id="a kind and a stream"),
         pytest.param(("task:7", "*"), (), id="a stream and everything"),
         pytest.param(("*",), ("rare",), id="a rare type"),
-        pytest.param(("*",), ("ra*", "no*e"), id="type globs"),
+        pytest.param(("*",), ("ra*", "no*"), id="type globs"),
         pytest.param(("task:7",), ("rare",), id="a rare type of a stream"),
         pytest.param(("demand:*", "task:7"), ("note",), id="a type of a kind and a stream"),
         pytest.param(("none:*",), (), id="a kind that never was"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.eventlog.selection import select
+from server.eventlog.selection import MAX_TYPES, select
 from towow.errors import InvalidRequest
 from towow.events import Event
 
@@ -66,6 +66,21 @@ def test_a_bad_type_glob_is_refused():
     with pytest.raises(InvalidRequest) as caught:
         select(("*",), ("a?",))
     assert caught.value.field == "type"
+
+
+def test_more_globs_of_types_than_the_limit_are_refused():
+    """Each costs something at every event."""
+    assert len(select(("*",), [f"a{n}.*" for n in range(MAX_TYPES)]).types) == MAX_TYPES
+    with pytest.raises(InvalidRequest) as caught:
+        select(("*",), [f"a{n}.*" for n in range(MAX_TYPES + 1)])
+    assert caught.value.field == "type"
+
+
+@pytest.mark.parametrize(("streams", "is_wanted"), [(("*",), False), (("system:*",), True), (("*", "system:log"), True)])
+def test_a_star_is_every_stream_but_the_servers_own(streams, is_wanted):
+    """They are asked for by name."""
+    assert select(streams).wants(event("system:log")) is is_wanted
+    assert select(("*", "demand:*")).patterns == ("*",)
 
 
 def test_equal_selections_are_equal_however_they_were_asked_for():

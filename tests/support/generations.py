@@ -68,7 +68,7 @@ async def run_of(client, run_id):
 
 async def cancel(client, run_id):
     """Cancel a run; returns the answer's status and body."""
-    async with client.post(f"/api/runs/{run_id}/cancel") as answer:
+    async with client.post(f"/api/runs/{run_id}/cancel", json={}) as answer:
         return answer.status, await answer.json()
 
 

@@ -6,8 +6,8 @@ import hmac
 import json
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from server.config import TokenSection
 from tests.support import changed
@@ -86,9 +86,9 @@ class RsaKey:
 
     algorithm = "RS256"
 
-    def __init__(self, key_id=None):
+    def __init__(self, key_id=None, bits=2048):
         self.key_id = key_id
-        self.private = rsa.generate_private_key(65537, 2048)
+        self.private = rsa.generate_private_key(65537, bits)
 
     def jwk(self, *, is_private=False):
         """Its entry in a JWKS."""
@@ -117,6 +117,21 @@ class EdKey(RsaKey):
         """Its entry in a JWKS."""
         key = self.private if is_private else self.private.public_key()
         return self._named(OKPAlgorithm.to_jwk(key, as_dict=True))
+
+
+class EcKey(RsaKey):
+    """The same for ES256."""
+
+    algorithm = "ES256"
+
+    def __init__(self, key_id=None):
+        self.key_id = key_id
+        self.private = ec.generate_private_key(ec.SECP256R1())
+
+    def jwk(self, *, is_private=False):
+        """Its entry in a JWKS."""
+        key = self.private if is_private else self.private.public_key()
+        return self._named(ECAlgorithm.to_jwk(key, as_dict=True))
 
 
 def write_jwks(path, *entries):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from server.app import LOG, PROJECTED, PROJECTIONS, SURFACES, is_terminal, make_app
+from server.auth.principal import VERBS
 from server.config import Config
 from server.eventlog.database import sqlite3
 from server.eventlog.rebuild import rebuild
@@ -337,7 +338,7 @@ async def test_reserved_events_come_through_the_surfaces_own_routes_alone(client
 @pytest.fixture
 async def guarded(aiohttp_client, quiet_config):
     """A function that gives clients of one server: with all rights, and with others."""
-    owner = token("owner", "read:*", "append:*")
+    owner = token("owner", *(f"{verb}:*" for verb in VERBS))
     kinds = [name for surface in SURFACES for name in surface.kinds]
     narrow = [token(f"{verb}-{kind}", f"{verb}:{kind}:only") for verb in ("read", "append") for kind in kinds]
     stranger = token("stranger", "read:bench:*", "append:bench:*")

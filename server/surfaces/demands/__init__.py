@@ -35,7 +35,7 @@ SURFACE = Surface(
     name="demands",
     kinds={
         KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,), keeps=keeps_demand),
-        matching.KIND: Kind(projections=(matching.project_agent,)),
+        matching.KIND: Kind(projections=(matching.project_agent,), derived_ids="sample-"),
     },
     tables={
         "demands": "'demand:' || demand_id",

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import require_append, require_read
+from server.auth.authenticator import require_any, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append
 from server.eventlog.log import EventLog
@@ -57,7 +57,7 @@ class AgentRoutes:
         forbidden, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _AGENT, timeout_seconds=self._config.server.body_timeout_seconds)
         agent = matching.validate_agent(given.agent_id, given.name, given.capabilities, given.description)
-        require_append(request, matching.stream_of(agent.agent_id))
+        require_any(request, ("manage", "append"), matching.stream_of(agent.agent_id))
         said = {**msgspec.to_builtins(agent), "capabilities": list(agent.capabilities)}
 
         def decide(before: dict[str, Any] | None) -> list[NewEvent]:
@@ -112,7 +112,7 @@ class AgentRoutes:
         200 `{agent_id, removed: true, seq}`; its history stays. Errors: invalid_request, forbidden, not_found,
         too_many_requests, storage_full, unavailable."""
         agent_id = matching.AGENT_ID.in_path(request.match_info)
-        require_append(request, matching.stream_of(agent_id))
+        require_any(request, ("manage", "append"), matching.stream_of(agent_id))
 
         def decide(before: dict[str, Any] | None) -> list[NewEvent]:
             if before is None:

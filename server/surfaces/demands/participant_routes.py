@@ -10,10 +10,11 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from server.auth.authenticator import require_append
+from server.auth.authenticator import principal_of, require_any, require_append, require_managed
 from server.config import Config
 from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
+from server.eventlog.queries import read_first_actor
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.demands import commands, inputs, model, rendering
@@ -97,6 +98,8 @@ class ParticipantRoutes:
         command = _feedback_command(given)
         demand = stream_of(DEMAND_ID.in_path(request.match_info))
         require_append(request, demand if command.agent_id is None else agent_stream(command.agent_id))
+        if command.user_id is not None:
+            principal_of(request).require_to_act_as("user", command.user_id, "user_id")
         state, is_new = await self._decide(request, lambda state: model.decide(state, command))
         by = command.agent_id or command.user_id or ""
         proposal = next(each for each in state.proposals if each.proposal_id == command.proposal_id)
@@ -111,14 +114,21 @@ class ParticipantRoutes:
         user's demand is forbidden; one that has ended otherwise is a conflict. Errors: invalid_request, invalid_body,
         too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests,
         storage_full, unavailable."""
-        require_append(request, stream_of(DEMAND_ID.in_path(request.match_info)))
+        stream = stream_of(DEMAND_ID.in_path(request.match_info))
+        require_any(request, ("manage", "append"), stream)
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)
         command = commands.CancelDemand(inputs.check_reason(given.reason) or CANCELLED_BY_USER)
+        principal = principal_of(request)
         user_id = inputs.check_user_id(given.user_id) if given.user_id is not None else None
+        if user_id is not None:
+            principal.require_to_act_as("user", user_id, "user_id")
+        submitter = await self._log.query(partial(read_first_actor, stream=stream))
 
         def decide(state: DemandState) -> list[NewEvent]:
             if user_id is not None and user_id != state.user_id:
                 raise Forbidden(f"{user_id} did not submit {state.demand_id}", field="user_id", **model.position_of(state))
+            if not principal.may_act_as("user", state.user_id):
+                require_managed(request, stream, (submitter,))
             return model.decide(state, command)
 
         state, _ = await self._decide(request, decide)

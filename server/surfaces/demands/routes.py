@@ -9,7 +9,7 @@ from aiohttp import web
 
 from server.api.pagination import PAGE, PLACE, Filter, Listing, read_events
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import require_append, require_read
+from server.auth.authenticator import principal_of, require_append, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append, from_row, known
 from server.eventlog.log import EventLog
@@ -83,7 +83,9 @@ class DemandRoutes:
         require_append(request, f"{KIND}:*")
         given = await params.read_json(request, _SUBMIT, timeout_seconds=self._config.server.body_timeout_seconds)
         raw_input = inputs.check_raw_input(given.raw_input, self._config.demands.max_demand_characters)
-        user_id = inputs.check_user_id(given.user_id)
+        principal = principal_of(request)
+        user_id = inputs.check_user_id(principal.name if given.user_id is None and principal.is_asked else given.user_id)
+        principal.require_to_act_as("user", user_id, "user_id")
         today = datetime.fromtimestamp(self._log.clock(), UTC).date()
         understanding, requirements, written_by = await self._author.understand(raw_input, today)
         command = commands.Submit(raw_input, user_id, understanding, requirements, given.confirm, written_by)

@@ -7,10 +7,11 @@ from aiohttp import web
 
 from server.api.pagination import Filter, Listing
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import require_append, require_read
+from server.auth.authenticator import require_any, require_managed, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append, fold, from_row
 from server.eventlog.log import EventLog
+from server.eventlog.queries import read_first_actor
 from server.eventlog.selection import select
 from server.http import params
 from server.http.responses import json_response
@@ -99,11 +100,13 @@ class RunRoutes:
 
         End a run; its agents stop at once. 200 `{success, run_id, status: "cancelled", seq}`, the same when it was cancelled
         before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a conflict,
-        with `run_status` and `reason`. Errors: invalid_request, forbidden, not_found, conflict, too_many_requests,
-        storage_full, unavailable."""
+        with `run_status` and `reason`. Whoever started it ends it, and who manages it. Errors: invalid_request, forbidden,
+        not_found, conflict, unsupported_media_type, too_many_requests, storage_full, unavailable."""
         run_id = RUN_ID.in_path(request.match_info)
         stream = stream_of(run_id)
-        require_append(request, stream)
+        require_any(request, ("manage", "append"), stream)
+        params.require_type(request, params.JSON_TYPES)  # a page of another origin could send any other
+        require_managed(request, stream, (await self._log.query(partial(read_first_actor, stream=stream)),))
         load = from_row(self._log, stream, partial(get_run, run_id=run_id), model.evolve)  # a cancel need not read the texts
         cancel = commands.CancelRun()
         state, _ = await decide_and_append(self._log, stream, load, lambda state: model.decide(state, cancel), model.evolve)

@@ -107,7 +107,9 @@ class StartRoutes:
         prompt = inputs.check_prompt(given.prompt, given.message, generations.max_prompt_characters)
         session_id = None if given.session_id is None else SESSION_ID.in_body(given.session_id)
         if session_id is not None:
-            require_read(request, f"session:{session_id}")
+            session = f"session:{session_id}"
+            require_read(request, session)  # its texts come into the prompt
+            require_append(request, session)  # and this one into the next
         return commands.StartRun(
             mode=mode,
             prompt=prompt,

@@ -17,7 +17,10 @@ def _build(context: Context) -> Parts:
 
 SURFACE = Surface(
     name="sessions",
-    kinds={KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_session,), keeps=keeps_session), OPERATOR_KIND: Kind()},
+    kinds={
+        KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_session,), keeps=keeps_session, derived_ids="msg-"),
+        OPERATOR_KIND: Kind(),
+    },
     tables={"sessions": "'session:' || name"},
     build=_build,
 )

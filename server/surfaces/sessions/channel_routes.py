@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import require_append, require_read
+from server.auth.authenticator import require_any, require_read
 from server.config import Config
 from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
@@ -98,7 +98,7 @@ class ChannelRoutes:
         `{payload: object, type?: "broadcast", source?}`: say something to everybody. 201 `{success, seq}`. Errors:
         invalid_request, invalid_body, too_large, forbidden, unsupported_media_type, request_timeout, too_many_requests,
         storage_full, unavailable."""
-        require_append(request, BROADCAST)
+        require_any(request, ("manage", "append"), BROADCAST)
         given = await params.read_json(request, _BROADCAST, timeout_seconds=self._config.server.body_timeout_seconds)
         event = new_event(
             BROADCAST,

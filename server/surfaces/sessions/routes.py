@@ -10,10 +10,11 @@ import msgspec
 from aiohttp import web
 
 from server.api.pagination import Filter, Listing
-from server.auth.authenticator import require_append, require_read
+from server.auth.authenticator import principal_of, require_any, require_append, require_read, require_to_operate
 from server.config import Config
 from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
+from server.eventlog.selection import select
 from server.eventlog.writer import Receipt
 from server.http import params
 from server.http.responses import json_response
@@ -115,7 +116,7 @@ class SessionRoutes:
         given = await params.read_json(request, _MESSAGE, timeout_seconds=self._timeout_seconds)
         session_name = SESSION_NAME.in_body(given.session_name)
         agent_id = inputs.check_speaker(given.role, given.agent_id)
-        require_append(request, stream_of(session_name), *([operator_stream_of(agent_id)] if agent_id else []))
+        _require_to_speak(request, stream_of(session_name), given.role, agent_id)
         message_id = inputs.MESSAGE_ID.in_body(given.message_id) if given.message_id is not None else uuid7()
         command = commands.Say(given.role, inputs.check_content(given.content), message_id, agent_id)
         seq = await self._said_before(session_name, command) if given.message_id is not None else None
@@ -133,9 +134,9 @@ class SessionRoutes:
         wait, is a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden,
         not_found, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full,
         unavailable."""
-        session_name = self._append_to(request)
+        session_name = self._session_of(request)
         given = await params.read_json(request, _TAKE_OVER, timeout_seconds=self._timeout_seconds)
-        agent_id = self._append_as(request, given.agent_id)
+        agent_id = self._operate_as(request, session_name, given.agent_id)
         state, _ = await self._decide(session_name, commands.TakeOver(agent_id))
         return json_response(rendering.handed_over(state, agent_id=agent_id))
 
@@ -146,9 +147,9 @@ class SessionRoutes:
         session_name, status: "bot" or "closed", agent_id, seq}`, the same for who has done so already. Who does not have it
         gets a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found,
         conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
-        session_name = self._append_to(request)
+        session_name = self._session_of(request)
         given = await params.read_json(request, _RELEASE, timeout_seconds=self._timeout_seconds)
-        agent_id = self._append_as(request, given.agent_id)
+        agent_id = self._operate_as(request, session_name, given.agent_id)
         state, _ = await self._decide(session_name, commands.Release(agent_id, given.close))
         return json_response(rendering.handed_over(state, agent_id=agent_id))
 
@@ -174,26 +175,27 @@ class SessionRoutes:
             raise NotFound(f"there is no session {session_name}", field="session_name")
         return json_response(rendering.summary(state))
 
-    def _append_to(self, request: web.Request) -> str:
-        """The session in the path, which the client may append to."""
+    @staticmethod
+    def _session_of(request: web.Request) -> str:
+        """The session in the path, which the client may operate, or append to."""
         session_name = SESSION_NAME.in_path(request.match_info)
-        require_append(request, stream_of(session_name))
+        require_any(request, ("append", "operate"), stream_of(session_name))
         return session_name
 
     @staticmethod
-    def _append_as(request: web.Request, agent_id: str) -> str:
-        """The operator in the body, as whom the client may act."""
+    def _operate_as(request: web.Request, session_name: str, agent_id: str) -> str:
+        """The operator in the body, as whom the client may act on the session."""
         agent_id = AGENT_ID.in_body(agent_id)
-        require_append(request, operator_stream_of(agent_id))
+        require_to_operate(request, stream_of(session_name), operator_stream_of(agent_id))
         return agent_id
 
     async def _said_before(self, session_name: str, command: commands.Say) -> int | None:
         """The seq of this very message, whatever has become of its session since. Raises `Conflict` for another with its id."""
         event = model.message_event(session_name, command)
-        stored = await self._log.get(event_id=event.event_id)
+        stored = await self._log.get(event_id=event.event_id, selection=select((event.stream,)))
         if stored is None:
             return None
-        if (stored.stream, stored.payload_json) != (event.stream, event.payload_json):
+        if stored.payload_json != event.payload_json:
             raise Conflict(f"message_id {command.message_id} is of another message", field="message_id", seq=stored.seq)
         return stored.seq
 
@@ -206,3 +208,15 @@ class SessionRoutes:
         stream = stream_of(session_name)
         load = from_row(self._log, stream, partial(get_session, session_name=session_name), model.evolve)
         return await decide_and_append(self._log, stream, load, lambda state: model.decide(state, command), model.evolve)
+
+
+def _require_to_speak(request: web.Request, session: str, role: Role, agent_id: str | None) -> None:
+    """Raise `Forbidden` unless the client may speak in this role: as the user a visitor; as the bot a backend, whose scope is
+    all sessions, or who operates this one; as an operator itself."""
+    if role == "operator" and agent_id is not None:
+        require_to_operate(request, session, operator_stream_of(agent_id))
+    elif role == "bot":
+        if not principal_of(request).may("operate", session):
+            require_append(request, f"{KIND}:*")
+    else:
+        require_append(request, session)

@@ -19,13 +19,14 @@ class RequestPermission(msgspec.Struct, frozen=True):
 
 
 class AnswerPermission(msgspec.Struct, frozen=True):
-    """Approve or reject; without a `permission_id` the one that is pending."""
+    """Approve or reject; without a `permission_id` the one that is pending. `allows_self`: whoever asked may answer."""
 
     permission_id: str | None
     approved: bool
     reason: str
     actor: str
     now: float
+    allows_self: bool = False
 
 
 class ClearPermission(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from server.surfaces.tools.commands import (
 )
 from server.surfaces.tools.payloads import permission_of, requested, status_of
 from server.surfaces.tools.state import (
+    MAX_PENDING,
     PERMISSION_CLEARED,
     PERMISSION_REQUEST,
     PERMISSION_RESPONSE,
@@ -31,9 +32,10 @@ from server.surfaces.tools.state import (
     ToolState,
     stream_of,
 )
-from towow.errors import Conflict, Gone, NotFound
+from towow.errors import Conflict, Forbidden, Gone, NotFound, TooManyRequests
 from towow.events import Event, NewEvent, new_event
 
+_RETRY_SECONDS = 5
 # What a permission is, and what an event may make of it; None is one without a request.
 TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
     {(None, "pending"), ("pending", "approved"), ("pending", "rejected"), ("pending", "expired"), ("pending", "cleared")}
@@ -118,6 +120,9 @@ def _ask(state: ToolState, command: RequestPermission) -> list[NewEvent]:
         raise Conflict(
             f"permission {command.permission_id} was asked for in other words", field="permission_id", **position_of(earlier)
         )
+    if len(state.pending) >= MAX_PENDING:
+        message = f"{len(state.pending)} permissions of this session wait for an answer already"
+        raise TooManyRequests(message, limit=MAX_PENDING, retry_after_seconds=_RETRY_SECONDS)
     return [
         _event(
             state,
@@ -140,6 +145,9 @@ def _words(request: RequestPermission | PermissionState) -> bytes:
 
 def _answer(state: ToolState, command: AnswerPermission) -> list[NewEvent]:
     permission = named_or_pending(state, command.permission_id)
+    if command.actor == permission.requested_by and not command.allows_self:
+        message = f"{command.actor} asked for permission {permission.permission_id}; somebody else has to answer it"
+        raise Forbidden(message, field="permission_id")
     if permission.status == "pending" and command.now < permission.deadline:
         return _end(state, permission.permission_id, command.approved, command.reason, command.actor)
     if permission.status in ("approved", "rejected"):

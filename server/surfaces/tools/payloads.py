@@ -61,4 +61,5 @@ def requested(event: Event) -> PermissionState:
         requested_at=event.timestamp,
         requested_seq=event.seq,
         last_seq=event.seq,
+        requested_by=event.actor or "",
     )

@@ -10,13 +10,15 @@ import msgspec
 from server.eventlog.writer import Connection
 from server.surfaces.tools.model import evolve_permission
 from server.surfaces.tools.payloads import permission_of
-from server.surfaces.tools.state import PermissionState, ToolState, stream_of
+from server.surfaces.tools.state import MAX_PENDING, PermissionState, ToolState, stream_of
 from towow.events import Event, timestamp_of
 
+# Who asked stands in the request's event.
 _COLUMNS = (
     "permission_id, tool_name, parameters, risk_level, expires_within_seconds, requested_at, requested_seq,"
     " status, reason, actor, ended_at, ended_seq, last_seq"
 )
+_SOURCE = f"SELECT {_COLUMNS}, (SELECT e.actor FROM events AS e WHERE e.seq = requested_seq) FROM tool_permissions"  # noqa: S608
 
 
 class Due(NamedTuple):
@@ -44,13 +46,14 @@ def project_permission(connection: Connection, event: Event) -> None:
         "parameters": msgspec.json.encode(after.parameters).decode(),
         "expires_at": timestamp_of(after.deadline),
     }
+    del columns["requested_by"]
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
     connection.execute(f"REPLACE INTO tool_permissions ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 
 def get_permission(connection: Connection, session_id: str, permission_id: str) -> PermissionState | None:
     """One permission, or None when there was no request for it."""
-    sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND permission_id = ?"  # noqa: S608
+    sql = f"{_SOURCE} WHERE session_id = ? AND permission_id = ?"
     row = connection.execute(sql, (session_id, permission_id)).fetchone()
     return None if row is None else _permission_of(row)
 
@@ -69,8 +72,8 @@ def load_session(connection: Connection, session_id: str, permission_id: str | N
 
 def pending_permissions(connection: Connection, session_id: str) -> list[PermissionState]:
     """What waits for an answer in a session, oldest first."""
-    sql = f"SELECT {_COLUMNS} FROM tool_permissions WHERE session_id = ? AND status = 'pending' ORDER BY requested_seq"  # noqa: S608
-    return [_permission_of(row) for row in connection.execute(sql, (session_id,)).fetchall()]
+    sql = f"{_SOURCE} WHERE session_id = ? AND status = 'pending' ORDER BY requested_seq LIMIT ?"
+    return [_permission_of(row) for row in connection.execute(sql, (session_id, MAX_PENDING)).fetchall()]
 
 
 def keeps_session(connection: Connection, stream: str) -> bool:
@@ -88,6 +91,7 @@ def due_permissions(connection: Connection, now: str, limit: int) -> Due:
 
 
 def _permission_of(row: Any) -> PermissionState:
-    columns = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    columns = dict(zip(_COLUMNS.split(", "), row[:-1], strict=True))
+    columns["requested_by"] = row[-1] or ""
     columns["parameters"] = msgspec.json.decode(columns["parameters"])
     return msgspec.convert(columns, PermissionState)

@@ -19,6 +19,7 @@ def detail(permission: PermissionState, now: float) -> dict[str, Any]:
         "risk_level": permission.risk_level,
         "reason": permission.reason,
         "actor": permission.actor,
+        "requested_by": permission.requested_by or None,
         "requested_at": permission.requested_at,
         "expires_at": timestamp_of(permission.deadline),
         "expires_in_seconds": round(max(0.0, permission.deadline - now), 3) if is_pending else 0.0,

@@ -11,7 +11,8 @@ import msgspec
 from aiohttp import web
 
 from server.api.stream_response import StreamResponder
-from server.auth.authenticator import principal_of, require_append, require_read
+from server.auth.authenticator import principal_of, require_answer, require_read
+from server.auth.rate_limits import held_open
 from server.config import Config
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
@@ -88,13 +89,14 @@ class ToolRoutes:
         too_large, forbidden, not_found, conflict, gone, unsupported_media_type, request_timeout, too_many_requests,
         storage_full, unavailable."""
         session_id = SESSION_ID.in_path(request.match_info)
-        require_append(request, stream_of(session_id))
+        require_answer(request, stream_of(session_id))
         given = await params.read_json(request, _ANSWER, timeout_seconds=self._config.server.body_timeout_seconds)
         command = commands.AnswerPermission(
             permission_id=None if given.permission_id is None else PERMISSION_ID.in_body(given.permission_id),
             approved=given.approved,
             reason=checks.reason(given.reason),
-            actor=principal_of(request).name,
+            actor=principal_of(request).acts_as,
+            allows_self=self._config.tools.allow_self_approval,
             now=self._log.clock(),
         )
         return json_response(rendering.answered((await self._decisions.decide(session_id, command)).permission))
@@ -117,9 +119,11 @@ class ToolRoutes:
             permission = await self._log.query(partial(get_permission, session_id=session_id, permission_id=permission_id))
             if permission is None:
                 raise NotFound(f"{session_id} has no permission {permission_id}", field="permission_id")
-            is_over = permission.status != "pending" or (seconds := until - time.monotonic()) <= 0
-            if is_over or not await wait_for_event(self._log, ends, cursor, seconds):
-                return json_response(rendering.detail(permission, self._log.clock()))
+            if permission.status == "pending" and (seconds := until - time.monotonic()) > 0:
+                with held_open(request):
+                    if await wait_for_event(self._log, ends, cursor, seconds):
+                        continue
+            return json_response(rendering.detail(permission, self._log.clock()))
 
     @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:

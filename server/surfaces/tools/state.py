@@ -25,6 +25,7 @@ Status = Literal["pending", "approved", "rejected", "expired", "cleared"]
 RiskLevel = Literal["low", "medium", "high"]
 RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high")
 
+MAX_PENDING = 100  # permissions of one session that wait at a time
 SESSION_ID = Id("session_id", 120)
 PERMISSION_ID = Id("permission_id", has_colons=True)
 
@@ -33,7 +34,9 @@ TIMEOUT = "timeout"  # its actor
 
 
 class PermissionState(msgspec.Struct, frozen=True):
-    """One permission that a tool asks for; `reason` and `actor` are of what ended it, `ended_*` empty before that."""
+    """One permission that a tool asks for; `reason` and `actor` are of what ended it, `ended_*` empty before that.
+
+    `requested_by` is the actor of the request, empty where nobody was asked who they are."""
 
     permission_id: str
     tool_name: str
@@ -48,6 +51,7 @@ class PermissionState(msgspec.Struct, frozen=True):
     ended_at: str = ""
     ended_seq: int = 0
     last_seq: int = 0
+    requested_by: str = ""
 
     @property
     def deadline(self) -> float:

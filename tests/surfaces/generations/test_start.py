@@ -349,12 +349,13 @@ async def test_a_page_of_an_origin_that_is_not_listed_is_not_let_in(foreign):
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_who_may_start_a_run(connect, quiet_config, path):
-    """Append over all runs; read on the run to follow it; read on the session to go on from it."""
+    """Append over all runs; read on the run to follow it; read and append on the session to go on in it."""
     config = with_tokens(
         quiet_config,
         token("starts", "append:run:*"),
         token("follows", "append:run:*", "read:run:*"),
-        token("belongs", "append:run:*", "read:session:s-1"),
+        token("belongs", "append:run:*", "read:session:s-1", "append:session:s-1"),
+        token("looks", "append:run:*", "read:session:s-1"),
         token("reads", "read:*"),
         token("one", "append:run:r-1", "read:*"),
     )
@@ -366,6 +367,7 @@ async def test_who_may_start_a_run(connect, quiet_config, path):
         ("starts", alone, {}, r"read:run:r-[0-9a-f]{16}"),
         ("starts", ASKED, JSON, "read:session:s-1"),
         ("follows", ASKED, {}, "read:session:s-1"),
+        ("looks", ASKED, JSON, "append:session:s-1"),
     ):
         error = await assert_error(await client.post(path, json=body, headers=bearer(name) | accept), "forbidden", status=403)
         assert re.fullmatch(wanted.replace("*", r"\*"), error["scope"])

@@ -526,6 +526,7 @@ def test_a_permission_tells_how_long_it_waits():
         "risk_level": "high",
         "reason": "",
         "actor": "",
+        "requested_by": None,
         "requested_at": "2026-01-01T00:00:00.000Z",
         "expires_at": "2026-01-01T00:02:00.000Z",
         "expires_in_seconds": 100.0,

@@ -620,9 +620,10 @@ async def test_the_table_is_what_the_log_says(client, quiet_config):
 
 @pytest.fixture
 async def guarded(aiohttp_client, quiet_config):
-    """The application with three tokens: alice may all of s-1, bob only watch it, carol belongs to another session."""
+    """The application with four tokens: alice runs tools in s-1, ann answers there, bob watches, carol has another session."""
     scopes = {
         "alice": ("read:mcp:s-1", "append:mcp:s-1"),
+        "ann": ("answer:mcp:s-1",),
         "bob": ("read:mcp:s-1",),
         "carol": ("read:mcp:s-2", "append:mcp:s-2"),
     }
@@ -640,13 +641,13 @@ async def test_every_answer_is_recorded_with_who_gave_it(guarded):
     notice = {"type": "permission_request", "data": ASKED, "permission_id": "p-1"}
     assert (await guarded.post(f"{BASE}/notify/{SESSION}", json=notice, headers=as_("alice"))).status == 201
     path = f"{BASE}/permission-response/{SESSION}"
-    said = await (await guarded.post(path, json={"approved": True}, headers=as_("alice"))).json()
-    assert said["actor"] == "alice"
+    said = await (await guarded.post(path, json={"approved": True}, headers=as_("ann"))).json()
+    assert said["actor"] == "ann"
     async with guarded.get(f"{BASE}/events/{SESSION}", headers=as_("bob")) as response:
         frames = await read_frames(response, 2)
-    assert frames[1].data["data"]["actor"] == "alice"
+    assert frames[1].data["data"]["actor"] == "ann"
     found = await guarded.get(f"{BASE}/permissions/{SESSION}/p-1", headers=as_("bob"))
-    assert (await found.json())["actor"] == "alice"
+    assert ((await found.json())["actor"], (await found.json())["requested_by"]) == ("ann", "alice")
 
 
 @pytest.mark.parametrize(
@@ -655,7 +656,7 @@ async def test_every_answer_is_recorded_with_who_gave_it(guarded):
         ("GET", f"events/{SESSION}", "read"),
         ("GET", f"health/{SESSION}", "read"),
         ("GET", f"permissions/{SESSION}/p-1", "read"),
-        ("POST", f"permission-response/{SESSION}", "append"),
+        ("POST", f"permission-response/{SESSION}", "answer"),
         ("POST", f"notify/{SESSION}", "append"),
     ],
 )
@@ -665,8 +666,8 @@ async def test_a_session_belongs_to_those_with_its_scope(guarded, method, route,
     await assert_error(await guarded.request(method, url), "unauthorized", status=401)
     error = await assert_error(await guarded.request(method, url, headers=as_("carol")), "forbidden", status=403)
     assert error["scope"] == f"{scope}:{STREAM}"
-    if scope == "append":
+    if scope != "read":
         await assert_error(await guarded.request(method, url, headers=as_("bob")), "forbidden", status=403)
-    allowed = await guarded.request(method, url, headers=as_("alice"))
+    allowed = await guarded.request(method, url, headers=as_("ann" if scope == "answer" else "alice"))
     assert allowed.status not in (401, 403)
     allowed.close()

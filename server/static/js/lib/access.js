@@ -7,6 +7,9 @@
  * @property {string | null} name null: nobody is logged in
  * @property {string[]} read globs over stream names
  * @property {string[]} append
+ * @property {string[]} answer
+ * @property {string[]} operate
+ * @property {string[]} manage
  * @property {string | null} expires_at ISO-8601
  * @property {string} csrf
  * @property {"off" | "token" | "jwt"} auth
@@ -14,7 +17,7 @@
  * @typedef {"unknown" | "open" | "in" | "out"} AccessState `open`: there are no logins; `out`: a login is needed
  */
 
-const NOBODY = { name: null, read: [], append: [], csrf: "", expires_at: null };
+const NOBODY = { name: null, read: [], append: [], answer: [], operate: [], manage: [], csrf: "", expires_at: null };
 
 /** A login that failed: `status` 0 when the server did not answer. */
 export class LoginFailed extends Error {

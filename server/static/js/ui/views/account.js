@@ -8,6 +8,15 @@
 import { LoginFailed } from "../../lib/access.js";
 import { element, fill } from "../../lib/html.js";
 
+/** @type {["read" | "append" | "answer" | "operate" | "manage", string][]} */
+const VERBS = [
+  ["read", "account.read"],
+  ["append", "account.append"],
+  ["answer", "account.answer"],
+  ["operate", "account.operate"],
+  ["manage", "account.manage"],
+];
+
 /**
  * @param {Access} access
  * @returns {{render: (t: Translator | undefined) => void}}
@@ -63,13 +72,13 @@ export function accountView(access) {
       title.textContent = t.text("account.title");
       close.textContent = t.text("account.close");
       logout.textContent = t.text("account.logout");
-      const [read, append] = [session.read, session.append].map((globs) => globs.join("  ") || t?.text("account.nothing"));
+      const nothing = t.text("account.nothing");
+      const rights = VERBS.map(([verb, label]) => t && fact(t.text(label), session?.[verb]?.join("  ") || nothing));
       fill(
         facts,
         fact(t.text("account.name"), session.name),
         session.expires_at && fact(t.text("account.until"), t.date(session.expires_at)),
-        fact(t.text("account.read"), read),
-        fact(t.text("account.append"), append),
+        ...rights,
       );
     },
   };
