@@ -10,9 +10,9 @@ import msgspec
 from server.eventlog.chain import each_event
 from server.eventlog.log import EventLog
 from server.eventlog.queries import read_meta
-from server.eventlog.selection import SYSTEM, Selection
+from server.eventlog.selection import Selection
 from towow.errors import Damaged, InvalidBody, StorageFull, TowowError, Unavailable
-from towow.events import Event, NewEvent, new_event, parse_json
+from towow.events import SYSTEM, Event, NewEvent, new_event, parse_json
 
 LINES_PER_APPEND = 1_000
 _TIMESTAMP = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d\.\d{3}Z\Z", re.ASCII)
