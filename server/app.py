@@ -20,9 +20,11 @@ from server.auth.authenticator import Authenticator
 from server.auth.jwt import JwtKeys
 from server.auth.logins import Logins
 from server.auth.rate_limits import LIMITS, Clients, RateLimits
+from server.background.deadlines import DeadlineClock, Downtime
 from server.background.event_bus import EventBus
 from server.background.retention_worker import RetentionWorker
 from server.config import Config, RetentionSection, with_profile
+from server.eventlog.clock import counted_seconds
 from server.eventlog.database import Database
 from server.eventlog.hub import Hub
 from server.eventlog.log import EventLog
@@ -90,18 +92,22 @@ def make_app(
     config: Config,
     *,
     clock: Callable[[], float] = time.time,
+    counted: Callable[[], float] | None = None,
     on_fatal: Callable[[str], None] = lambda reason: None,
     accept_loss: int | None = None,
 ) -> web.Application:
     """Build the application. Nothing is opened before it starts; what fails then raises `StartupError`.
 
-    `clock` gives seconds since 1970 for timestamps; `on_fatal(reason)` is called when the database can no longer be trusted;
+    `clock` gives seconds since 1970 for timestamps, `counted` those of a clock that nobody sets (None: the machine's, or that
+    same `clock` where it is not the machine's); `on_fatal(reason)` is called when the database can no longer be trusted;
     `accept_loss` is the head of the log that the file has lost, to go on without it."""
     config = with_profile(config)
     stream = config.stream
     database, log = _log_of(config, accept_loss, clock=clock, on_fatal=on_fatal)
     hub = log.hub
     bus = EventBus(log)
+    deadlines = DeadlineClock(clock, counted or (counted_seconds if clock is time.time else clock))
+    log.is_timed = lambda: deadlines.is_waiting
     followers = Followers()
     connections = Connections()
     room = max(1, config.server.max_connections - _RESERVED_CONNECTIONS)
@@ -124,9 +130,11 @@ def make_app(
         limits=limits,
         chat_model=chat_model,
         language_model=language_model,
+        deadlines=deadlines,
     )
     surfaces = [surface.build(context) for surface in SURFACES]
-    opened: list[AbstractAsyncContextManager[Any]] = [authenticator, language_model, database, log]
+    downtime = Downtime(log, [surface.extend for surface in SURFACES if surface.extend is not None])
+    opened: list[AbstractAsyncContextManager[Any]] = [authenticator, language_model, database, log, downtime]
     opened += [worker for parts in surfaces for worker in parts.workers]
     if config.retention != RetentionSection():
         opened.append(RetentionWorker(log, retention_of(log, config)))

@@ -57,6 +57,7 @@ class Database:
         self.path = Path(config.path).absolute()
         self.writer: ThreadConnection
         self.place: Place
+        self.is_alone = False  # whether no other process had the file open when this one began
         self._config = config
         self._accept_loss = accept_loss
         self._lock: IO[str] | None = None
@@ -71,7 +72,8 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             loss = None
-            if self._take_lock(fcntl.LOCK_EX):
+            self.is_alone = self._take_lock(fcntl.LOCK_EX)
+            if self.is_alone:
                 loss = require_whole(self.path, read_only, self._accept_loss)
                 self._release_lock()  # the rewriting takes it
                 if _is_to_be_rewritten(self.path):

@@ -17,7 +17,7 @@ import structlog
 
 from server.config import Config
 from server.eventlog import queries
-from server.eventlog.clock import ClockWatch, counted_seconds
+from server.eventlog.clock import MAX_DOWN_SECONDS, ClockWatch, counted_seconds
 from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, is_full, sqlite3
 from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
 from server.eventlog.hub import Hub
@@ -43,6 +43,8 @@ TERM: ContextVar[DutyTerm | None] = ContextVar("term", default=None)
 _MAX_REQUESTS_PER_COMMIT = 2_000
 _MARK_SYNC_SECONDS = 1.0
 _MARK_TOUCH_SECONDS = 60.0  # the mark's time is at most so old, also while nothing is appended
+_MARK_TIMED_SECONDS = 2.0  # the same while somebody has a deadline, which down-time extends
+_SHORTEST_DOWN_SECONDS = 5.0
 _READY_SECONDS = 2.0
 _FULL_SECONDS = 10.0
 _ROW_BYTES = 250  # of an event in the file, about, besides its payload
@@ -86,6 +88,8 @@ class EventLog:
         self.is_terminal = is_terminal
         self.meta: LogMeta
         self.clock_watch: ClockWatch
+        self.down_seconds = 0.0  # before this start; 0 where another process lived on
+        self.is_timed: Callable[[], bool] = bool  # whether somebody has a deadline
         self._counted = counted
         self.clock = clock
         self._database = database
@@ -123,6 +127,9 @@ class EventLog:
         place = self._database.place
         self.clock_watch = ClockWatch(self.clock, self._counted, place.known_at, self.meta.clock_confirmed_at)
         place.clock = self.clock_watch.trusted
+        if self._database.is_alone and place.known_at is not None:
+            down = min(max(0.0, self.clock() - place.known_at), MAX_DOWN_SECONDS)
+            self.down_seconds = down if down >= _SHORTEST_DOWN_SECONDS else 0.0
         self.hub.start_at(self.meta.head_seq)
         await self._database.writer.call(self._writer.foreign_writes)
         self._has_foreign = True  # whatever came between the two reads
@@ -572,6 +579,10 @@ class EventLog:
             else:
                 interval = min(interval * settings.poll_backoff_factor, settings.max_poll_interval_seconds)
 
+    async def touch_mark(self) -> None:
+        """Write the time into the mark beside the file: until now the log was kept."""
+        await self._database.writer.call(self._database.place.touch_mark)
+
     async def _sync_mark(self) -> None:
         """Bring the mark to the disk every second, with a time that is not old; and look at the clock."""
         touched_at = time.monotonic()
@@ -579,9 +590,9 @@ class EventLog:
             await asyncio.sleep(_MARK_SYNC_SECONDS)
             self.clock_watch.look()
             try:
-                if time.monotonic() - touched_at > _MARK_TOUCH_SECONDS:
+                if time.monotonic() - touched_at > (_MARK_TIMED_SECONDS if self.is_timed() else _MARK_TOUCH_SECONDS):
                     touched_at = time.monotonic()
-                    await self._database.writer.call(self._database.place.touch_mark)
+                    await self.touch_mark()
                 # on a reader's thread: the writer's is not held up
                 await self._database.read(lambda db: self._database.place.sync_mark())
             except OSError as error:

@@ -9,6 +9,7 @@ from server.config import LONGEST_WAIT_SECONDS
 from towow.events import MAX_SEQ
 
 MAX_SECONDS = LONGEST_WAIT_SECONDS
+MAX_EXTENSION_SECONDS = 7 * 86_400.0  # of a deadline, for what the server was down
 
 
 def value_in(payload: Any, key: str) -> Any:
@@ -50,6 +51,12 @@ def seconds_in(payload: Any, key: str, default: float = 0.0) -> float:
     """A number of seconds from 0, at most a day: more counts as a day. `default` for everything else."""
     value = number_in(payload, key)
     return default if value is None or value < 0 else min(value, MAX_SECONDS)
+
+
+def extension_in(payload: Any) -> float:
+    """The seconds of a `deadline.extended` event, 0 to seven days; 0 for everything else."""
+    value = number_in(payload, "seconds")
+    return 0.0 if value is None or value < 0 else min(value, MAX_EXTENSION_SECONDS)
 
 
 def object_in(payload: Any, key: str) -> dict[str, Any]:

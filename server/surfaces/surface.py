@@ -10,6 +10,7 @@ from aiohttp import web
 
 from server.api.stream_response import StreamResponder
 from server.auth.rate_limits import RateLimits
+from server.background.deadlines import DeadlineClock, Extend
 from server.background.event_bus import EventBus
 from server.config import Config
 from server.eventlog.log import EventLog
@@ -31,6 +32,7 @@ class Context(NamedTuple):
     limits: RateLimits
     chat_model: ChatModel | None
     language_model: LanguageModel
+    deadlines: DeadlineClock
 
 
 class Routes(Protocol):
@@ -73,3 +75,4 @@ class Surface(NamedTuple):
     kinds: Mapping[str, Kind]
     tables: Mapping[str, str]
     build: Callable[[Context], Parts]
+    extend: Extend | None = None

@@ -8,6 +8,7 @@ import pytest
 
 from server.app import SURFACES
 from server.surfaces.demands import commands, matching
+from server.surfaces.demands import model as demand_model
 from server.surfaces.demands import state as demand_state
 from server.surfaces.generations import state as run_state
 from server.surfaces.generations.commands import CancelRun, FailRun, ResumeRun, StartAgent
@@ -15,6 +16,7 @@ from server.surfaces.sessions import model as sessions
 from server.surfaces.sessions import state as session_state
 from server.surfaces.tasks import model as tasks
 from server.surfaces.tasks import state as task_state
+from server.surfaces.tools import model as tool_model
 from server.surfaces.tools import state as tool_state
 from server.surfaces.tools.commands import ReportEvent
 from server.surfaces.tools.inputs import read_notice
@@ -102,6 +104,7 @@ def negotiated():
     unheard = Negotiation().submit("venue").invite("bob").offer("bob", "venue").propose()
     unheard.do(commands.AnswerProposal(unheard.state.proposal.proposal_id, "accept", "bob", written_by="rules"))
     yield from unheard.appended
+    yield demand_model.extension(alone.state, 60.0)
     yield matching.agent_registered(matching.validate_agent("bob", "Bob", ["venue"]))
     yield matching.agent_removed("bob")
 
@@ -139,10 +142,11 @@ def test_the_payloads_of_generations_are_those_that_are_written():
 
 def test_the_payloads_of_tools_are_those_that_are_written():
     """The events of a permission, in each of its lives."""
-    own = {"permission_request", "permission_response_result", "permission_cleared"}
+    own = {"permission_request", "permission_response_result", "permission_cleared", "deadline.extended"}
     lives = [[permissions.ASK, end] for end in (permissions.APPROVE, permissions.EXPIRE, permissions.CLEAR)]
     start = permissions.initial(permissions.SESSION)
     events = [event for life in lives for event in play(life, permissions.decide, permissions.evolve, start)]
+    events.append(tool_model.extension("s-1", "p-1", 60.0))
     assert {event_type: keys for event_type, keys in documented("tools").items() if event_type in own} == written(events)
 
 

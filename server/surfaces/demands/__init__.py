@@ -8,10 +8,10 @@ from server.surfaces.demands.agent_routes import AgentRoutes
 from server.surfaces.demands.coordinator import Coordinator
 from server.surfaces.demands.negotiator import Negotiator
 from server.surfaces.demands.participant_routes import ParticipantRoutes
-from server.surfaces.demands.projections import keeps_demand, project_demand
+from server.surfaces.demands.projections import extend_demands, keeps_demand, project_demand
 from server.surfaces.demands.routes import DemandRoutes
 from server.surfaces.demands.samples import SampleParticipants
-from server.surfaces.demands.state import KIND, TERMINAL_EVENTS
+from server.surfaces.demands.state import DEADLINE_EXTENDED, KIND, TERMINAL_EVENTS
 from server.surfaces.demands.text_writer import TextWriter
 from server.surfaces.surface import Context, Kind, Parts, Surface
 
@@ -20,7 +20,7 @@ def _build(context: Context) -> Parts:
     config, log = context.config, context.log
     author = TextWriter(context.chat_model)
     samples = SampleParticipants(log, config.demands, author)
-    negotiator = Negotiator(log, config.demands, author, samples)
+    negotiator = Negotiator(log, config.demands, author, samples, context.deadlines)
     return Parts(
         routes=(
             DemandRoutes(log, context.followers, context.streaming, author, config),
@@ -34,7 +34,9 @@ def _build(context: Context) -> Parts:
 SURFACE = Surface(
     name="demands",
     kinds={
-        KIND: Kind(terminal=TERMINAL_EVENTS, projections=(project_demand,), keeps=keeps_demand),
+        KIND: Kind(
+            terminal=TERMINAL_EVENTS, reserved=frozenset({DEADLINE_EXTENDED}), projections=(project_demand,), keeps=keeps_demand
+        ),
         matching.KIND: Kind(projections=(matching.project_agent,), derived_ids="sample-"),
     },
     tables={
@@ -44,4 +46,5 @@ SURFACE = Surface(
         "agents": "'agent:' || agent_id",
     },
     build=_build,
+    extend=extend_demands,
 )

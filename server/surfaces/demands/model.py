@@ -32,6 +32,7 @@ from server.surfaces.demands.planning import Missing, requirements_of, unavailab
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
+    DEADLINE_EXTENDED,
     DECLINED,
     FAILED,
     FEEDBACK,
@@ -75,6 +76,8 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     ("proposing", FEEDBACK): "proposing",
     ("proposing", GAP): "filling_gaps",
     ("proposing", PROPOSED): "proposing",
+    # The server was down for a while, which does not count.
+    **{(phase, DEADLINE_EXTENDED): phase for phase in ("collecting_offers", "filling_gaps", "proposing")},
     # Every publisher of the stream can end it at any time, and the log then keeps it ended.
     **{
         (phase, event_type): ended
@@ -95,6 +98,11 @@ def evolve(state: DemandState, event: Event) -> DemandState:
     if phase is not None:
         changes = {**CHANGES[event.event_type](state, event), "phase": phase}
     return msgspec.structs.replace(state, last_seq=event.seq, revision=event.revision, updated_at=event.timestamp, **changes)
+
+
+def extension(state: DemandState, seconds: float) -> NewEvent:
+    """The event that gives whoever is awaited so many seconds more, because the server was down."""
+    return _event(state, DEADLINE_EXTENDED, seconds=seconds)
 
 
 def decide(state: DemandState, command: Command) -> list[NewEvent]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from server.background.deadlines import DeadlineClock
 from server.config import DemandsSection
 from server.eventlog.decider import Load, decide_and_append, fold, from_row, known
 from server.eventlog.log import EventLog
@@ -24,6 +25,8 @@ from server.surfaces.demands.next_step import (
     Search,
     Step,
     Wait,
+    deadline,
+    longest_wait,
     next_step,
 )
 from server.surfaces.demands.projections import get_demand
@@ -54,8 +57,11 @@ class Work:
 class Negotiator:
     """Takes the steps of demands, of each by one task at a time."""
 
-    def __init__(self, log: EventLog, config: DemandsSection, author: TextWriter, samples: SampleParticipants) -> None:
+    def __init__(
+        self, log: EventLog, config: DemandsSection, author: TextWriter, samples: SampleParticipants, deadlines: DeadlineClock
+    ) -> None:
         self._log = log
+        self._deadlines = deadlines
         self._author = author
         self._samples = samples
         self._max_candidates = config.max_candidates
@@ -84,10 +90,11 @@ class Negotiator:
                 return
             command = await self._cancelled_by_parent(state, work) or await self._finished_subnet(state)
             if command is None:
-                step = next_step(state, self._log.clock(), self._limits)
+                now = self._now(state)
+                step = next_step(state, now, self._limits)
                 if isinstance(step, Wait):
                     self._samples.attend(state)
-                    await self._sleep(work, step.until)
+                    await self._sleep(work, None if step.until is None else step.until - now)
                     continue
                 command = await self._command(state, step, texts_by_draft)
             if await self._append(state, command):
@@ -121,8 +128,12 @@ class Negotiator:
         """Stop what the steps have started: the sample agents' answers."""
         await self._samples.close()
 
-    async def _sleep(self, work: Work, until: float | None) -> None:
-        seconds = _LONGEST_SLEEP_SECONDS if until is None else until - self._log.clock()
+    def _now(self, state: DemandState) -> float:
+        until = deadline(state)
+        return self._log.clock() if until is None else self._deadlines.now(state.demand_id, until, longest_wait(state))
+
+    async def _sleep(self, work: Work, seconds: float | None) -> None:
+        seconds = _LONGEST_SLEEP_SECONDS if seconds is None else seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(max(seconds, 0.0), _LONGEST_SLEEP_SECONDS)):
                 await work.wake.wait()

@@ -122,6 +122,14 @@ def deadline(state: DemandState) -> float | None:
     return None
 
 
+def longest_wait(state: DemandState) -> float:
+    """The seconds that the present waiting lasts at most."""
+    if state.phase == "filling_gaps":
+        return max((subnet.within_seconds for subnet in state.subnets), default=0.0)
+    proposal = state.proposal
+    return proposal.within_seconds if state.phase == "proposing" and proposal is not None else state.offers_within_seconds
+
+
 def _ends_at(subnet: Subnet) -> float:
     return seconds_of(subnet.timestamp) + subnet.within_seconds
 

@@ -4,11 +4,11 @@ A value of the wrong type counts as absent; of offers only the first answer of a
 first answer of a recipient, and of sub-negotiations only those that the demand started itself."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from server.http.payloads import count_in, nonblank_in, number_in, object_in, objects_in, seconds_in, texts_in
+from server.http.payloads import count_in, extension_in, nonblank_in, number_in, object_in, objects_in, seconds_in, texts_in
 from server.surfaces.demands import state as words
 from server.surfaces.demands.state import (
     Assignment,
@@ -35,6 +35,7 @@ _MAX_TERMS_NESTING = 8
 DECISIONS = ("accept", "revise", "reject")
 
 Changes = dict[str, Any]
+W = TypeVar("W", Proposal, Subnet)
 
 
 def _understood(state: DemandState, event: Event) -> Changes:
@@ -226,6 +227,23 @@ def _ended(state: DemandState, event: Event) -> Changes:
     return {"outcome": outcome}
 
 
+def _extended(state: DemandState, event: Event) -> Changes:
+    """What is awaited now gets more time."""
+    seconds = extension_in(event.payload)
+    match state.phase:
+        case "collecting_offers":
+            return {"offers_within_seconds": state.offers_within_seconds + seconds}
+        case "filling_gaps":
+            return {"subnets": tuple(each if each.outcome else _longer(each, seconds) for each in state.subnets)}
+        case "proposing" if state.proposals:
+            return {"proposals": (*state.proposals[:-1], _longer(state.proposals[-1], seconds))}
+    return {}
+
+
+def _longer(waiting: W, seconds: float) -> W:
+    return msgspec.structs.replace(waiting, within_seconds=waiting.within_seconds + seconds)
+
+
 CHANGES: dict[str, Callable[[DemandState, Event], Changes]] = {
     words.UNDERSTOOD: _understood,
     words.FILTERED: _filtered,
@@ -235,6 +253,7 @@ CHANGES: dict[str, Callable[[DemandState, Event], Changes]] = {
     words.GAP: _gap,
     words.SUBNET_TRIGGERED: _subnet_triggered,
     words.SUBNET_COMPLETED: _subnet_completed,
+    words.DEADLINE_EXTENDED: _extended,
     words.PROPOSED: _proposed,
     words.FEEDBACK: _feedback,
     words.FINALIZED: _ended,

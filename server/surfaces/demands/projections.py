@@ -9,10 +9,11 @@ import msgspec
 
 from server.eventlog.queries import RowPage, read_rows
 from server.eventlog.writer import Connection
-from server.surfaces.demands.model import TRANSITIONS, evolve
+from server.surfaces.demands.model import TRANSITIONS, evolve, extension
+from server.surfaces.demands.next_step import deadline
 from server.surfaces.demands.rendering import summary
 from server.surfaces.demands.state import DemandState, initial
-from towow.events import Event
+from towow.events import Event, NewEvent
 
 _FIELDS = (
     "demand_id",
@@ -92,6 +93,12 @@ def open_demands(connection: Connection) -> list[str]:
     """The ids of the demands that have not ended, oldest first."""
     rows = connection.execute("SELECT demand_id FROM demands WHERE status = 'processing' ORDER BY created_seq").fetchall()
     return [demand_id for (demand_id,) in rows]
+
+
+def extend_demands(connection: Connection, seconds: float) -> list[NewEvent]:
+    """The events that give every demand that waits for somebody so many seconds more."""
+    states = (get_demand(connection, demand_id) for demand_id in open_demands(connection))
+    return [extension(state, seconds) for state in states if deadline(state) is not None]
 
 
 def keeps_demand(connection: Connection, stream: str) -> bool:

@@ -1,6 +1,7 @@
 """The commands of a tool session, which `model.decide` turns into events.
 
-Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970."""
+Texts and parameters in them have been checked and redacted by `inputs.py`. `now` is in seconds since 1970, by the clock of the
+permission's deadline; `permission_service.py` sets it."""
 
 from typing import Any
 
@@ -25,7 +26,7 @@ class AnswerPermission(msgspec.Struct, frozen=True):
     approved: bool
     reason: str
     actor: str
-    now: float
+    now: float = 0.0
     allows_self: bool = False
 
 
@@ -41,7 +42,7 @@ class ExpirePermission(msgspec.Struct, frozen=True):
     """Deny a permission without an answer in time."""
 
     permission_id: str
-    now: float
+    now: float = 0.0
 
 
 class ReportEvent(msgspec.Struct, frozen=True):

@@ -18,8 +18,9 @@ from server.surfaces.tools.commands import (
     ReportEvent,
     RequestPermission,
 )
-from server.surfaces.tools.payloads import permission_of, requested, status_of
+from server.surfaces.tools.payloads import extended, permission_of, requested, status_of
 from server.surfaces.tools.state import (
+    DEADLINE_EXTENDED,
     MAX_PENDING,
     PERMISSION_CLEARED,
     PERMISSION_REQUEST,
@@ -58,6 +59,9 @@ def evolve(state: ToolState, event: Event) -> ToolState:
 
 def evolve_permission(permission: PermissionState | None, event: Event) -> PermissionState | None:
     """A permission after an event that is about it; the same object when the event changes nothing."""
+    if event.event_type == DEADLINE_EXTENDED:
+        is_open = permission is not None and permission.status == "pending" and event.seq > permission.last_seq
+        return extended(permission, event) if is_open and permission is not None else permission
     status = status_of(event)
     before = permission.status if permission is not None else None
     if status is None or (before, status) not in TRANSITIONS:
@@ -74,6 +78,12 @@ def evolve_permission(permission: PermissionState | None, event: Event) -> Permi
         ended_seq=event.seq,
         last_seq=event.seq,
     )
+
+
+def extension(session_id: str, permission_id: str, seconds: float) -> NewEvent:
+    """The event that gives a permission so many seconds more, because the server was down."""
+    payload = {"permission_id": permission_id, "seconds": seconds}
+    return new_event(stream_of(session_id), DEADLINE_EXTENDED, payload, source=SOURCE)
 
 
 def decide(state: ToolState, command: Command) -> list[NewEvent]:

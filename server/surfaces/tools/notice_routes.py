@@ -64,7 +64,8 @@ class NoticeRoutes:
             return json_response({"success": True, "seq": stored.receipt.event.seq, **flags}, status)
         permission, is_new = msgspec.structs.astuple(await self._decisions.decide(session_id, command))
         if isinstance(command, commands.RequestPermission):
-            return json_response(rendering.requested(permission, self._log.clock()), 201 if is_new else 200)
+            now = self._decisions.now_of(session_id, permission)
+            return json_response(rendering.requested(permission, now), 201 if is_new else 200)
         answer = {"success": True, "seq": permission.ended_seq, "permission_id": permission.permission_id}
         return json_response(answer, 201 if is_new else 200)
 

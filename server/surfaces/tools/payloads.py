@@ -2,8 +2,11 @@
 
 `model.py` decides which events change a permission."""
 
-from server.http.payloads import object_in, seconds_in, text_in
+import msgspec
+
+from server.http.payloads import extension_in, object_in, seconds_in, text_in
 from server.surfaces.tools.state import (
+    DEADLINE_EXTENDED,
     PERMISSION_CLEARED,
     PERMISSION_ID,
     PERMISSION_REQUEST,
@@ -17,7 +20,7 @@ from server.surfaces.tools.state import (
 from towow.events import Event
 
 DEFAULT_WITHIN_SECONDS = 120.0  # for a request that names no time
-_EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED})
+_EVENTS = frozenset({PERMISSION_REQUEST, PERMISSION_RESPONSE, PERMISSION_CLEARED, DEADLINE_EXTENDED})
 
 
 def permission_of(event: Event) -> str | None:
@@ -46,6 +49,12 @@ def status_of(event: Event) -> Status | None:
         return None
     is_expiry = payload.get("actor") == TIMEOUT and payload.get("reason") == TIMED_OUT
     return "expired" if is_expiry else "rejected"
+
+
+def extended(permission: PermissionState, event: Event) -> PermissionState:
+    """A permission that waits, with more time: the server was down for a while, which does not count."""
+    seconds = permission.expires_within_seconds + extension_in(event.payload)
+    return msgspec.structs.replace(permission, expires_within_seconds=seconds, last_seq=event.seq)
 
 
 def requested(event: Event) -> PermissionState:

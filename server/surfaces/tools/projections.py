@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.eventlog.writer import Connection
-from server.surfaces.tools.model import evolve_permission
+from server.surfaces.tools.model import evolve_permission, extension
 from server.surfaces.tools.payloads import permission_of
 from server.surfaces.tools.state import MAX_PENDING, PermissionState, ToolState, stream_of
-from towow.events import Event, timestamp_of
+from towow.events import Event, NewEvent, timestamp_of
 
 # Who asked stands in the request's event.
 _COLUMNS = (
@@ -22,9 +22,9 @@ _SOURCE = f"SELECT {_COLUMNS}, (SELECT e.actor FROM events AS e WHERE e.seq = re
 
 
 class Due(NamedTuple):
-    """Permissions whose time has run out, oldest first, and when the next one's does, None when nothing else waits."""
+    """Permissions whose time may have run out, oldest first, with their session; the next deadline, None without one."""
 
-    permissions: list[tuple[str, str]]  # session_id, permission_id
+    permissions: list[tuple[str, PermissionState]]
     next_at: str | None
 
 
@@ -83,11 +83,25 @@ def keeps_session(connection: Connection, stream: str) -> bool:
 
 def due_permissions(connection: Connection, now: str, limit: int) -> Due:
     """At most `limit` pending permissions whose deadline is `now` or earlier, and the first deadline after it."""
-    waiting = "FROM tool_permissions WHERE status = 'pending' AND expires_at"
-    sql = f"SELECT session_id, permission_id {waiting} <= ? ORDER BY expires_at LIMIT ?"
-    due = [(session_id, permission_id) for session_id, permission_id in connection.execute(sql, (now, limit)).fetchall()]
-    (next_at,) = connection.execute(f"SELECT min(expires_at) {waiting} > ?", (now,)).fetchone()
+    due = _waiting(connection, "AND expires_at <= ? ORDER BY expires_at LIMIT ?", (now, limit))
+    sql = "SELECT min(expires_at) FROM tool_permissions WHERE status = 'pending' AND expires_at > ?"
+    (next_at,) = connection.execute(sql, (now,)).fetchone()
     return Due(due, next_at)
+
+
+def waiting_permissions(connection: Connection) -> list[tuple[str, PermissionState]]:
+    """Every permission that waits for an answer, with its session."""
+    return _waiting(connection, "ORDER BY requested_seq", ())
+
+
+def extend_permissions(connection: Connection, seconds: float) -> list[NewEvent]:
+    """The events that give every permission that waits so many seconds more."""
+    return [extension(session_id, each.permission_id, seconds) for session_id, each in waiting_permissions(connection)]
+
+
+def _waiting(connection: Connection, rest: str, parameters: tuple[Any, ...]) -> list[tuple[str, PermissionState]]:
+    sql = f"{_SOURCE.replace('SELECT', 'SELECT session_id,', 1)} WHERE status = 'pending' {rest}"
+    return [(row[0], _permission_of(row[1:])) for row in connection.execute(sql, parameters).fetchall()]
 
 
 def _permission_of(row: Any) -> PermissionState:

@@ -1,5 +1,6 @@
 """A tool session as JSON: the responses of the HTTP interface, and source 004's shape of an event."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ def requested(permission: PermissionState, now: float) -> dict[str, Any]:
     }
 
 
-def health(state: ToolState, connections: int, now: float) -> dict[str, Any]:
+def health(state: ToolState, connections: int, now_of: Callable[[PermissionState], float]) -> dict[str, Any]:
     """How a session is: whether somebody watches it, and what waits for an answer, oldest first."""
     pending = state.pending
     return {
@@ -62,7 +63,7 @@ def health(state: ToolState, connections: int, now: float) -> dict[str, Any]:
         "connections": connections,
         "last_seq": state.last_seq,
         "pending_permission": pending[0].permission_id if pending else None,
-        "pending": [detail(each, now) for each in pending],
+        "pending": [detail(each, now_of(each)) for each in pending],
     }
 
 

@@ -97,7 +97,6 @@ class ToolRoutes:
             reason=checks.reason(given.reason),
             actor=principal_of(request).acts_as,
             allows_self=self._config.tools.allow_self_approval,
-            now=self._log.clock(),
         )
         return json_response(rendering.answered((await self._decisions.decide(session_id, command)).permission))
 
@@ -123,7 +122,7 @@ class ToolRoutes:
                 with held_open(request):
                     if await wait_for_event(self._log, ends, cursor, seconds):
                         continue
-            return json_response(rendering.detail(permission, self._log.clock()))
+            return json_response(rendering.detail(permission, self._decisions.now_of(session_id, permission)))
 
     @params.takes_any
     async def health(self, request: web.Request) -> web.StreamResponse:
@@ -138,4 +137,4 @@ class ToolRoutes:
         state = await self._log.query(partial(load_session, session_id=session_id))
         if not state.revision and not connections:
             raise NotFound(f"there is no tool session {session_id}", field="session_id")
-        return json_response(rendering.health(state, connections, self._log.clock()))
+        return json_response(rendering.health(state, connections, partial(self._decisions.now_of, session_id)))

@@ -19,6 +19,7 @@ PERMISSION_CLEARED = "permission_cleared"
 RESULT_CLEARED = "result_cleared"
 PERMISSION_RESPONSE = "permission_response_result"
 ERROR = "error"
+DEADLINE_EXTENDED = "deadline.extended"
 
 # `pending` waits for an answer; `expired` had none in time, which denies; `cleared` was taken back by the runner.
 Status = Literal["pending", "approved", "rejected", "expired", "cleared"]
@@ -55,7 +56,7 @@ class PermissionState(msgspec.Struct, frozen=True):
 
     @property
     def deadline(self) -> float:
-        """When it expires, in seconds since 1970; counted from its request, so a restart gives no more time."""
+        """When it expires, in seconds since 1970; counted from its request, and extended by what the server was down."""
         return seconds_of(self.requested_at) + self.expires_within_seconds
 
 

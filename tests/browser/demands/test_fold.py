@@ -108,6 +108,7 @@ class History:
                 "comment": "c",
             },
         }
+        payloads["deadline.extended"] = {"seconds": self._random.choice((0, 7, -3, "9", 10**7))}
         return payloads.get(event_type, {"reason": "r", "message": "m"})
 
 

@@ -19,6 +19,7 @@ from server.surfaces.demands.next_step import (
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
+    DEADLINE_EXTENDED,
     DECLINED,
     FAILED,
     FEEDBACK,
@@ -53,6 +54,7 @@ EVENT_TYPES = (
     FINALIZED,
     FAILED,
     CANCELLED,
+    DEADLINE_EXTENDED,
 )
 DEMAND = "d-1a2b3c4d"
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z

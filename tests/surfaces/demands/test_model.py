@@ -77,16 +77,16 @@ LETTERS = {
 }
 ALL_PHASES = ("new", *LETTERS.values())
 FOLLOWS = {
-    # events in the order above: und fil bro off dec gap tri com pro fee fin fai can
-    "new": "              u   .   .   .   .   .   .   .   .   .   .   .   .",
-    "understood": "       .   f   .   .   .   .   .   .   .   .   F   X   C",
-    "filtered": "         .   .   c   .   .   .   .   .   .   .   F   X   C",
-    "collecting_offers": ".   .   .   c   c   g   .   .   p   .   F   X   C",
-    "filling_gaps": "     .   .   .   .   .   g   g   g   p   .   F   X   C",
-    "proposing": "        .   .   .   .   .   g   .   .   p   p   F   X   C",
-    "finalized": "        .   .   .   .   .   .   .   .   .   .   .   .   .",
-    "failed": "           .   .   .   .   .   .   .   .   .   .   .   .   .",
-    "cancelled": "        .   .   .   .   .   .   .   .   .   .   .   .   .",
+    # events in the order above: und fil bro off dec gap tri com pro fee fin fai can ext
+    "new": "              u   .   .   .   .   .   .   .   .   .   .   .   .   .",
+    "understood": "       .   f   .   .   .   .   .   .   .   .   F   X   C   .",
+    "filtered": "         .   .   c   .   .   .   .   .   .   .   F   X   C   .",
+    "collecting_offers": ".   .   .   c   c   g   .   .   p   .   F   X   C   c",
+    "filling_gaps": "     .   .   .   .   .   g   g   g   p   .   F   X   C   g",
+    "proposing": "        .   .   .   .   .   g   .   .   p   p   F   X   C   p",
+    "finalized": "        .   .   .   .   .   .   .   .   .   .   .   .   .   .",
+    "failed": "           .   .   .   .   .   .   .   .   .   .   .   .   .   .",
+    "cancelled": "        .   .   .   .   .   .   .   .   .   .   .   .   .   .",
 }
 EVENT_CELLS = [
     pytest.param(phase, event_type, LETTERS.get(letter, phase), id=f"{phase} + {event_type}")
@@ -191,7 +191,7 @@ class TestTable:
         )
         assert set(ALL_PHASES) == set(PHASES)
         assert {event_type for _, event_type in TRANSITIONS} == set(EVENT_TYPES)
-        assert len(EVENT_CELLS) == 9 * 13
+        assert len(EVENT_CELLS) == 9 * 14
         assert len(COMMAND_CELLS) == 9 * 18
 
     @pytest.mark.parametrize(("phase", "event_type", "after"), EVENT_CELLS)

@@ -144,13 +144,15 @@ SECONDS = {"offer_timeout_seconds": 90.0, "feedback_timeout_seconds": 40.0, "sub
 
 
 class TestDeadlines:
-    """Deadlines count from the times of events, whoever was down meanwhile."""
+    """Deadlines count from the times of events; what the server was down does not count."""
 
-    async def left(self, start, clock, leave, monkeypatch):
-        """Leave a demand open and stop the server."""
+    async def left(self, start, clock, leave, monkeypatch, *, after=0.0):
+        """Leave a demand open, and stop the server so many seconds later."""
         client = await start(clock, **SECONDS)
         await register(client, VENUE, TALK)
         demand_id = await leave(client, monkeypatch)
+        clock.now += after
+        assert (await publish_events(client, f"demand:{demand_id}", ("towow.note", {}))).status == 201
         await client.close()
         return demand_id
 
@@ -161,8 +163,8 @@ class TestDeadlines:
     )
     async def test_a_deadline_is_kept_across_a_restart(self, start, monkeypatch, clock, leave, seconds):
         """Not passed: the same deadline as before, and the demand waits. Passed: it goes on at once."""
-        demand_id = await self.left(start, clock, leave, monkeypatch)
-        begun = clock.now
+        demand_id = await self.left(start, clock, leave, monkeypatch, after=seconds - 2)
+        begun = clock.now - seconds + 2
         clock.now = begun + seconds - 0.02
         client = await start(clock)
         phase = (await demand(client, demand_id))["phase"]
@@ -183,6 +185,29 @@ class TestDeadlines:
         else:
             assert (detail["subnets"][0]["outcome"], detail["phase"]) == ("timed_out", "proposing")
             assert (await until_ended(client, f"{demand_id}.1"))["outcome"]["reason"] == "timed_out"
+
+    @pytest.mark.parametrize(
+        ("leave", "seconds"),
+        [(left_collecting, 90.0), (left_proposing, 40.0), (left_filling_gaps, 50.0)],
+        ids=lambda value: getattr(value, "__name__", None),
+    )
+    async def test_what_the_server_was_down_extends_what_is_awaited_once(self, start, monkeypatch, clock, leave, seconds):
+        """Also beyond the deadline as it was: nobody could answer. The offer that comes then is taken."""
+        demand_id = await self.left(start, clock, leave, monkeypatch, after=10.0)
+        begun = clock.now - 10.0
+        clock.now += 3_600.0
+        for _ in range(2):
+            client = await start(clock)
+            detail = await demand(client, demand_id)
+            assert detail["deadline_at"] == timestamp_of(begun + seconds + 3_600.0)
+            events = [event for event in await history(client, demand_id) if event["event_type"] == "deadline.extended"]
+            assert [event["payload"]["seconds"] for event in events] == [3_600.0]
+            await client.close()
+            clock.now += 4.0
+        client = await start(clock)
+        if leave is left_collecting:
+            scripts = {"ann": Script("venue"), "ben": Script("technical talk")}
+            assert (await drive(client, demand_id, scripts))["status"] == "finalized"
 
     async def test_a_clock_that_was_set_back_only_delays(self, start, monkeypatch, clock):
         """The demand waits for answers as before, and takes them."""

@@ -254,11 +254,88 @@ async def test_many_deadlines_that_have_passed_are_all_kept_at_start(aiohttp_cli
     """More than one round of the expiry, and nobody asks anything that would wake it."""
     now = [1_800_000_000.0]
     client = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0]))
-    await asyncio.gather(*(notify(client, "permission_request", ASKED, permission_id=f"p-{n}") for n in range(130)))
+    asked = ASKED | {"expires_within_seconds": 3.0}
+    await asyncio.gather(*(notify(client, "permission_request", asked, permission_id=f"p-{n}") for n in range(130)))
     await client.close()
-    now[0] += 200.0
+    now[0] += 4.0
     client = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0]))
     assert {await status_of(client, f"p-{n}") for n in range(130)} == {"expired"}
+
+
+async def test_a_clock_that_went_back_gives_a_permission_no_more_time(aiohttp_client, quiet_config):
+    """An hour back while the server lives: what was asked for before expires in its time, and what is asked for then, too."""
+    now, counted = [1_800_000_000.0], [50.0]
+    client = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0], counted=lambda: counted[0]))
+    await notify(client, "permission_request", ASKED, permission_id="before")
+    assert await status_of(client, "before", wait=0) == "pending"
+    now[0] -= 3_600.0
+    counted[0] += 60.0
+    await notify(client, "permission_request", ASKED, permission_id="after")
+    for permission_id in ("before", "after"):
+        assert await status_of(client, permission_id, wait=0) == "pending"
+    counted[0] += 60.0
+    await assert_error(await client.post(ANSWER, json={"approved": True, "permission_id": "before"}), "gone", status=410)
+    assert (await client.post(ANSWER, json={"approved": True, "permission_id": "after"})).status == 200
+
+
+async def test_a_clock_that_jumps_ahead_takes_no_time_from_a_permission(aiohttp_client, quiet_config):
+    """Also where the expiry looks at the table by the clock."""
+    now, counted = [1_800_000_000.0], [50.0]
+    client = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0], counted=lambda: counted[0]))
+    await notify(client, "permission_request", ASKED, permission_id="p-1")
+    now[0] += 86_400.0
+    await notify(client, "permission_request", {**ASKED, "expires_within_seconds": 0.01}, permission_id="p-2")
+    counted[0] += 0.02
+    await notify(client, "error", {"message": "wakes nobody"})
+    await notify(client, "permission_request", ASKED, permission_id="p-3")
+    assert await status_of(client, "p-2") == "expired"
+    assert await status_of(client, "p-1", wait=0) == "pending"
+    assert (await client.post(ANSWER, json={"approved": True, "permission_id": "p-1"})).status == 200
+
+
+async def test_what_the_server_was_down_does_not_count_for_a_permission(aiohttp_client, quiet_config):
+    """Nobody could answer. Each gets one event, at the next start and not again; after a short stop none does."""
+    now = [1_800_000_000.0]
+
+    async def start():
+        return await aiohttp_client(make_app(quiet_config, clock=lambda: now[0]))
+
+    client = await start()
+    await notify(client, "permission_request", ASKED, permission_id="p-1")
+    await notify(client, "permission_request", ASKED, permission_id="p-2")
+    assert (await client.post(ANSWER, json={"approved": True, "permission_id": "p-2"})).status == 200
+    for down in (4.0, 3_600.0, 4.0):
+        await client.close()
+        now[0] += down
+        client = await start()
+    async with client.get(f"/api/events?stream=mcp:{SESSION}&type=deadline.extended&since_seq=0") as page:
+        events = (await page.json())["events"]
+    assert [event["payload"] for event in events] == [{"permission_id": "p-1", "seconds": 3_600.0}]
+    async with client.get(f"{BASE}/permissions/{SESSION}/p-1") as answer:
+        detail = await answer.json()
+    assert (detail["status"], detail["expires_in_seconds"]) == ("pending", 112.0)
+    assert (await client.post(ANSWER, json={"approved": True, "permission_id": "p-1"})).status == 200
+
+
+async def test_nothing_is_extended_where_another_process_lived_on(aiohttp_client, quiet_config):
+    """It could be answered all the while."""
+    now = [1_800_000_000.0]
+    staying = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0]))
+    await notify(staying, "permission_request", ASKED, permission_id="p-1")
+    now[0] += 60.0
+    coming = await aiohttp_client(make_app(quiet_config, clock=lambda: now[0]))
+    async with coming.get(f"{BASE}/permissions/{SESSION}/p-1") as answer:
+        assert (await answer.json())["expires_in_seconds"] == 60.0
+    async with coming.get(f"/api/events?stream=mcp:{SESSION}&type=deadline.extended&since_seq=0") as page:
+        assert (await page.json())["events"] == []
+
+
+async def test_nobody_but_the_server_extends_a_deadline(aiohttp_client, quiet_config):
+    """A runner or an agent would give itself more time."""
+    client = await aiohttp_client(make_app(quiet_config))
+    for stream in ("mcp:s-1", "demand:d-1"):
+        given = {"stream": stream, "event_type": "deadline.extended", "payload": {"permission_id": "p-1", "seconds": 60}}
+        await assert_error(await client.post("/api/events", json=given), "forbidden", status=403, field="event_type")
 
 
 async def test_an_expiry_waits_for_a_disk_that_is_full(aiohttp_client, quiet_config, monkeypatch):

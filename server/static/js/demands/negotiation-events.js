@@ -9,7 +9,7 @@
  * @typedef {Record<string, any>} Payload
  */
 
-import { agentId, capabilities, count, deadline, isDemandId, number, object, objects, shortTexts, terms, text, texts, writer } from "../lib/fields.js";
+import { agentId, capabilities, count, deadline, extension, isDemandId, number, object, objects, shortTexts, terms, text, texts, writer } from "../lib/fields.js";
 
 const MAX_ROUND = 1000;
 const DECISIONS = new Set(["accept", "revise", "reject"]);
@@ -26,6 +26,7 @@ export const CHANGES = {
   "towow.subnet.completed": subnetCompleted,
   "towow.proposal.distributed": proposed,
   "towow.proposal.feedback": answered,
+  "deadline.extended": extended,
   "towow.proposal.finalized": ended,
   "towow.negotiation.failed": ended,
   "towow.negotiation.cancelled": ended,
@@ -94,6 +95,15 @@ function declined(negotiation, payload, { seq, timestamp }) {
   const id = text(payload.agent_id);
   if (!isFirstAnswer(negotiation, id)) return;
   negotiation.declines.push({ id, name: nameOf(negotiation, id, text(payload.name)), reason: text(payload.reason), seq, at: timestamp });
+}
+
+/** @param {Negotiation} negotiation @param {Payload} payload */
+function extended(negotiation, payload) {
+  const { phase, invitation, rounds, subnets } = negotiation;
+  const running = phase === "filling_gaps" ? subnets.filter(({ outcome }) => !outcome) : phase === "proposing" ? rounds.slice(-1) : [invitation];
+  for (const waiting of running) {
+    if (waiting && waiting.deadline !== null) waiting.deadline += extension(payload.seconds);
+  }
 }
 
 /** @param {Negotiation} negotiation @param {Payload} payload @param {StoredEvent} event */

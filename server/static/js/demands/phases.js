@@ -20,6 +20,7 @@ export const TRANSITIONS = {
     "towow.offer.declined": "collecting_offers",
     "towow.gap.identified": "filling_gaps",
     "towow.proposal.distributed": "proposing",
+    "deadline.extended": "collecting_offers",
     ...ENDS,
   },
   filling_gaps: {
@@ -27,12 +28,14 @@ export const TRANSITIONS = {
     "towow.subnet.triggered": "filling_gaps",
     "towow.subnet.completed": "filling_gaps",
     "towow.proposal.distributed": "proposing",
+    "deadline.extended": "filling_gaps",
     ...ENDS,
   },
   proposing: {
     "towow.proposal.feedback": "proposing",
     "towow.gap.identified": "filling_gaps",
     "towow.proposal.distributed": "proposing",
+    "deadline.extended": "proposing",
     ...ENDS,
   },
   finalized: {},

@@ -2,6 +2,7 @@
 
 const DEFAULT_SECONDS = 30; // for an invitation or proposal that names no time
 const LONGEST_SECONDS = 86_400;
+const LONGEST_EXTENSION_SECONDS = 604_800;
 // What counts of a list or of terms that somebody wrote; the server leaves out the same.
 const MOST_TEXTS = 100;
 const LONGEST_TEXT = 1000; // characters
@@ -112,6 +113,17 @@ export function deadline(timestamp, seconds) {
   const given = number(seconds);
   const end = Date.parse(timestamp) + (given !== null && given >= 0 ? Math.min(given, LONGEST_SECONDS) : DEFAULT_SECONDS) * 1000;
   return Number.isNaN(end) ? null : end;
+}
+
+/**
+ * The time that an event of the type `deadline.extended` adds.
+ *
+ * @param {any} seconds 0 to 604,800; 0 for anything else
+ * @returns {number} ms
+ */
+export function extension(seconds) {
+  const given = number(seconds);
+  return given !== null && given >= 0 ? Math.min(given, LONGEST_EXTENSION_SECONDS) * 1000 : 0;
 }
 
 /**

@@ -30,7 +30,7 @@
  * @property {number} count of all that happened
  */
 
-import { deadline, number, object, text } from "../lib/fields.js";
+import { deadline, extension, number, object, text } from "../lib/fields.js";
 
 export const SESSION_ID = /^[A-Za-z0-9._-]{1,120}$/;
 const MOST_RESULTS = 50;
@@ -82,6 +82,8 @@ export function foldRoom(room, event) {
     case "permission_response_result":
     case "permission_cleared":
       return id ? { ...next, settled: { ...room.settled, [id]: true }, prompts: room.prompts.filter((prompt) => prompt.id !== id) } : next;
+    case "deadline.extended":
+      return { ...next, prompts: room.prompts.map((prompt) => (prompt.id === id ? longer(prompt, data.seconds) : prompt)) };
     case "tool_result":
       return withResult(
         { ...next, tools: endedTools(room.tools, tool, data.success === true, event) },
@@ -153,6 +155,15 @@ function promptOf(id, { data, timestamp, seq }) {
   // What is no time is left to the server's own count.
   const end = number(seconds) === null ? null : deadline(timestamp, seconds);
   return { id, tool: text(data.tool_name), parameters: object(data.parameters), risk: riskOf(data.risk_level), timestamp, deadline: end, seq };
+}
+
+/**
+ * @param {Prompt} prompt
+ * @param {any} seconds
+ * @returns {Prompt} with more time
+ */
+function longer(prompt, seconds) {
+  return { ...prompt, deadline: prompt.deadline === null ? null : prompt.deadline + extension(seconds) };
 }
 
 /**
