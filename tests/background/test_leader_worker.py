@@ -60,6 +60,7 @@ class Diary(LeaderWorker):
 
     async def _begin(self):
         self.begun += 1
+        self._asked = asyncio.Queue()  # what was left undone stays undone
         self._task = asyncio.create_task(self._run())
 
     async def _run(self):
