@@ -31,6 +31,7 @@ from server.eventlog.log import EventLog
 from server.eventlog.retention import Retention
 from server.eventlog.verify import Projections
 from server.eventlog.writer import Projection
+from server.http import params
 from server.http.cors import CORS, Cors
 from server.http.hosts import AllowedHosts
 from server.http.responses import SEEN_SEQ, response_headers
@@ -143,6 +144,7 @@ def make_app(
     app = web.Application(middlewares=[middleware.around(gate)], client_max_size=config.append.max_body_bytes)
     app[LOG], app[BUS], app[FOLLOWERS] = log, bus, followers
     app[LIMITS] = limits
+    app[params.REDACTION] = log.redaction
     app[CONNECTIONS] = connections
     app[SEEN_SEQ] = lambda: log.seen_seq
     app[CORS] = cors = Cors(config.cors.origins)

@@ -60,6 +60,8 @@ class AppendSection(Section, frozen=True):
     max_body_bytes: Count = 4_194_304
     max_event_bytes: Annotated[int, msgspec.Meta(ge=256, le=500_000)] = 262_144
     max_events_per_request: Count = 1_000
+    redact: bool = True
+    redact_keys: tuple[str, ...] = ()
 
 
 class StreamSection(Section, frozen=True):
@@ -164,19 +166,6 @@ class ToolsSection(Section, frozen=True):
     permission_timeout_seconds: Wait = 120.0
     allow_self_approval: bool = False
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=256, le=262_144)] = 65_536
-    redact_keys: tuple[str, ...] = (
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "access_token",
-        "refresh_token",
-        "api_key",
-        "apikey",
-        "authorization",
-        "cookie",
-        "private_key",
-    )
     status_interval_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.1
 
 
@@ -315,6 +304,7 @@ FORMER_KEYS = {
     ("stream", "demand_keepalive_seconds"): ("demands", "keepalive_seconds"),
     ("stream", "session_keepalive_seconds"): ("sessions", "keepalive_seconds"),
     ("tasks", "keepalive_interval_seconds"): ("tasks", "keepalive_seconds"),
+    ("tools", "redact_keys"): ("append", "redact_keys"),
 }
 
 

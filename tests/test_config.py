@@ -226,8 +226,8 @@ def every_former_name():
 def test_a_former_name_is_read_from_each_source_with_a_warning_that_names_the_new_one(write, former, was, today, key):
     """An operator's settings file and environment of an earlier version go on working, and say what to change."""
     default = getattr(getattr(Config(), today), key)
-    value = (not default) if isinstance(default, bool) else type(default)(1)
-    text = str(value).lower()
+    value = (not default) if isinstance(default, bool) else ("x",) if isinstance(default, tuple) else type(default)(1)
+    text = '["x"]' if isinstance(value, tuple) else str(value).lower()
     file = write(f"[{former}]\n{was} = {text}\n")
     for source, given in [
         (str(file), {"file": file, "environment": {}}),

@@ -79,11 +79,13 @@ class EventRoutes:
         storage_full, unavailable."""
         params.require_type(request, _TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
-        events, is_many = self.accept(request, body)
-        return self.receipts(request, await self._log.append(events), is_many)
+        events, is_many = self.accept(request, await params.without_secrets(body, self._log.redaction))
+        return self.receipts(request, await self._log.submit(events), is_many)
 
     def accept(self, request: web.Request, body: bytes) -> tuple[list[NewEvent], bool]:
-        """The events of a body, validated and allowed, and whether it is of many. Raises what `publish` answers."""
+        """The events of a body without secrets, validated and allowed, and whether it is of many.
+
+        Raises what `publish` answers."""
         media_type = params.require_type(request, _TYPES)
         is_many = False
         if media_type == "application/json":

@@ -55,7 +55,7 @@ class AuthRoutes:
         site; a page sends `csrf` as `X-CSRF-Token` with everything that changes something. Errors: invalid_request,
         invalid_body, unauthorized, too_many_requests, too_large, unsupported_media_type, request_timeout."""
         timeout_seconds = self._config.server.body_timeout_seconds
-        given = await params.read_json(request, _LOGIN, timeout_seconds=timeout_seconds, max_bytes=_MAX_LOGIN_BYTES)
+        given = await params.read_credentials(request, _LOGIN, timeout_seconds=timeout_seconds, max_bytes=_MAX_LOGIN_BYTES)
         if not self._authenticator.is_on:
             return self._told(principal_of(request))
         self._limits.check_login(request)

@@ -44,7 +44,8 @@ class Publisher:
             _run_now(self._gate.admit(request))
             self._gate.count(request)
             request[USES_LOG] = True
-            events, is_many = self._routes.accept(request, params.body_now(request) or b"")
+            body = self._gate.log.redaction.body(params.body_now(request) or b"")
+            events, is_many = self._routes.accept(request, body)
             appended = self._gate.log.submit(events)
         except Exception as error:
             end = partial(self._end, request, failure_response(request, error), started, respond)
@@ -102,6 +103,7 @@ class PublishProtocol(web.RequestHandler):
             isinstance(message, RawRequestMessage)
             and message.path == _PATH
             and payload.is_eof()
+            and payload.total_bytes <= params.MAX_INLINE_BYTES
             and payload.exception() is None
             and not message.should_close
             and not self._upgraded

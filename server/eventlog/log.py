@@ -24,6 +24,7 @@ from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
 from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
+from server.eventlog.redaction import Redaction
 from server.eventlog.rows import prove, read_head, read_head_seq
 from server.eventlog.selection import EVERYTHING, Selection
 from server.eventlog.terms import DutyTerm, Superseded, read_terms, require_term
@@ -95,6 +96,7 @@ class EventLog:
         self._database = database
         self._config = config
         self._records_actors = config.auth.mode != "off"
+        self.redaction = Redaction(config.append.redact_keys, config.append.redact)
         self._on_fatal = on_fatal
         self._signer = HeadSigner(config.integrity.key_file)
         self._writer = Writer(
@@ -174,11 +176,14 @@ class EventLog:
         An event whose `event_id` is stored with the same content is not stored again: its receipt has the first seq and
         `created` False. Raises `Conflict` (the event_id has other content), `RevisionMismatch` with expected and actual,
         `StreamEnded`, `StorageFull`, `Unavailable`, and `Superseded` in a task that acts for a duty (`TERM`): nothing is stored
-        then. Safe to call concurrently. Cancelling the caller does not undo the append."""
-        return await self.submit(events)
+        then. Safe to call concurrently. Cancelling the caller does not undo the append. Secrets are taken out of payloads
+        first (`redaction.py`)."""
+        return await self.submit([self._without_secrets(event) for event in events])
 
     def submit(self, events: Sequence[NewEvent]) -> "asyncio.Future[list[Receipt]]":
-        """Append without waiting: a future of what `append` returns or raises. Raises `Unavailable` when nothing is taken."""
+        """Append what holds no secrets, without waiting: a future of what `append` returns or raises.
+
+        Raises `Unavailable` when nothing is taken."""
         if self._closed_because is not None or self._is_closing:
             raise Unavailable(self._closed_because or "the server is shutting down; nothing was stored")
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
@@ -188,6 +193,10 @@ class EventLog:
         self._waiting.append(_Waiting(events, future, TERM.get()))
         self._rouse()
         return future
+
+    def _without_secrets(self, event: NewEvent) -> NewEvent:
+        clean = self.redaction.json(event.payload_json)
+        return event if clean is event.payload_json else msgspec.structs.replace(event, payload_json=clean)
 
     async def append_prepared(self, prepare: Prepare) -> list[Receipt]:
         """Run `prepare(db)` in a write transaction that stores the events that it returns, all of it or nothing.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from server.eventlog.redaction import Redaction
 from server.eventlog.selection import Selection, select
 from server.streaming.cursor import CursorRequest
 from towow.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
@@ -37,6 +38,8 @@ _QUERY_NAMES = "query_names"
 
 NDJSON = "application/x-ndjson"
 JSON_TYPES = frozenset({"application/json"})
+MAX_INLINE_BYTES = 16_384  # of a body that is looked through for secrets on the event loop
+REDACTION = web.AppKey("redaction", Redaction)
 
 
 def takes(*names: str) -> Callable[[Handler], Handler]:
@@ -223,10 +226,26 @@ def body_now(request: web.Request, max_bytes: int | None = None) -> bytes | None
     return body
 
 
-async def read_json(
-    request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float, max_bytes: int | None = None
+async def without_secrets(body: bytes, redaction: Redaction) -> bytes:
+    """A body without what must not be stored; a large one is looked through on another thread, so that the others go on."""
+    if len(body) <= MAX_INLINE_BYTES:
+        return redaction.body(body)
+    return await asyncio.to_thread(redaction.body, body)
+
+
+async def read_json(request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float) -> T:
+    """A JSON body of a documented shape, without what must not be stored.
+
+    Raises `UnsupportedMediaType`, `InvalidRequest` (not JSON), `InvalidBody` (shape)."""
+    require_type(request, JSON_TYPES)
+    body = await read_body(request, timeout_seconds=timeout_seconds)
+    return parse_json(await without_secrets(body, request.app[REDACTION]), decoder)
+
+
+async def read_credentials(
+    request: web.Request, decoder: msgspec.json.Decoder[T], *, timeout_seconds: float, max_bytes: int
 ) -> T:
-    """A JSON body of a documented shape. Raises `UnsupportedMediaType`, `InvalidRequest` (not JSON), `InvalidBody` (shape)."""
+    """A JSON body that holds a secret and is not stored. Raises what `read_json` raises."""
     require_type(request, JSON_TYPES)
     return parse_json(await read_body(request, timeout_seconds=timeout_seconds, max_bytes=max_bytes), decoder)
 

@@ -24,6 +24,7 @@ from towow import events
 # What cannot be read from the source: an append is answered by another task, and the rest is the middleware's.
 KNOWN = {
     EventLog.append: {"storage_full", "unavailable"},
+    EventLog.submit: {"storage_full", "unavailable"},
     EventLog.refresh: set(),
     Database.read: set(),  # whatever reads may take longer than it may: see docs/errors.md
     require_read: {"forbidden"},

@@ -58,6 +58,7 @@ class TaskRoutes:
         require_append(request, stream_of(task_id))
         params.require_type(request, params.JSON_TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
+        body = await params.without_secrets(body, self._log.redaction)
         is_many = _STARTS_MANY.match(body) is not None
         given = parse_json(body, _MANY).events if is_many else [parse_json(body, _ONE)]
         self._check_count(request, len(given))

@@ -7,10 +7,10 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from server.eventlog.redaction import Redaction
 from server.http.payloads import MAX_SECONDS
 from server.surfaces.tools import checks
 from server.surfaces.tools.commands import ClearPermission, ReportEvent, RequestPermission
-from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.state import PERMISSION_ID, new_permission_id
 from towow.errors import InvalidBody, TooLarge
 from towow.events import payload_json

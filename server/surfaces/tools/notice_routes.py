@@ -10,11 +10,11 @@ from server.auth.authenticator import require_append
 from server.config import Config
 from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
+from server.eventlog.redaction import Redaction
 from server.http import params
 from server.http.responses import json_response
 from server.surfaces.tools import commands, inputs, model, rendering
 from server.surfaces.tools.permission_service import PermissionService
-from server.surfaces.tools.redaction import Redaction
 from server.surfaces.tools.routes import BASE
 from server.surfaces.tools.state import SESSION_ID, TOOL_STATUS, initial, stream_of
 from server.surfaces.tools.throttling import StatusThrottle, Stored
@@ -39,7 +39,8 @@ class NoticeRoutes:
         self._decisions = decisions
         self._timeout_seconds = config.server.body_timeout_seconds
         tools = config.tools
-        self._rules = inputs.Rules(Redaction(tools.redact_keys), tools.max_payload_bytes, tools.permission_timeout_seconds)
+        redaction = Redaction(config.append.redact_keys, config.append.redact)
+        self._rules = inputs.Rules(redaction, tools.max_payload_bytes, tools.permission_timeout_seconds)
 
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""

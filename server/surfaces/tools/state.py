@@ -26,7 +26,7 @@ Status = Literal["pending", "approved", "rejected", "expired", "cleared"]
 RiskLevel = Literal["low", "medium", "high"]
 RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high")
 
-MAX_PENDING = 100  # permissions of one session that wait at a time
+MAX_PENDING = 200  # permissions of one session that wait at a time
 SESSION_ID = Id("session_id", 120)
 PERMISSION_ID = Id("permission_id", has_colons=True)
 
