@@ -15,7 +15,7 @@ _STREAM = "bench:survive"
 _TARGET = f"/api/events/stream?stream={_STREAM}&allow_pending=1"
 _RETRY_SECONDS = (0.05, 0.15)  # at random between them, so that clients do not come back in step
 _READ_BYTES = 1 << 18
-_EVENT = re.compile(rb"(?:^|\n)id: (\d+)\ndata: ")
+_EVENT = re.compile(rb"(?<!event: ready\n)data: [^\n]*\nid: (\d+)\.[1-9]{6}\n\n")
 _SEQ = re.compile(rb'"seq":(\d+)')
 
 

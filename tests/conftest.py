@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -25,6 +27,7 @@ from server.config import (  # noqa: E402
     StreamSection,
     TokenSection,
 )
+from server.http.protocol import ClientConnection  # noqa: E402
 from tests.support import changed  # noqa: E402
 from tests.support.upstream import Upstream  # noqa: E402
 
@@ -81,15 +84,39 @@ def pytest_configure(config):
     globals()["make_app"] = asking
 
 
+class ConnectionServer(web.Server):
+    """Makes the product's connections."""
+
+    def __call__(self):
+        """A connection for a new client."""
+        return ClientConnection(self, loop=self._loop, **self._kwargs)
+
+
+class ConnectionRunner(web.AppRunner):
+    """Runs an application on them."""
+
+    async def _make_server(self):
+        made = await super()._make_server()
+        made.__class__ = ConnectionServer
+        return made
+
+
+class ServedApplication(TestServer):
+    """The application on connections as `serve` has them."""
+
+    async def _make_runner(self, **kwargs):
+        return ConnectionRunner(self.app, **kwargs)
+
+
 @pytest.fixture
 def aiohttp_client(aiohttp_client, request):
-    """pytest-aiohttp's client; with `--with-tokens` one that sends the token."""
-    if not request.config.getoption("--with-tokens"):
-        return aiohttp_client
+    """pytest-aiohttp's client, on the product's connections; with `--with-tokens` one that sends the token."""
 
-    async def connect(app, **options):
-        headers = {"Authorization": f"Bearer {TOKEN}", **(options.pop("headers", None) or {})}
-        return await aiohttp_client(app, headers=headers, **options)
+    async def connect(app, *, server_kwargs=None, **options):
+        if request.config.getoption("--with-tokens"):
+            options["headers"] = {"Authorization": f"Bearer {TOKEN}", **(options.get("headers") or {})}
+        server = ServedApplication(app, **(server_kwargs or {})) if isinstance(app, web.Application) else app
+        return await aiohttp_client(server, **options)
 
     return connect
 

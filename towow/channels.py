@@ -38,7 +38,7 @@ BROADCAST = "broadcast:all"
 
 _KINDS = {"session": "session", "agent": "operator"}  # of channels, and of streams
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
-_ENVELOPE = frozenset({"type", "payload", "timestamp", "source", "seq", "event_id", "revision", "stream"})
+_ENVELOPE = frozenset({"type", "payload", "timestamp", "source", "seq", "event_id", "revision", "stream", "cursor"})
 
 
 class Content(NamedTuple):
@@ -85,9 +85,9 @@ def content_of(message: Mapping[str, Any]) -> Content:
 
 
 def message_of(event: Event) -> dict[str, Any]:
-    """The message of an event: `{type, payload, timestamp, source, seq, event_id, revision, stream}`.
+    """The message of an event: `{type, payload, timestamp, source, seq, event_id, revision, stream, cursor}`.
 
-    `timestamp` is in whole seconds since 1970; `seq` is a cursor, `revision` counts in the `stream`."""
+    `timestamp` is in whole seconds since 1970; `revision` counts in the `stream`; `cursor` is the place after it."""
     return {
         "type": event.event_type,
         "payload": event.payload,
@@ -97,6 +97,7 @@ def message_of(event: Event) -> dict[str, Any]:
         "event_id": event.event_id,
         "revision": event.revision,
         "stream": event.stream,
+        "cursor": event.cursor,
     }
 
 
@@ -115,7 +116,7 @@ class Backend(Protocol):
     async def publish(self, stream: str, content: Content) -> int:
         """Store an event and return its seq."""
 
-    def follow(self, stream: str, since_seq: int | None) -> Events:
+    def follow(self, stream: str, since_seq: int | str | None) -> Events:
         """Every event after a cursor, then live."""
 
     async def is_well(self) -> bool:
@@ -140,7 +141,7 @@ class HttpBackend:
         """Append an event and return its seq; it is tried again through a restart of the server, and stored once."""
         return (await self._client.append(stream, content.event_type, content.payload, source=content.source)).seq
 
-    def follow(self, stream: str, since_seq: int | None) -> Events:
+    def follow(self, stream: str, since_seq: int | str | None) -> Events:
         """Every event after a cursor; without one a session from its beginning, other streams from the moment of connection."""
         return self._client.follow(stream, since_seq=since_seq, allow_pending=True)
 
@@ -201,7 +202,7 @@ class SseManager:
         await self.connect()
         return await self._backend.publish(stream, content_of(message))
 
-    def subscribe(self, channel: str, *, since_seq: int | None = None) -> Subscription[dict[str, Any]]:
+    def subscribe(self, channel: str, *, since_seq: int | str | None = None) -> Subscription[dict[str, Any]]:
         """The messages of a channel after a cursor (exclusive), as `{type, payload, timestamp, source, seq, …}`, then live.
 
         Without a cursor a session from its beginning, an operator's channel, the broadcasts and patterns (`sse:session:*`)
@@ -218,7 +219,7 @@ class SseManager:
         return await self._backend.is_well()
 
     async def _messages(
-        self, events: Events | None, stream: str, since_seq: int | None
+        self, events: Events | None, stream: str, since_seq: int | str | None
     ) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
         if events is None:
             await self.connect()
@@ -256,6 +257,6 @@ async def enqueue_sse_message(target: str, payload: Mapping[str, Any]) -> int:
     return await get_redis_sse_manager().publish(target, payload)
 
 
-def subscribe_sse_events(target: str, *, since_seq: int | None = None) -> Subscription[dict[str, Any]]:
+def subscribe_sse_events(target: str, *, since_seq: int | str | None = None) -> Subscription[dict[str, Any]]:
     """Iterate over the messages of a session by its name, or of a channel; see `SseManager.subscribe`."""
     return get_redis_sse_manager().subscribe(target, since_seq=since_seq)

@@ -25,9 +25,11 @@ _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _SOURCE = re.compile(r"[!#-\[\]-~]{1,256}\Z")  # printable ASCII but the quote and the backslash: JSON-safe as it is
 _GLOB = re.compile(r"[A-Za-z0-9._:-]{1,127}[A-Za-z0-9._:*-]\Z|\*\Z|[A-Za-z0-9._:-]\Z")
+_CHECKED_SEQ = re.compile(r"([0-9]{1,19})(?:\.([1-9]{6}))?\Z")  # not int(): it takes other scripts, signs and underscores
 _CURSOR = re.compile(r"[0-9]+(\.[0-9]*)?\Z")  # what a reader sends as a place in the log, so no event has it as its id
 _PLAIN = re.compile(r"[ !#-\[\]-~]{1,256}\Z")  # printable ASCII that JSON writes as it is
-CHECK_DIGITS = 6
+# Three digits of a check for each number below 729: a check is made for every event that is sent.
+_CHECK_DIGITS = tuple("".join(str(n // 9**place % 9 + 1) for place in range(3)) for n in range(729))
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19  # digits that may not fit 64 bits
 # Characters that JSON allows raw, but that line-oriented readers may take for an end of line, or a terminal for a command.
@@ -39,7 +41,8 @@ T = TypeVar("T")
 class Event(msgspec.Struct, gc=False, eq=False):
     """A stored event. `payload_json` is the payload's canonical JSON text; `timestamp` is UTC ISO-8601 with ms and `Z`.
 
-    `actor` is who appended it, None where nobody was asked; `digest` is its link of the log's chain, empty outside the server.
+    `actor` is who appended it, None where nobody was asked; `digest` is its link of the log's chain, empty outside the server,
+    where `known_check` is the check of the cursor that it came with.
     `canonical_json` are the bytes of `canonical()` where they were made already; it takes no part in comparisons."""
 
     seq: int
@@ -53,6 +56,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
     actor: str | None = None
     digest: bytes = b""
     canonical_json: bytes | None = None
+    known_check: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same event: every field of the canonical JSON is equal."""
@@ -68,8 +72,13 @@ class Event(msgspec.Struct, gc=False, eq=False):
 
     @property
     def check(self) -> str:
-        """Six digits, 1 to 9, that say which history the event is of; see `check_of`."""
-        return check_of(self.digest)
+        """Six digits, 1 to 9, that say which history the event is of, see `check_of`; empty where that is not known."""
+        return check_of(self.digest) if self.digest else self.known_check
+
+    @property
+    def cursor(self) -> str:
+        """The place after this event, to go on from: `<seq>.<check>`, which proves its history, or a bare seq."""
+        return cursor_of(self.seq, self.check)
 
     def canonical(self) -> bytes:
         """The canonical JSON: one line, fields in the order of the documentation, safe inside an SSE data line.
@@ -119,11 +128,20 @@ def _quoted(text: str) -> str:
 def check_of(digest: bytes) -> str:
     """Six digits from 1 to 9 out of a digest. Never a zero, so that numbers keep the order; 1 in 531,441 is equal by chance."""
     number = int.from_bytes(digest[:8])
-    digits = ""
-    for _ in range(CHECK_DIGITS):
-        number, digit = divmod(number, 9)
-        digits += str(digit + 1)
-    return digits
+    return _CHECK_DIGITS[number % 729] + _CHECK_DIGITS[number // 729 % 729]
+
+
+def cursor_of(seq: int, check: str) -> str:
+    """A cursor as clients send it back: `<seq>.<check>`, or the bare seq without a check."""
+    return f"{seq}.{check}" if check else str(seq)
+
+
+def split_cursor(text: str) -> tuple[int, str] | None:
+    """The seq and the check (empty without one) of a cursor that names a seq of 63 bits; None for any other text."""
+    found = _CHECKED_SEQ.match(text)
+    if found is None or int(found[1]) > MAX_SEQ:
+        return None
+    return int(found[1]), found[2] or ""
 
 
 class NewEvent(msgspec.Struct, gc=False):
@@ -166,7 +184,7 @@ def new_event(
 ) -> NewEvent:
     """Validate one event. Raises `InvalidBody` or `TooLarge` with the field and the limit; safe for untrusted input."""
     _check_names(stream, event_type, source)
-    if event_id is not None and (not _NAME.match(event_id) or _CURSOR.match(event_id)):
+    if event_id is not None and not is_event_id(event_id):
         raise _bad_name("event_id", "a name of 1 to 128 characters from A-Z a-z 0-9 . _ : -, not digits alone or with a point")
     if expected_revision is not None and not 0 <= expected_revision <= MAX_SEQ:
         raise InvalidBody("expected_revision must be 0 or more", field="expected_revision")
@@ -333,6 +351,11 @@ def is_stream_name(name: str) -> bool:
 def is_id(text: str) -> bool:
     """Whether the text may be (part of) an id in a path: 1 to 128 characters from A-Z a-z 0-9 . _ : -."""
     return bool(_NAME.match(text))
+
+
+def is_event_id(text: str) -> bool:
+    """Whether the text may be an event_id: an id that is no cursor."""
+    return bool(_NAME.match(text)) and not _CURSOR.match(text)
 
 
 def kind_of(stream: str) -> str:

@@ -7,12 +7,12 @@ seq, and a position that the server no longer knows is an error, never skipped. 
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import aiohttp
 
 from towow.errors import InvalidBody, TowowError, Unavailable
-from towow.events import Event
+from towow.events import Event, split_cursor
 from towow.responses import RETRYABLE_STATUSES, Unreachable, read_event, read_object, reset_error
 from towow.sse_parser import Frame, SseParser
 from towow.subscription import Subscription
@@ -50,7 +50,8 @@ class Position:
         self.cursor: int | str | None = since_seq
         self.epoch = epoch
         self._start = start
-        self._last_seq = int(since_seq) if is_seq(since_seq) else -1
+        place = split_cursor(str(since_seq))
+        self.last_seq = -1 if place is None else place[0]
 
     def parameters(self) -> list[tuple[str, str]]:
         """The query that continues here; `start` only as long as there is no cursor."""
@@ -58,22 +59,24 @@ class Position:
             return [("start", self._start)] if self._start is not None else []
         return [*cursor_parameters(self.cursor), *([("epoch", self.epoch)] if self.epoch is not None else [])]
 
-    def advance(self, seq: int) -> bool:
-        """Move to an event; False when it was here before."""
-        if seq <= self._last_seq:
+    def advance(self, seq: int, cursor: str | None) -> bool:
+        """Move to a place, by the cursor that the server gave for it; False when it was here before."""
+        if seq <= self.last_seq:
             return False
-        self.cursor = self._last_seq = seq
+        self.last_seq = seq
+        self.cursor = cursor if cursor is not None else seq
         return True
 
-    def at_head(self, head_seq: int, epoch: str) -> None:
+    def at_head(self, head_seq: int, cursor: str | None, epoch: str) -> None:
         """All up to `head_seq` has been sent (`ready`): a follower that started live resumes here, not at a later head."""
+        if not self.advance(head_seq, cursor) and head_seq == self.last_seq and cursor is not None:
+            self.cursor = cursor  # a bare seq that was given is proved from now on
         self.epoch = epoch
-        self.advance(head_seq)
 
     def restart(self, oldest_seq: int | None, epoch: str | None) -> None:
         """Continue at the oldest event kept, in the log that the server has now."""
         self.epoch = epoch
-        self.cursor = self._last_seq = max((oldest_seq or 1) - 1, 0)
+        self.cursor = self.last_seq = max((oldest_seq or 1) - 1, 0)
 
 
 def follow(
@@ -150,7 +153,7 @@ class _Following:
 
     def _check(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 204:
-            raise _EndedError(reason="ended", last_seq=self._position.cursor)
+            raise _EndedError(reason="ended", last_seq=self._position.last_seq)
         if response.content_type != "text/event-stream":
             reason = f"{self._transport.base_url} answers {response.content_type}, not an event stream"
             if self._has_been_ready:  # a proxy's page in between; at first contact it is the wrong URL
@@ -178,7 +181,7 @@ class _Following:
             event = _readable_event(frame)
             if event is not None:
                 self._failures = 0
-                if self._position.advance(event.seq):
+                if self._position.advance(event.seq, frame.id):
                     events.append(event)
                 continue
             if events:
@@ -199,22 +202,23 @@ class _Following:
 
     def _obey(self, name: str, detail: dict[str, Any]) -> None:
         if name == "ready":
-            self._position.at_head(int(detail["head_seq"]), str(detail["epoch"]))
+            self._position.at_head(int(detail["head_seq"]), detail.get("cursor"), str(detail["epoch"]))
             self._silence_seconds = SILENT_KEEPALIVES * float(detail["keepalive_seconds"])
             self._failures = 0
             self._has_been_ready = True
             self._tell("ready", **detail)
             if not self._live:
-                raise _EndedError(reason="stored", last_seq=self._position.cursor)
+                raise _EndedError(reason="stored", last_seq=self._position.last_seq)
         elif name == "reset":
             if not self._continue_after_reset:
                 raise reset_error(detail)
             self._tell("reset", **detail)
-            self._position.restart(detail["oldest_seq"], detail["epoch"])
+            if detail["reason"] != "trimmed":  # else what is kept after this place follows
+                self._position.restart(detail["oldest_seq"], detail["epoch"])
         elif name == "damaged":  # the event at `seq` is not sent; what comes after it is
             self._tell("damaged", **detail)
         elif name == "rotate":
-            self._position.advance(int(detail["next_since_seq"]))
+            self._position.advance(int(detail["next_since_seq"]), detail.get("next_cursor"))
             # A server that rotates without having sent anything is not visited again without a pause.
             has_moved = self._position.cursor != self._came_with
             raise _LostError("the server rotates connections", is_planned=has_moved)
@@ -241,23 +245,21 @@ class _Following:
 
 
 def _readable_event(frame: Frame) -> Event | None:
-    """The event of a frame; None for control frames and for unreadable data."""
+    """The event of a frame, with the check of its id; None for control frames and for unreadable data."""
     try:
-        return read_event(frame.data) if frame.event == "message" else None
+        event = read_event(frame.data) if frame.event == "message" else None
     except InvalidBody:
         return None
-
-
-def is_seq(cursor: int | str | None) -> TypeGuard[int | str]:
-    """Whether a cursor is a seq; other text is an event_id."""
-    return isinstance(cursor, int) or (cursor is not None and cursor.isascii() and cursor.isdigit())
+    if event is not None and frame.id is not None:
+        event.known_check = frame.id.partition(".")[2]
+    return event
 
 
 def cursor_parameters(cursor: int | str | None) -> list[tuple[str, str]]:
     """The query that names a cursor; empty for None."""
     if cursor is None:
         return []
-    return [("since_seq" if is_seq(cursor) else "last_event_id", str(cursor))]
+    return [("last_event_id" if split_cursor(str(cursor)) is None else "since_seq", str(cursor))]
 
 
 def _is_passing(error: TowowError) -> bool:

@@ -35,7 +35,7 @@ class Unreachable(Unavailable):
 class CursorLost(Gone):
     """Raised when the cursor does not point into the server's log (`gone`).
 
-    `reason` is `unknown_event_id`, `past_head`, `other_epoch` or `trimmed`; `requested` the cursor;
+    `reason` is `unknown_event_id`, `past_head`, `other_epoch`, `other_history` or `trimmed`; `requested` the cursor;
     `oldest_seq`, `head_seq` and `epoch` describe the log as it is, None where the server's error lacks them."""
 
     def __init__(self, message: str, *, field: str | None = None, **details: Any) -> None:
@@ -125,11 +125,14 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Stored events, ascending; go on with `since_seq=next_since_seq`, unless `ended`: that stream gets no more."""
+    """Stored events, ascending; go on with `since_seq=next_cursor`, unless `ended`: that stream gets no more.
+
+    `next_since_seq` is the seq of that cursor, which proves the history that these events are of."""
 
     events: list[Event]
     has_more: bool
     next_since_seq: int | None
+    next_cursor: str | None
     head_seq: int
     epoch: str
     ended: bool = False
@@ -153,6 +156,7 @@ class _WirePage(msgspec.Struct):
     head_seq: int
     epoch: str
     next_since_seq: int | None = None
+    next_cursor: str | None = None
     ended: bool = False
 
 
@@ -173,7 +177,7 @@ def read_page(raw: bytes) -> Page:
     """A page of `GET /api/events`. Raises `InvalidBody` for anything else."""
     page = read(_WirePage, raw)
     events = [_stored(event) for event in page.events]
-    return Page(events, page.has_more, page.next_since_seq, page.head_seq, page.epoch, page.ended)
+    return Page(events, page.has_more, page.next_since_seq, page.next_cursor, page.head_seq, page.epoch, page.ended)
 
 
 def read_object(raw: bytes | str) -> dict[str, Any]:

@@ -93,11 +93,12 @@ class TaskEvent(msgspec.Struct, frozen=True):
 
 
 class TaskEventPage(msgspec.Struct, frozen=True):
-    """A task's events, ascending; go on with `since_seq=next_since_seq`, unless `ended`: there will be no more."""
+    """A task's events, ascending; go on with `since_seq=next_cursor`, unless `ended`: there will be no more."""
 
     events: list[TaskEvent]
     has_more: bool
     next_since_seq: int
+    next_cursor: str
     head_seq: int
     epoch: str
     ended: bool

@@ -61,12 +61,12 @@ class EventRoutes:
         """The routes, literal paths before patterns."""
         return (
             web.post("/api/events", self.publish),
-            web.get("/api/events", self.page, allow_head=False),
-            web.get("/api/events/stream", self.stream, allow_head=False),
-            web.get("/api/events/{seq_or_event_id}", self.one, allow_head=False),
-            web.get("/api/head", self.head, allow_head=False),
-            web.get("/api/streams", self.streams, allow_head=False),
-            web.get("/api", self.index, allow_head=False),
+            web.get("/api/events", self.page),
+            web.get("/api/events/stream", self.stream),
+            web.get("/api/events/{seq_or_event_id}", self.one),
+            web.get("/api/head", self.head),
+            web.get("/api/streams", self.streams),
+            web.get("/api", self.index),
         )
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
@@ -142,7 +142,7 @@ class EventRoutes:
 
         `stream=` and `type=` (repeatable), a cursor in any form, `epoch=`, `allow_pending=1`, `limit=` 1 to 1,000 (default
         100), `until_seq=` (inclusive), `wait=` seconds to wait for a first event. 200 `{events, has_more, next_since_seq,
-        head_seq, epoch, ended?}`, true at `head_seq`; without a cursor the newest `limit`, oldest first. Errors:
+        next_cursor, head_seq, epoch, ended?}`, true at `head_seq`; without a cursor the newest `limit`, oldest first. Errors:
         invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
         selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
         wait_seconds = self._config.stream.max_wait_seconds
@@ -175,10 +175,12 @@ class EventRoutes:
 
         `stream=` (repeatable) says where an event_id is looked for; two hits are invalid_request. 200 with the event in its
         canonical JSON, or as a CloudEvent for `Accept: application/cloudevents+json`. Errors: invalid_request, not_found."""
-        wanted = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
+        wanted, check = params.parse_cursor(request.match_info["seq_or_event_id"], "seq_or_event_id")
         may_read = principal_of(request).may_read
         if isinstance(wanted, int):
             event = await self._log.get(seq=wanted)
+            if event is not None and check not in ("", event.check):
+                event = None
         else:
             selection = params.selection(request, max_streams=self._config.stream.max_streams_per_request)
             event = await self._log.get(event_id=wanted, selection=selection, may_read=may_read)

@@ -44,11 +44,7 @@ class HealthRoutes:
 
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
-        return (
-            web.get("/health", self.health, allow_head=False),
-            web.get("/health/live", self.live, allow_head=False),
-            web.get("/health/ready", self.ready, allow_head=False),
-        )
+        return (web.get("/health", self.health), web.get("/health/live", self.live), web.get("/health/ready", self.ready))
 
     @params.takes_any
     async def live(self, request: web.Request) -> web.StreamResponse:

@@ -44,7 +44,7 @@ class AuthRoutes:
         return (
             web.post("/api/login", self.login),
             web.post("/api/logout", self.logout),
-            web.get("/api/session", self.session, allow_head=False),
+            web.get("/api/session", self.session),
             web.post("/api/tickets", self.tickets),
         )
 

@@ -21,6 +21,7 @@ from server.eventlog.log import ACTOR, EventLog
 from server.eventlog.turns import CLIENT
 from server.http import params
 from server.http.hosts import AllowedHosts
+from server.http.protocol import refusal_of
 from server.http.responses import (
     FOLLOWERS,
     IS_PREPARED,
@@ -32,18 +33,7 @@ from server.http.responses import (
     error_response,
 )
 from server.streaming.follower import wait_until
-from towow.errors import (
-    Conflict,
-    Gone,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    RevisionMismatch,
-    StreamEnded,
-    TooLarge,
-    TowowError,
-    Unauthorized,
-)
+from towow.errors import Conflict, Gone, NotFound, RevisionMismatch, StreamEnded, TowowError, Unauthorized
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PROCESS_ID = secrets.token_hex(4)
@@ -57,22 +47,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _CHANGES = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 _AT_LEAST_SECONDS = 5.0
 ADDRESS = web.RequestKey("address", str)
-
-
-def _translated(error: Exception) -> TowowError | None:
-    """Aiohttp's own refusals as errors of the tree; None for what is not deliberate."""
-    if isinstance(error, TowowError):
-        return error
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return MethodNotAllowed(f"this path answers {allowed}, not {error.method[:20]}")
-    if isinstance(error, web.HTTPNotFound):
-        return NotFound("there is nothing at this path")
-    if isinstance(error, web.HTTPBadRequest):
-        return InvalidRequest("this WebSocket handshake cannot be read", field="Upgrade")
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return TooLarge("the body is larger than the limit", field="body")
-    return None
 
 
 class Gate:
@@ -158,7 +132,7 @@ def around(gate: Gate) -> Middleware:
             status = 200 if SENT_EVENTS in request else 499
             raise
         except Exception as error:
-            if not isinstance(error, TowowError) and _translated(error) is None and isinstance(error, web.HTTPException):
+            if refusal_of(error) is None and isinstance(error, web.HTTPException):
                 status = error.status
                 raise
             if (seconds := gate.delay_of(request, error)) > 0:
@@ -184,7 +158,7 @@ def begin(request: web.Request) -> float:
 
 def failure_response(request: web.Request, error: Exception) -> JsonResponse:
     """The answer that says an error; what is not deliberate goes to the log, and only its id to the client."""
-    known = _translated(error)
+    known = refusal_of(error)
     if known is None:
         error_id = request[REQUEST_ID]
         _log.error("request_failed", error_id=error_id, method=request.method, path=raw_path(request), exc_info=error)

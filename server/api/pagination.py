@@ -15,6 +15,7 @@ from server.eventlog.log import EventLog
 from server.eventlog.queries import RowPage
 from server.eventlog.selection import Selection
 from server.http import params
+from server.http.protocol import unless_half_closed
 from server.http.responses import JsonResponse, json_response
 from server.http.text_rules import one_of
 from server.streaming.cursor import resolve
@@ -25,7 +26,7 @@ from towow.events import MAX_SEQ, Event
 DEFAULT_EVENTS = 100
 MAX_EVENTS = 1_000
 PAGE = (*params.CURSOR, "until_seq", "wait")
-PLACE = ("has_more", "next_since_seq", "head_seq", "epoch")
+PLACE = ("has_more", "next_since_seq", "next_cursor", "head_seq", "epoch")
 _PAGE_BYTES = 8_388_608
 _MORE_READS = 2  # that one request looks for its first event with, each through 100,000 seqs at most
 
@@ -36,12 +37,14 @@ MAX_ROWS = 200
 class EventPage(msgspec.Struct, frozen=True):
     """Stored events, ascending, and where they stand; everything is of the moment at which the read began.
 
-    `has_more`: there are events of the selection after these. `next_since_seq` is the cursor to go on from. `is_over`: the one
-    stream has ended and the cursor was at its end; `ended`: so is it after these events."""
+    `has_more`: there are events of the selection after these. `next_cursor` is where to go on from, and proves the history that
+    these are of; `next_since_seq` is its seq. `is_over`: the one stream has ended and the cursor was at its end; `ended`: so is
+    it after these events."""
 
     events: list[Event]
     has_more: bool
     next_since_seq: int
+    next_cursor: str
     head_seq: int
     epoch: str
     is_over: bool
@@ -59,12 +62,13 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class _Found(NamedTuple):
-    """Events up to `through_seq`, where `asked_seq` was asked for, both inclusive; `head_seq` was read before them."""
+    """Events up to `through_seq`, where `asked_seq` was asked for, both inclusive; the head was read before them."""
 
     events: list[Event]
     through_seq: int
     asked_seq: int
     head_seq: int
+    head_cursor: str
 
     @property
     def is_at_end(self) -> bool:
@@ -103,14 +107,20 @@ async def read_events(
     found = await _read(log, selection, start.cursor, until, limit)
     if wait and not start.is_over and found.is_at_end and found.through_seq < until:
         with held_open(request):
-            found = await _wait(log, selection, found, until, limit, time.monotonic() + wait)
+            found = await _wait(request, log, selection, found, until, limit, time.monotonic() + wait)
     shown = found.events[:limit]
     is_cut = len(found.events) > limit
+    next_seq = shown[-1].seq if is_cut else found.through_seq
+    if shown and shown[-1].seq == next_seq:
+        next_cursor = shown[-1].cursor
+    else:
+        next_cursor = found.head_cursor if next_seq == found.head_seq else await log.cursor_at(next_seq)
     ends = selection.single is not None and bool(shown) and log.is_terminal(shown[-1].stream, shown[-1].event_type)
     return EventPage(
         events=shown,
         has_more=is_cut or found.through_seq < found.asked_seq,
-        next_since_seq=shown[-1].seq if is_cut else found.through_seq,
+        next_since_seq=next_seq,
+        next_cursor=next_cursor,
         head_seq=found.head_seq,
         epoch=log.epoch,
         is_over=start.is_over,
@@ -118,10 +128,12 @@ async def read_events(
     )
 
 
-async def _wait(log: EventLog, selection: Selection, found: _Found, until: int, limit: int, deadline: float) -> _Found:
+async def _wait(
+    request: web.Request, log: EventLog, selection: Selection, found: _Found, until: int, limit: int, deadline: float
+) -> _Found:
     """What there is as soon as there is something, or at the deadline."""
     while found.is_at_end and found.through_seq < until and (seconds := deadline - time.monotonic()) > 0:
-        if not await wait_for_event(log, selection, found.through_seq, seconds):
+        if not await unless_half_closed(request, wait_for_event(log, selection, found.through_seq, seconds)):
             break
         found = await _read(log, selection, found.through_seq, until, limit)
     return found
@@ -131,14 +143,14 @@ async def _read(log: EventLog, selection: Selection, cursor: int, until: int, li
     """What there is now; one event more than `limit`, where there is one: it says whether there are more.
 
     The head is read once, first. Of a sparse selection a request looks at so many seqs; its page is empty then, with more."""
-    head_seq = log.head_seq
+    head_seq, head_cursor = log.head_seq, log.head_cursor
     asked = max(cursor, min(until, head_seq))
     page = await log.read(selection, cursor, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
     for _ in range(_MORE_READS):
         if page.events or page.through_seq >= asked:
             break
         page = await log.read(selection, page.through_seq, limit=limit + 1, max_bytes=_PAGE_BYTES, through=asked)
-    return _Found(page.events, page.through_seq, asked, head_seq)
+    return _Found(page.events, page.through_seq, asked, head_seq, head_cursor)
 
 
 class Filter(NamedTuple):

@@ -18,6 +18,7 @@ from server.api.events import EventRoutes
 from server.api.middleware import Gate, begin, failure_response, log_request
 from server.eventlog.writer import Receipt
 from server.http import params
+from server.http.protocol import ClientConnection
 from server.http.responses import USES_LOG, JsonResponse
 
 T = TypeVar("T")
@@ -71,8 +72,8 @@ class Publisher:
         respond(response.render(request, self._app))
 
 
-class PublishProtocol(web.RequestHandler):
-    """aiohttp's protocol with the short way; `publisher` None: all go the long way."""
+class PublishProtocol(ClientConnection):
+    """A client's connection with the short way; `publisher` None: all go the long way."""
 
     __slots__ = ("_publisher",)
 
@@ -117,7 +118,7 @@ class PublishProtocol(web.RequestHandler):
             self.transport.write(data)
         if self._handler_waiter is not None:
             self._handler_waiter.set_result(None)
-        if self._close or self._force_close:
+        if self._close or self._force_close or (self.is_half_closed and not self._messages):
             self.force_close()
             idle.cancel()
             return

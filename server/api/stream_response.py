@@ -1,6 +1,7 @@
 """One stream, three transports on the same URL: SSE, NDJSON and WebSocket. All of them run the same follower."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,19 +16,21 @@ from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection
 from server.http import params
 from server.http.cors import CORS
+from server.http.protocol import when_half_closed
 from server.http.responses import SENT_BYTES, SENT_EVENTS
 from server.streaming.cursor import CursorRequest, StartPosition, resolve
-from server.streaming.follower import ConnectionSettings, Ended, Follower, Followers, Wire
+from server.streaming.follower import ConnectionSettings, Ended, Follower, Followers, Wire, jittered
 from server.streaming.keepalive import KeepaliveTimer
 from server.streaming.ndjson import NdjsonWire
 from server.streaming.sse import STREAM_HEADERS, Envelope, SseResponse, SseWire
 from server.streaming.websocket import WebSocketWire
-from towow.errors import Forbidden
+from towow.errors import Forbidden, InvalidRequest
 from towow.events import Event
 
 _CAPACITY_RETRY_FACTOR = 5
 _MAX_FOLLOWER_BYTES = 4_096  # that a follower may send in all: publishing has a path of its own
 _FRAME_BYTES = 8  # of one message besides its data
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 _TIMINGS = 64  # that are kept to be shared; further ones replace the oldest
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EXPIRY = web.RequestKey("expiry", asyncio.TimerHandle)
@@ -103,15 +106,19 @@ class StreamResponder:
                 response = SseResponse()
             response.headers.update(headers)
             await response.prepare(request)
+            if request.method == hdrs.METH_HEAD:
+                return response
             response.headers.clear()
             follower = self._follower(request, selection, start, wire, timing)
             if follower is not None:
                 del selection, asked, start, timing, principal
+                when_half_closed(request, follower.probe)
                 try:
                     await follower.run()
                 except ConnectionError:
                     pass  # the peer left; aiohttp must not treat it as an error of ours
                 finally:
+                    when_half_closed(request, None)
                     self._count_out(request, follower)
             return response
         finally:
@@ -126,6 +133,10 @@ class StreamResponder:
         timing: ConnectionSettings,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
+        if not _WEBSOCKET_KEY.match(request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "")):
+            raise InvalidRequest(
+                "a WebSocket handshake needs a Sec-WebSocket-Key: 16 bytes in base64", field="Sec-WebSocket-Key"
+            )
         socket = web.WebSocketResponse(compress=False, timeout=1.0, max_msg_size=_MAX_FOLLOWER_BYTES)
         socket.headers.update(headers)
         await socket.prepare(request)
@@ -173,7 +184,7 @@ class StreamResponder:
             raise asyncio.CancelledError
         if len(self._followers) >= self._max_followers or self._log.hub.is_closed:
             reason = "shutdown" if self._log.hub.is_closed else "capacity"
-            retry = timing.retry_milliseconds * _CAPACITY_RETRY_FACTOR
+            retry = jittered(timing.retry_milliseconds * _CAPACITY_RETRY_FACTOR)
             fields = {"reason": reason, "last_seq": start.cursor, "retry_milliseconds": retry}
             transport.write(wire.wrap(wire.control("end", fields, retry)))
             return None

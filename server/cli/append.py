@@ -20,7 +20,7 @@ from towow.responses import Receipt
 BATCH_EVENTS = 500  # half of what the server takes at once by default
 READ_BYTES = 262_144  # at once from stdin; a batch is not larger, but for the rest of one line
 LINE_BYTES = 1_048_576  # longer than any event that a server can be told to take
-ASSIGNED = ("seq", "revision", "timestamp")  # by the server: dropped from the lines of `follow --json`
+ASSIGNED = ("seq", "revision", "timestamp", "actor", "cursor")  # by the server: dropped from the lines of `follow --json`
 
 _objects = msgspec.json.Decoder(dict[str, Any])
 

@@ -12,16 +12,17 @@ import click
 
 from server.cli.output import console, note, print_event, print_line
 from server.cli.remote import connect, server_options
+from server.streaming.ndjson import with_cursor
 from towow import CursorLost
 from towow.errors import NotFound
 
 
 @click.command()
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
-@click.option("--since", metavar="SEQ|EVENT_ID", help="Everything after this event (exclusive).")
+@click.option("--since", metavar="CURSOR|SEQ|EVENT_ID", help="Everything after this event (exclusive).")
 @click.option("--type", "types", multiple=True, metavar="GLOB", help="Only these event types; repeatable.")
 @click.option("--start", metavar="WHERE", help="Without --since: beginning, live or tail:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event's JSON on one line of stdout, nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event's JSON with its cursor on one line of stdout.")
 @click.option("--until-end", is_flag=True, help="Stop at the end of what is stored instead of waiting for more.")
 @click.option("--wait-for-stream", is_flag=True, help="Wait for a stream that does not exist yet.")
 @server_options
@@ -64,7 +65,7 @@ async def _follow(streams: tuple[str, ...], as_json: bool, url: str, token: str 
                 async with aclosing(client.follow(*streams, on_state=say, **options)) as events:
                     async for event in events:
                         if as_json:
-                            print_line(event.canonical())
+                            print_line(with_cursor(event.canonical(), event))
                         else:
                             print_event(out, event)
         except NotFound as error:

@@ -18,7 +18,7 @@ import structlog
 
 from server.eventlog.selection import Selection, patterns_of
 from server.eventlog.tail import Tail
-from towow.events import Event
+from towow.events import Event, check_of, cursor_of
 
 NEVER = 2**62
 _log = structlog.get_logger("towow.hub")
@@ -104,6 +104,7 @@ class Hub:
         self, *, max_buffer_bytes: int, tail_bytes: int, is_terminal: Callable[[str, str], bool], clock: Callable[[], float]
     ) -> None:
         self.dispatched_seq = 0
+        self._digest = b""  # of the log's chain at `dispatched_seq`; empty where it is not known
         self.is_closed = False
         self.max_buffer_bytes = max_buffer_bytes
         self._is_terminal = is_terminal
@@ -113,10 +114,15 @@ class Hub:
         self._by_pattern: dict[str, dict[Group, None]] = {}
         self._tail = Tail(tail_bytes)
 
-    def start_at(self, seq: int) -> None:
+    def start_at(self, seq: int, digest: bytes = b"") -> None:
         """Set the position before the first dispatch: the head that the log had when it was opened."""
-        self.dispatched_seq = seq
+        self.dispatched_seq, self._digest = seq, digest
         self._tail.start_at(seq)
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of a reader that has everything up to `dispatched_seq`."""
+        return cursor_of(self.dispatched_seq, check_of(self._digest) if self._digest else "")
 
     @property
     def follower_count(self) -> int:
@@ -199,7 +205,7 @@ class Hub:
                     if group.selection.wants_type(event.event_type) and event.stream not in group.selection.names:
                         group.pending.append(event)
                         touched[group] = None
-        before, self.dispatched_seq = self.dispatched_seq, events[-1].seq
+        before, self.dispatched_seq, self._digest = self.dispatched_seq, events[-1].seq, events[-1].digest
         self._tail.add(events)
         if touched:
             encoded: dict[tuple[Encoding, int], bytes] = {}
@@ -207,13 +213,15 @@ class Hub:
             for group in touched:
                 self._deliver(group, before, encoded, now)
 
-    def advance(self, seq: int) -> None:
+    def advance(self, seq: int, digest: bytes = b"") -> None:
         """Move past numbers that hold no event. Live members stay live: there was nothing to write."""
-        self.dispatched_seq = max(self.dispatched_seq, seq)
+        if seq > self.dispatched_seq:
+            self.dispatched_seq, self._digest = seq, digest
 
     def skip(self, seq: int) -> None:
         """Move past an event that cannot be read. Live members go back to reading and meet it; the tail begins after it."""
-        before, self.dispatched_seq = self.dispatched_seq, max(self.dispatched_seq, seq)
+        before = self.dispatched_seq
+        self.advance(seq)
         self._tail.start_at(self.dispatched_seq)
         for group in list(self._groups.values()):
             self.flush(group)

@@ -25,13 +25,13 @@ from server.eventlog.peers import Peers
 from server.eventlog.place import Displaced
 from server.eventlog.queries import LogMeta, Page, StreamInfo
 from server.eventlog.redaction import Redaction
-from server.eventlog.rows import prove, read_head, read_head_seq
+from server.eventlog.rows import prove, read_check, read_head, read_head_seq
 from server.eventlog.selection import EVERYTHING, Selection
 from server.eventlog.terms import DutyTerm, Superseded, read_terms, require_term
 from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG, TrimmedStream, read_trimmed, trimmed_through
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
 from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
-from towow.events import Event, NewEvent
+from towow.events import Event, NewEvent, cursor_of
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class EventLog:
         if self._database.is_alone and place.known_at is not None:
             down = min(max(0.0, self.clock() - place.known_at), MAX_DOWN_SECONDS)
             self.down_seconds = down if down >= _SHORTEST_DOWN_SECONDS else 0.0
-        self.hub.start_at(self.meta.head_seq)
+        self.hub.start_at(*self.meta.head)
         await self._database.writer.call(self._writer.foreign_writes)
         self._has_foreign = True  # whatever came between the two reads
         self.peers.start(self.wake_for_foreign)
@@ -169,6 +169,11 @@ class EventLog:
     def seen_seq(self) -> int:
         """The last seq that an answer of this process may have shown: announced, or read from the file before it was."""
         return max(self.head_seq, self._seen_seq)
+
+    @property
+    def head_cursor(self) -> str:
+        """The cursor of a reader that has everything up to `head_seq`."""
+        return self.hub.cursor
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Append events, all or none, and return a receipt for each in order, after they are on disk and dispatched.
@@ -265,6 +270,11 @@ class EventLog:
     async def prove(self, seq: int, check: str) -> str:
         """Whether a reader with this seq and these check digits has read this log: see `rows.prove`."""
         return await self._read(partial(prove, seq=seq, check=check))
+
+    async def cursor_at(self, seq: int) -> str:
+        """The cursor of a reader that has everything up to a seq: a bare one where no check of it is known."""
+        check = await self._read(partial(read_check, seq=seq))
+        return cursor_of(seq, check or "")
 
     async def head(self, at: int | None = None) -> SignedHead:
         """The head of the log, signed where there is a key; with `at` the first kept one that covers that seq.
@@ -546,9 +556,10 @@ class EventLog:
 
     async def _announce_foreign(self, through: int | None = None) -> None:
         """Read and dispatch what other connections have appended, up to `through` (None: the head of the file)."""
+        digest = b""
         if through is None:
             await self._skip_trimmed()
-            through = self.meta.head_seq
+            through, digest = self.meta.head
         while self.head_seq < through:
             try:
                 page = await self._read(
@@ -568,7 +579,7 @@ class EventLog:
             if page.events:
                 await self._dispatch(page.events)
             if not page.events or page.through_seq >= through:
-                self.hub.advance(page.through_seq)
+                self.hub.advance(page.through_seq, digest if page.through_seq == through else b"")
 
     async def _poll(self) -> None:
         """Notice writers that send no datagram, soon after activity and rarely when idle."""

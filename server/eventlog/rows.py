@@ -27,6 +27,13 @@ class Histories(NamedTuple):
     epochs: tuple[str, ...]
     from_seqs: tuple[int, ...]
 
+    def last_of(self, epoch: str) -> int | None:
+        """The last seq of an epoch of this log, `MAX_SEQ` for the present one; None for an epoch of another log."""
+        if epoch not in self.epochs:
+            return None
+        later = self.from_seqs[self.epochs.index(epoch) + 1 :]
+        return later[0] - 1 if later else MAX_SEQ
+
     def derived_id(self, seq: int) -> str:
         """The event_id of an event whose publisher chose none: unique, and the same for ever."""
         return f"evt-{self.epochs[bisect_right(self.from_seqs, seq) - 1]}-{seq}"
@@ -149,22 +156,36 @@ def read_digest(db: Any, seq: int) -> bytes | None:
 def prove(db: Any, seq: int, check: str) -> str:
     """Whether an event with this seq and these check digits is of this log: `proven`, `other_history`, or `trimmed`.
 
-    One index seek in `events`, or in the gap that covers it; `trimmed`: it was removed, and no check of it was kept. What was
-    lost, and not removed, is of the history that ended there."""
+    `trimmed`: it was removed, and no check of it was kept. What was lost, not removed, is of the history that ended there."""
+    kept = read_check(db, seq)
+    if kept == check:
+        return "proven"
+    return "trimmed" if kept == "" and not _is_lost(db, seq) else "other_history"
+
+
+def read_check(db: Any, seq: int) -> str | None:
+    """The check digits at a seq: one index seek in `events`, or in the gap that covers it.
+
+    Empty where none was kept, None outside the log."""
     row = db.execute("SELECT digest FROM events WHERE seq = ?", (seq,)).fetchone()
     if row is not None:
-        return "proven" if check_of(row[0]) == check else "other_history"
+        return check_of(row[0])
     gap = db.execute(
-        "SELECT from_seq, through_seq, checks FROM gaps WHERE from_seq <= ? ORDER BY from_seq DESC LIMIT 1", (seq,)
+        "SELECT from_seq, through_seq, checks, digest FROM gaps WHERE from_seq <= ? ORDER BY from_seq DESC LIMIT 1", (seq,)
     ).fetchone()
     if gap is None or seq > gap[1]:
-        return "other_history"
+        return None
     start = (seq - gap[0]) * _CHECK_BYTES
     kept = gap[2][start : start + _CHECK_BYTES] if gap[2] is not None else b""
-    if not any(kept):
-        is_lost = gap[0] > 1 and db.execute("SELECT 1 FROM histories WHERE from_seq = ?", (gap[0],)).fetchone()
-        return "other_history" if is_lost else "trimmed"
-    return "proven" if kept == _packed(check) else "other_history"
+    if any(kept):
+        return str(int.from_bytes(kept))
+    return check_of(gap[3]) if seq == gap[1] else ""  # the end of what was lost is a place that this log has, and hands out
+
+
+def _is_lost(db: Any, seq: int) -> bool:
+    """Whether the gap that covers a seq is of events that were lost, not removed: a history begins with it."""
+    sql = "SELECT 1 FROM histories WHERE from_seq > 1 AND from_seq = (SELECT max(from_seq) FROM gaps WHERE from_seq <= ?)"
+    return db.execute(sql, (seq,)).fetchone() is not None
 
 
 def insert_gaps(db: Any, removed: Sequence[tuple[int, bytes]], event_seq: int) -> str:

@@ -15,14 +15,15 @@ from server.eventlog.redaction import Redaction
 from server.eventlog.selection import Selection, select
 from server.streaming.cursor import CursorRequest
 from towow.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
-from towow.events import MAX_SEQ, is_id, parse_json
+from towow.events import MAX_SEQ, is_event_id, is_id, parse_json, split_cursor
 
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _DIGITS = re.compile(r"[0-9]{1,19}\Z")  # not str.isdigit or int(): those take other scripts, signs and underscores
 _TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
-_CURSOR_QUERIES = ("since_seq", "last_event_id", "lastEventId", "lastEventID", "after", "since")
+# In the order in which they count: what a client adds by itself at a reconnect wins over what its URL began with.
+_CURSOR_QUERIES = ("lastEventId", "lastEventID", "since_seq", "last_event_id", "after", "since")
 MAX_TAIL_EVENTS = 1_000
 AT_LEAST_HEADER = "X-Towow-At-Least"
 
@@ -129,34 +130,35 @@ def selection(request: web.Request, *, max_streams: int) -> Selection:
 def asked(request: web.Request) -> CursorRequest:
     """Where the reader wants to begin: the cursor, `epoch`, `start` and `allow_pending`.
 
-    Precedence: `Last-Event-ID`, `since_seq`, `last_event_id`, `lastEventId`, `lastEventID`, `after`, `since`. Raises
-    `InvalidRequest` for a malformed one, also when another one wins."""
+    Precedence: `Last-Event-ID`, `lastEventId`, `lastEventID`, `since_seq`, `last_event_id`, `after`, `since`. Empty ones count
+    as none, and of a repeated one the last that is not empty counts. Raises `InvalidRequest` for a malformed one, also when
+    another one wins."""
     cursor: int | str | None = None
-    header = request.headers.get("Last-Event-ID", "")
-    if header:
-        cursor = parse_cursor(header, "Last-Event-ID")
-    for name in _CURSOR_QUERIES:
-        text = query(request, name)
+    check = ""
+    given = [("Last-Event-ID", request.headers.getall("Last-Event-ID", ()))]
+    given += [(name, request.query.getall(name, ())) for name in _CURSOR_QUERIES]
+    for name, texts in given:
+        text = next(filter(None, reversed(texts)), None)
         if text is not None:
             value = parse_cursor(text, name)
-            cursor = value if cursor is None else cursor
-    epoch = query(request, "epoch")
+            cursor, check = (cursor, check) if cursor is not None else value
+    epoch = query(request, "epoch") or None
     if epoch is not None and not is_id(epoch):
         raise InvalidRequest("epoch must be what the server calls its epoch", field="epoch")
     start = query(request, "start")
     if start not in (None, "beginning", "live") and not (_TAIL.match(start) and int(start[5:]) <= MAX_TAIL_EVENTS):
         raise InvalidRequest(f"start must be beginning, live or tail:N with N from 1 to {MAX_TAIL_EVENTS}", field="start")
-    return CursorRequest(cursor, epoch, start, query_flag(request, "allow_pending"))
+    return CursorRequest(cursor, epoch, start, query_flag(request, "allow_pending"), check)
 
 
-def parse_cursor(text: str, name: str) -> int | str:
-    """Digits are a seq of 63 bits; anything else is an event_id, which `since_seq` does not take."""
-    if _DIGITS.match(text):
-        if int(text) <= MAX_SEQ:
-            return int(text)
-    elif name != "since_seq" and is_id(text) and not text.isdigit():
-        return text
-    allowed = "a seq" if name == "since_seq" else "a seq or an event_id"
+def parse_cursor(text: str, name: str) -> tuple[int | str, str]:
+    """A seq of 63 bits and its check, empty for a bare one; anything else is an event_id, which `since_seq` does not take."""
+    place = split_cursor(text)
+    if place is not None:
+        return place
+    if name != "since_seq" and is_event_id(text):
+        return text, ""
+    allowed = "a seq, or what the server gave as a cursor" + ("" if name == "since_seq" else ", or an event_id")
     raise InvalidRequest(f"{name} must be {allowed}, not {text[:40]!r}", field=name)
 
 

@@ -29,8 +29,8 @@ _DRAIN_BYTES = 65_536
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 # What one client may read, the next one at the same browser or proxy may not.
-_ANSWER_HEADERS = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
-_STATIC = "".join(f"{name}: {value}\r\n" for name, value in _ANSWER_HEADERS.items())
+ANSWER_HEADERS = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
+_STATIC = "".join(f"{name}: {value}\r\n" for name, value in ANSWER_HEADERS.items())
 _JSON = msgspec.json.Encoder()
 
 
@@ -67,7 +67,7 @@ class JsonResponse(web.StreamResponse):
     ) -> None:
         super().__init__(status=status)
         self.body = body
-        self._extra = headers
+        self.extra_headers = headers or {}
         self._type = content_type
         self._asked: web.Request | None = None
         self._is_written = False
@@ -105,12 +105,11 @@ class JsonResponse(web.StreamResponse):
     def render(self, request: web.Request, app: web.Application) -> bytes:
         """Head and body as they go over the connection."""
         extra = f"{SEQ_HEADER}: {app[SEEN_SEQ]()}\r\n" if USES_LOG in request else ""
-        if self._extra:
-            extra += "".join(f"{name}: {value}\r\n" for name, value in self._extra.items())
+        extra += "".join([f"{name}: {value}\r\n" for name, value in self.extra_headers.items()])
         common = _STATIC
         allowed = app[CORS].headers(request)
         if allowed:
-            common = "".join(f"{name}: {value}\r\n" for name, value in {**_ANSWER_HEADERS, **allowed}.items())
+            common = "".join(f"{name}: {value}\r\n" for name, value in {**ANSWER_HEADERS, **allowed}.items())
         if not request.keep_alive:
             extra += "Connection: close\r\n"
         elif request.version < (1, 1):
@@ -152,6 +151,8 @@ def error_response(error: TowowError, error_id: str | None = None) -> JsonRespon
         body["field"] = error.field
     body.update(error.details)
     headers = {}
+    if error.code == "method_not_allowed":
+        headers["Allow"] = ", ".join(error.details["allowed"])
     if error.code in ("unavailable", "behind", "storage_full", "too_many_requests"):
         headers["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
     elif error.code == "unauthorized":

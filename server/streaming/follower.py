@@ -7,7 +7,7 @@ is no gap and no double, whatever is appended meanwhile, and no queue: what is n
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +23,7 @@ from towow.errors import Behind, Damaged
 from towow.events import Event
 
 _EVERYTHING = select(("*", "system:*"))
+_PROBE_SECONDS = (0.02, 0.2, 2.0)  # a round trip nearby, in a country, and around the world
 _logger = structlog.get_logger("towow.follower")
 
 
@@ -47,6 +48,9 @@ class Socket(Protocol):
 
     def get_write_buffer_size(self) -> int:
         """Bytes not yet taken by the kernel."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
 
     def abort(self) -> None:
         """Drop the connection with what is not sent."""
@@ -165,6 +169,8 @@ class Follower:
             name, fields, retry = self._end
             if self._ended is Ended.STOPPED:
                 fields["last_seq"] = self._written_through()
+            elif self._ended is Ended.ROTATED:
+                fields["next_cursor"] = await self._log.cursor_at(self._cursor)
             self._send(self._wire.control(name, fields, retry))
         except TimeoutError:
             self._ended = Ended.STALLED
@@ -208,6 +214,13 @@ class Follower:
         if self._has_written and self.buffered() == 0:
             with contextlib.suppress(ConnectionError):
                 self._send(self._wire.keepalive(self._log.clock()))
+
+    def probe(self, waits: Sequence[float] = _PROBE_SECONDS) -> None:
+        """Write keepalives soon after each other: the second one meets the RST of a peer that has left, if it has."""
+        if self._end is None and not self._socket.is_closing():
+            self.keep_alive()
+            if waits:
+                asyncio.get_running_loop().call_later(waits[0], self.probe, waits[1:])
 
     async def _catch_up(self) -> None:
         """Send one page and wait for the socket to take it. Raises `TimeoutError` when it does not."""
@@ -254,6 +267,7 @@ class Follower:
                 "ready",
                 {
                     "head_seq": self._cursor,
+                    "cursor": self._log.head_cursor,  # `join` has compared: the head is where this reader is
                     "epoch": self._log.epoch,
                     "replayed": self.sent_events,
                     "keepalive_seconds": self._timing.keepalive_seconds,
@@ -264,7 +278,7 @@ class Follower:
     def _send(self, frames: bytes, event_count: int = 0) -> None:
         if not self._has_written:
             self._has_written = True
-            frames = self._wire.first(self._timing.retry_milliseconds) + frames
+            frames = self._wire.first(jittered(self._timing.retry_milliseconds)) + frames
         data = self._wire.wrap(frames)
         try:
             self._socket.write(data)
@@ -308,6 +322,11 @@ class Follower:
     def _rouse(self) -> None:
         if self._wake is not None:
             _rouse(self._wake)
+
+
+def jittered(milliseconds: int) -> int:
+    """A time between half and one and a half of the given one: readers that were cut at once do not come back at once."""
+    return random.randint(milliseconds // 2, milliseconds * 3 // 2)  # noqa: S311 - nothing secret
 
 
 def _rouse(sleeper: "asyncio.Future[None]") -> None:

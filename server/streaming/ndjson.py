@@ -8,15 +8,20 @@ from server.streaming.sse import Envelope, chunk
 from towow.events import Event
 
 
+def with_cursor(line: bytes, event: Event) -> bytes:
+    """An event's JSON object with one more field, its `cursor`."""
+    return b'%b,"cursor":"%b"}' % (line[:-1], event.cursor.encode())
+
+
 class NdjsonWire(msgspec.Struct, frozen=True):
-    """One JSON object per line; control frames have a `control` key, a keepalive is an empty line."""
+    """One JSON object per line, events with a `cursor`; control frames have a `control` key, a keepalive is an empty line."""
 
     is_chunked: bool = True
     envelope: Envelope = Event.canonical
 
     def event(self, event: Event) -> bytes:
-        """The event in its envelope and a newline."""
-        return self.envelope(event) + b"\n"
+        """The event in its envelope with its cursor, and a newline."""
+        return with_cursor(self.envelope(event), event) + b"\n"
 
     def wrap(self, data: bytes) -> bytes:
         """One HTTP chunk."""

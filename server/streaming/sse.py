@@ -1,8 +1,9 @@
 """Server-Sent Events: the bytes on the wire, and the aiohttp-sse response that carries them.
 
-Observed on real clients and pinned in `tests/streaming/test_sse.py`: LF only; every block has a `data:` line; stored events
-have an `id:` and no `event:`; control frames have an `event:` and no `id:`; `retry:` rides on the first block; a keepalive
-is one comment line with one newline, because a blank line after it makes phantom messages."""
+Observed on real clients and pinned in `tests/streaming/test_sse.py`: LF only; every block has a `data:` line, and an `id:` only
+after it, because several clients keep the id of a frame that was cut; stored events have an `id:` and no `event:`; control
+frames have an `event:`, and only `ready` an `id:`; `retry:` rides on the first block; a keepalive is one comment line with one
+newline, because a blank line after it makes phantom messages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from towow.events import Event, timestamp_of
 
 Envelope = Callable[[Event], bytes]
 
+EVENT_STREAM = "text/event-stream; charset=utf-8"  # without a charset some libraries read it as ISO-8859-1
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -31,8 +33,8 @@ class SseWire(msgspec.Struct, frozen=True):
     heartbeat: bool = False
 
     def event(self, event: Event) -> bytes:
-        """`id: <seq>` and the event in its envelope."""
-        return b"id: %d\ndata: %b\n\n" % (event.seq, self.envelope(event))
+        """The event in its envelope, and `id: <seq>.<check>`."""
+        return b"data: %b\nid: %b\n\n" % (self.envelope(event), event.cursor.encode())
 
     def wrap(self, data: bytes) -> bytes:
         """One HTTP chunk."""
@@ -43,9 +45,10 @@ class SseWire(msgspec.Struct, frozen=True):
         return b"retry: %d\n" % retry_milliseconds
 
     def control(self, name: str, fields: dict[str, Any], retry_milliseconds: int | None = None) -> bytes:
-        """A named block without an id."""
+        """A named block; one that has a `cursor` has it as its id, too, so that a browser comes back with it."""
         retry = b"" if retry_milliseconds is None else b"retry: %d\n" % retry_milliseconds
-        return b"%bevent: %b\ndata: %b\n\n" % (retry, name.encode(), msgspec.json.encode(fields))
+        place = b"id: %b\n" % fields["cursor"].encode() if "cursor" in fields else b""
+        return b"%bevent: %b\ndata: %b\n%b\n" % (retry, name.encode(), msgspec.json.encode(fields), place)
 
     def keepalive(self, timestamp: float) -> bytes:
         """A comment, or an event without an id where the client must see it."""
@@ -66,7 +69,7 @@ class SseResponse(EventSourceResponse):
 
     def __init__(self) -> None:
         super().__init__(sep="\n", allow_all_methods=True, send_timeout=None)
-        self.headers.update(STREAM_HEADERS)
+        self.headers.update({"Content-Type": EVENT_STREAM, **STREAM_HEADERS})
         del self.headers["Connection"]  # HTTP/1.1 keeps alive by itself
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:

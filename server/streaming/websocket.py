@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from server.streaming.ndjson import with_cursor
 from server.streaming.sse import Envelope
 from towow.events import Event
 
@@ -14,8 +15,8 @@ class WebSocketWire(msgspec.Struct, frozen=True):
     envelope: Envelope = Event.canonical
 
     def event(self, event: Event) -> bytes:
-        """The event in its envelope as one text frame."""
-        return _frame(0x1, self.envelope(event))
+        """The event in its envelope with its cursor as one text frame."""
+        return _frame(0x1, with_cursor(self.envelope(event), event))
 
     def wrap(self, data: bytes) -> bytes:
         """Nothing: frames stand for themselves."""

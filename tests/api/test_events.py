@@ -590,7 +590,7 @@ async def test_a_page_without_a_cursor_is_the_newest_oldest_first(client):
 async def test_an_empty_log_has_an_empty_page(client):
     """Nothing is not an error."""
     epoch = client.app[LOG].epoch
-    expected = {"events": [], "has_more": False, "next_since_seq": 0, "head_seq": 0, "epoch": epoch}
+    expected = {"events": [], "has_more": False, "next_since_seq": 0, "next_cursor": "0", "head_seq": 0, "epoch": epoch}
     assert await page_of(client) == expected
     assert await page_of(client, "since_seq=0") == expected
 

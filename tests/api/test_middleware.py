@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from server.app import FOLLOWERS, LOG, make_app
 from server.config import LoggingSection
 from server.logs import configure_logging
-from tests.support import assert_error, body, publish, raw_connection, read_frames, read_head, request_bytes, until
+from tests.support import assert_error, body, publish, raw_connection, read_frames, read_head, request_bytes, reset, until
 
 SECRET = "swordfish"  # stands for a token, a ticket or a payload
 
@@ -164,8 +164,9 @@ async def test_a_stream_is_one_line_when_it_is_over(client, lines):
 
 async def test_a_client_that_leaves_before_its_answer_is_logged_as_499(client, lines):
     """So that it is neither lost nor counted as a success."""
-    async with raw_connection(client, request_bytes("GET", "/api/events?since_seq=0&wait=60")):
+    async with raw_connection(client, request_bytes("GET", "/api/events?since_seq=0&wait=60")) as (_, writer):
         await until(lambda: sum(len(group.members) for group in client.app[LOG].hub._groups.values()) > 1)
+        reset(writer)
     await until(lambda: requests_in(lines))
     assert requests_in(lines)[0]["status"] == 499
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import re
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -56,11 +58,17 @@ async def canonical(client, seq):
     return json.loads((await client.app[LOG].get(seq=seq)).canonical())
 
 
+async def line(client, seq):
+    """The same with its cursor, as lines and messages have it."""
+    event = await client.app[LOG].get(seq=seq)
+    return {**json.loads(event.canonical()), "cursor": event.cursor}
+
+
 def seqs(frames):
     """The ids of stored events among frames, or the seqs among lines."""
     if frames and isinstance(frames[0], dict):
         return [line["seq"] for line in frames if "control" not in line]
-    return [int(frame.id) for frame in frames if frame.id is not None]
+    return [frame.seq for frame in frames if frame.seq is not None]
 
 
 def follower_count(client):
@@ -108,10 +116,10 @@ def is_polled(client, streams=("*",), types=()):
 # Encodings
 
 
-def test_ndjson_is_one_canonical_line_per_event():
+def test_ndjson_is_one_canonical_line_with_its_cursor_per_event():
     """Control frames are lines with a `control` key, a keepalive is an empty line, the retry hint is not a line."""
     wire = NdjsonWire()
-    assert wire.event(EVENT) == EVENT.canonical() + b"\n"
+    assert wire.event(EVENT) == EVENT.canonical()[:-1] + b',"cursor":"%b"}\n' % EVENT.cursor.encode()
     assert wire.control("ready", {"head_seq": 7}) == b'{"control":"ready","head_seq":7}\n'
     assert wire.keepalive(0.0) == b"\n"
     assert wire.first(2000) == b""
@@ -122,7 +130,7 @@ def test_ndjson_is_one_canonical_line_per_event():
 @pytest.mark.parametrize(
     ("size", "head"),
     [
-        pytest.param(5, b"\x81\x05", id="realistic: short"),
+        pytest.param(50, b"\x81\x32", id="realistic: short"),
         pytest.param(125, b"\x81\x7d", id="edge: longest with one length byte"),
         pytest.param(126, b"\x81\x7e\x00\x7e", id="edge: shortest with two"),
         pytest.param(65_535, b"\x81\x7e\xff\xff", id="edge: longest with two"),
@@ -131,8 +139,10 @@ def test_ndjson_is_one_canonical_line_per_event():
 )
 def test_a_websocket_message_is_one_whole_text_frame(size, head):
     """RFC 6455, section 5.2: final, unmasked, the shortest length form."""
-    wire = WebSocketWire(envelope=lambda event: b"x" * size)
-    assert wire.event(EVENT) == head + b"x" * size
+    cursor = b',"cursor":"%b"}' % EVENT.cursor.encode()
+    line = b"{" + b"x" * (size - len(cursor) - 1) + b"}"
+    wire = WebSocketWire(envelope=lambda event: line)
+    assert wire.event(EVENT) == head + line[:-1] + cursor
     assert wire.keepalive(0.0) == b"\x89\x00"
     assert wire.wrap(b"frame") == b"frame"
 
@@ -153,11 +163,11 @@ async def test_ndjson_replays_and_goes_live_on_the_same_cursor(client, query, he
         assert response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in response.headers
         lines = await read_lines(response, 3)
-        assert lines[:2] == [await canonical(client, 2), await canonical(client, 3)]
-        ready = {"control": "ready", "head_seq": 3, "epoch": client.app[LOG].epoch, "replayed": 2, "keepalive_seconds": 60.0}
-        assert lines[2] == ready
+        assert lines[:2] == [await line(client, 2), await line(client, 3)]
+        said = {"head_seq": 3, "cursor": lines[1]["cursor"], "epoch": client.app[LOG].epoch, "replayed": 2}
+        assert lines[2] == {"control": "ready", **said, "keepalive_seconds": 60.0}
         await publish(client, 1)
-        assert await read_lines(response, 1) == [await canonical(client, 4)]
+        assert await read_lines(response, 1) == [await line(client, 4)]
 
 
 async def test_a_websocket_gets_the_same_json_per_message(client):
@@ -165,11 +175,11 @@ async def test_a_websocket_gets_the_same_json_per_message(client):
     await publish(client, 3)
     async with client.ws_connect(f"{STREAM}?stream=task:a&since_seq=1") as socket:
         messages = await read_messages(socket, 3)
-        assert messages[:2] == [await canonical(client, 2), await canonical(client, 3)]
+        assert messages[:2] == [await line(client, 2), await line(client, 3)]
         assert messages[2]["control"] == "ready"
         assert messages[2]["replayed"] == 2
         await publish(client, 2)
-        assert await read_messages(socket, 2) == [await canonical(client, 4), await canonical(client, 5)]
+        assert await read_messages(socket, 2) == [await line(client, 4), await line(client, 5)]
 
 
 async def test_a_large_event_passes_a_websocket_whole(client):
@@ -403,7 +413,7 @@ async def test_an_ended_stream_with_its_cursor_at_the_end_is_204_on_every_http_t
         assert answer.status == 204, query
         assert await answer.read() == b""
     text = await read_to_end(await client.get(f"{STREAM}?stream=demand:d-1&since_seq=1"))
-    assert text.startswith("retry: 2000\nid: 2\n")
+    assert re.match(r"retry: \d{4}\ndata: .*\nid: 2\.[1-9]{6}\n\n", text)
     assert text.endswith('event: end\ndata: {"reason":"towow.proposal.finalized","last_seq":2}\n\n')
 
 
@@ -470,7 +480,7 @@ async def test_a_full_server_says_capacity_with_a_hint_and_ends_the_stream(aioht
     url = f"{STREAM}?stream=task:a&allow_pending=1"
     async with client.get(url) as first:
         await read_frames(first, 1)
-        end = {"reason": "capacity", "last_seq": 0, "retry_milliseconds": 10_000}
+        end = {"reason": "capacity", "last_seq": 0, "retry_milliseconds": ANY}
         if transport == "websocket":
             async with client.ws_connect(url) as socket:
                 assert await socket.receive_json(timeout=3.0) == {"control": "end", **end}
@@ -482,7 +492,9 @@ async def test_a_full_server_says_capacity_with_a_hint_and_ends_the_stream(aioht
             if transport == "ndjson":
                 assert json.loads(text) == {"control": "end", **end}
             else:
-                assert text.startswith("retry: 10000\nevent: end\ndata: ")
+                retry = json.loads(text.partition("data: ")[2])["retry_milliseconds"]
+                assert 5_000 <= retry <= 15_000
+                assert text.startswith(f"retry: {retry}\nevent: end\ndata: ")
                 assert json.loads(text.partition("data: ")[2]) == end
         assert (await client.get("/health")).status == 200
         await publish(client, 1)

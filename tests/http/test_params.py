@@ -11,7 +11,7 @@ from tests.support import assert_error, body, publish, refused
 from towow.errors import InvalidRequest, UnsupportedMediaType
 from towow.events import MAX_SEQ
 
-QUERY_NAMES = ("since_seq", "last_event_id", "lastEventId", "after", "since")
+QUERY_NAMES = ("lastEventId", "lastEventID", "since_seq", "last_event_id", "after", "since")
 
 
 def request(query="", **headers):
@@ -40,9 +40,24 @@ def request(query="", **headers):
 )
 def test_digits_are_a_seq_and_any_other_name_is_an_event_id(text, cursor):
     """A cursor is a seq of 63 bits or an event_id, never what Python would make of it."""
-    for name in QUERY_NAMES[1:]:
+    for name in set(QUERY_NAMES) - {"since_seq"}:
         assert params.asked(request(f"{name}={text}")).cursor == cursor
     assert params.asked(request(Last_Event_ID=text)).cursor == cursor
+
+
+@pytest.mark.parametrize(
+    ("text", "cursor", "check"),
+    [
+        pytest.param("7.123456", 7, "123456", id="realistic"),
+        pytest.param("0.111111", 0, "111111", id="edge: the lowest"),
+        pytest.param(f"{MAX_SEQ}.999999", MAX_SEQ, "999999", id="edge: the highest"),
+    ],
+)
+def test_a_seq_with_a_check_is_a_cursor_under_every_name(text, cursor, check):
+    """What the server gave as an id comes back as it was, in the header or in the query."""
+    for name in QUERY_NAMES:
+        assert params.asked(request(f"{name}={text}")) == CursorRequest(cursor, check=check)
+    assert params.asked(request(Last_Event_ID=text)) == CursorRequest(cursor, check=check)
 
 
 MALFORMED = [
@@ -51,6 +66,12 @@ MALFORMED = [
     pytest.param("1 ", id="trailing blank"),
     pytest.param("+1", id="sign"),
     pytest.param("1.5", id="fraction"),
+    pytest.param("1.", id="a check that is cut off"),
+    pytest.param("1.12345", id="a check that is too short"),
+    pytest.param("1.1234567", id="a check that is too long"),
+    pytest.param("1.123450", id="a check with a zero"),
+    pytest.param(".123456", id="a check alone, where only a seq is taken"),
+    pytest.param(f"{MAX_SEQ + 1}.123456", id="a check of one more than 63 bits"),
     pytest.param(str(MAX_SEQ + 1), id="one more than 63 bits"),
     pytest.param("9" * 30, id="huge"),
     pytest.param("0" * 20, id="too many digits"),
@@ -75,7 +96,7 @@ def test_since_seq_takes_digits_only(text):
         params.parse_cursor(text, "since_seq")
 
 
-@pytest.mark.parametrize("text", [case for case in MALFORMED if "only a seq" not in case.id and case.id != "fraction"])
+@pytest.mark.parametrize("text", [case for case in MALFORMED if "only a seq" not in case.id])
 def test_a_malformed_cursor_is_refused_under_every_name(text):
     """The error names the parameter or header that could not be read."""
     for name in (*QUERY_NAMES, "Last-Event-ID"):
@@ -84,17 +105,26 @@ def test_a_malformed_cursor_is_refused_under_every_name(text):
 
 
 def test_the_order_of_precedence_is_header_then_queries():
-    """Last-Event-ID, since_seq, last_event_id, lastEventId, after, since: the first one that is given wins."""
+    """What a client adds by itself at a reconnect (the header, `lastEventId`) wins over what its URL began with."""
     for position, name in enumerate(QUERY_NAMES):
         given = "&".join(f"{other}={QUERY_NAMES.index(other) + 1}" for other in reversed(QUERY_NAMES[position:]))
         assert params.asked(request(given)).cursor == position + 1, name
         assert params.asked(request(given, Last_Event_ID="99")).cursor == 99
 
 
-def test_an_empty_header_is_no_cursor():
+@pytest.mark.parametrize("name", QUERY_NAMES)
+def test_an_empty_cursor_is_none(name):
     """A browser that has seen no id sends none; some clients send an empty one."""
-    assert params.asked(request("since_seq=4", Last_Event_ID="")).cursor == 4
-    assert params.asked(request(Last_Event_ID="")).cursor is None
+    assert params.asked(request(f"since=4&{name}=" if name != "since" else "since=4", Last_Event_ID="")).cursor == 4
+    assert params.asked(request(f"{name}=", Last_Event_ID="")).cursor is None
+
+
+@pytest.mark.parametrize("name", QUERY_NAMES)
+def test_of_a_repeated_cursor_the_last_that_is_not_empty_counts(name):
+    """A polyfill that keeps its URL appends one more at every reconnect."""
+    assert params.asked(request(f"{name}=1&{name}=7.123456&{name}=")) == CursorRequest(7, check="123456")
+    with refused(InvalidRequest, name):
+        params.asked(request(f"{name}=1&{name}=1.5"))
 
 
 @pytest.mark.parametrize("name", QUERY_NAMES)
@@ -104,7 +134,7 @@ def test_a_cursor_that_loses_must_be_readable_all_the_same(name):
         params.asked(request(f"{name}=%20", Last_Event_ID="7"))
 
 
-@pytest.mark.parametrize("name", [*QUERY_NAMES, "epoch", "start", "allow_pending"])
+@pytest.mark.parametrize("name", ["epoch", "start", "allow_pending"])
 def test_a_parameter_given_twice_is_refused(name):
     """Two values for one question have no answer, even when they are equal."""
     with refused(InvalidRequest, name):
@@ -121,6 +151,7 @@ def test_a_parameter_given_twice_is_refused(name):
         pytest.param("start=tail:1", CursorRequest(start="tail:1"), id="edge: shortest tail"),
         pytest.param("start=tail:1000", CursorRequest(start="tail:1000"), id="edge: longest tail"),
         pytest.param("allow_pending=false", CursorRequest(), id="edge: a flag that says no"),
+        pytest.param("since_seq=3&epoch=", CursorRequest(3), id="edge: an epoch that was never learned"),
         pytest.param("something=else", CursorRequest(), id="edge: an unknown parameter"),
     ],
 )
@@ -141,7 +172,6 @@ def test_what_is_asked_is_read_from_the_query(query, expected):
         pytest.param("start=tail:%D9%A3", "start", id="tail in another script"),
         pytest.param("start=tail:5%0A", "start", id="tail with a newline"),
         pytest.param("start=Live", "start", id="wrong case"),
-        pytest.param("epoch=", "epoch", id="empty epoch"),
         pytest.param("epoch=a%20b", "epoch", id="epoch with a blank"),
         pytest.param("allow_pending=yes", "allow_pending", id="a flag that is no flag"),
         pytest.param("allow_pending=", "allow_pending", id="empty flag"),
@@ -334,8 +364,9 @@ def test_types_that_any_web_page_may_send_are_refused(given):
         pytest.param("since_seq=%D9%A3", "since_seq", id="another script"),
         pytest.param("since_seq=1_0", "since_seq", id="underscore"),
         pytest.param("since_seq=%201", "since_seq", id="blank"),
-        pytest.param("since_seq=1&since_seq=1", "since_seq", id="twice"),
-        pytest.param("since_seq=", "since_seq", id="empty"),
+        pytest.param("since_seq=1&since_seq=1.5", "since_seq", id="twice, the last one no cursor"),
+        pytest.param("since_seq=1.12345", "since_seq", id="a check that is cut off"),
+        pytest.param("epoch=a&epoch=a", "epoch", id="twice"),
         pytest.param("last_event_id=%00", "last_event_id", id="NUL in an event id"),
         pytest.param("stream=task:%0A", "stream", id="newline in a name"),
     ],

@@ -465,14 +465,16 @@ async def test_a_connection_rotates_after_its_share_of_events(quiet_config):
         async with asyncio.timeout(2):
             assert await task is Ended.ROTATED
         assert len(peer.events()) == 5
-        assert peer.controls() == [{"control": "rotate", "next_since_seq": 5}]
+        fifth = await log.get(seq=5)
+        assert peer.controls() == [{"control": "rotate", "next_since_seq": 5, "next_cursor": fifth.cursor}]
         live = Peer()
         _, task = follow(log, live, select(("task:a",)), 5, timing=timing)
         await until(lambda: len(live.events()) == 2)
         await log.append([note(n=n) for n in range(3)])
         async with asyncio.timeout(2):
             assert await task is Ended.ROTATED
-        assert live.controls()[-1] == {"control": "rotate", "next_since_seq": 10}
+        tenth = await log.get(seq=10)
+        assert live.controls()[-1] == {"control": "rotate", "next_since_seq": 10, "next_cursor": tenth.cursor}
 
 
 async def test_a_share_counts_from_when_a_connection_came(quiet_config):

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from server.app import FOLLOWERS, LOG, make_app
+from server.app import LOG, make_app
 from server.streaming.sse import SseWire, chunk
-from tests.support import body, changed, note, publish, raw_connection, read_chunk, read_head, request_bytes, until
+from tests.support import body, changed, note, publish, raw_connection, read_chunk, read_frames, read_head, request_bytes, until
 from towow.events import Event
 
-EVENT = Event(7, "task:a", 3, "evt-1", "note", "2026-01-01T00:00:00.000Z", "unknown", '{"n":1}')
+EVENT = Event(7, "task:a", 3, "evt-1", "note", "2026-01-01T00:00:00.000Z", "unknown", '{"n":1}', digest=b"\0" * 32)
 CANONICAL = (
     b'{"seq":7,"stream":"task:a","revision":3,"event_id":"evt-1","event_type":"note",'
     b'"timestamp":"2026-01-01T00:00:00.000Z","source":"unknown","payload":{"n":1}}'
@@ -21,6 +21,11 @@ AT_2026 = 1_767_225_600.0
 def get_stream(query="stream=task:a", **headers):
     """The request for a stream."""
     return request_bytes("GET", f"/api/events/stream?{query}", **headers)
+
+
+def block(event):
+    """The frame of an event."""
+    return b"data: %b\nid: %b\n\n" % (event.canonical(), event.cursor.encode())
 
 
 async def read_until_ready(reader):
@@ -34,20 +39,26 @@ async def read_until_ready(reader):
 # The encoder
 
 
-def test_an_event_is_an_id_a_data_line_and_a_blank_line():
-    """No `event:` field, so that `onmessage` gets it."""
-    assert SseWire().event(EVENT) == b"id: 7\ndata: " + CANONICAL + b"\n\n"
+def test_an_event_is_a_data_line_an_id_and_a_blank_line():
+    """No `event:` field, so that `onmessage` gets it; the id comes last, because some clients keep that of a cut frame."""
+    assert SseWire().event(EVENT) == b"data: " + CANONICAL + b"\nid: 7.111111\n\n"
 
 
 def test_the_dialect_changes_the_data_and_nothing_else():
     """Surfaces show events in their own envelope; ids stay."""
-    assert SseWire(envelope=lambda event: b"{}").event(EVENT) == b"id: 7\ndata: {}\n\n"
+    assert SseWire(envelope=lambda event: b"{}").event(EVENT) == b"data: {}\nid: 7.111111\n\n"
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "retry", "expected"),
     [
-        pytest.param("ready", {"head_seq": 7}, None, b'event: ready\ndata: {"head_seq":7}\n\n', id="ready"),
+        pytest.param(
+            "ready",
+            {"head_seq": 7, "cursor": "7.111111"},
+            None,
+            b'event: ready\ndata: {"head_seq":7,"cursor":"7.111111"}\nid: 7.111111\n\n',
+            id="ready, with the id of the head",
+        ),
         pytest.param(
             "end",
             {"reason": "shutdown", "last_seq": 7},
@@ -59,8 +70,8 @@ def test_the_dialect_changes_the_data_and_nothing_else():
         pytest.param("reset", {}, None, b"event: reset\ndata: {}\n\n", id="no fields"),
     ],
 )
-def test_a_control_frame_has_a_name_and_no_id(name, fields, retry, expected):
-    """It must not move the browser's Last-Event-ID."""
+def test_a_control_frame_has_a_name_and_only_ready_an_id(name, fields, retry, expected):
+    """The others must not move the browser's Last-Event-ID; without that of `ready` one that was cut early would begin anew."""
     assert SseWire().control(name, fields, retry) == expected
 
 
@@ -107,14 +118,14 @@ async def test_a_replay_and_its_live_continuation_byte_for_byte(client):
     async with raw_connection(client, get_stream()) as (reader, _):
         status, _ = await read_head(reader)
         assert status == 200
-        assert await read_chunk(reader) == (
-            b"retry: 2000\nid: 1\ndata: " + first.canonical() + b"\n\nid: 2\ndata: " + second.canonical() + b"\n\n"
-        )
-        ready = {"head_seq": 2, "epoch": log.epoch, "replayed": 2, "keepalive_seconds": 60.0}
-        assert await read_chunk(reader) == f"event: ready\ndata: {json.dumps(ready, separators=(',', ':'))}\n\n".encode()
+        retry, _, replay = (await read_chunk(reader)).partition(b"\n")
+        assert re.fullmatch(rb"retry: [1-3]\d{3}", retry)
+        assert replay == block(first) + block(second)
+        ready = {"head_seq": 2, "cursor": second.cursor, "epoch": log.epoch, "replayed": 2, "keepalive_seconds": 60.0}
+        data = json.dumps(ready, separators=(",", ":"))
+        assert await read_chunk(reader) == f"event: ready\ndata: {data}\nid: {second.cursor}\n\n".encode()
         await publish(client, 1)
-        third = await log.get(seq=3)
-        assert await read_chunk(reader) == b"id: 3\ndata: " + third.canonical() + b"\n\n"
+        assert await read_chunk(reader) == block(await log.get(seq=3))
 
 
 async def test_the_retry_line_rides_on_ready_when_nothing_is_replayed(client):
@@ -122,8 +133,18 @@ async def test_the_retry_line_rides_on_ready_when_nothing_is_replayed(client):
     async with raw_connection(client, get_stream("stream=task:a&allow_pending=1")) as (reader, _):
         await read_head(reader)
         first = await read_chunk(reader)
-        assert first.startswith(b'retry: 2000\nevent: ready\ndata: {"head_seq":0,')
-        assert first.endswith(b"}\n\n")
+        assert re.match(rb'retry: \d{4}\nevent: ready\ndata: \{"head_seq":0,', first)
+        assert first.endswith(b"}\nid: 0\n\n")
+
+
+async def test_each_connection_gets_a_retry_time_of_its_own(client):
+    """Between half and one and a half of [stream] retry_milliseconds: readers that a restart cut do not come back at once."""
+    given = set()
+    for _ in range(8):
+        async with client.get("/api/events/stream?stream=task:a&allow_pending=1") as response:
+            given.add((await read_frames(response, 1))[0].retry)
+    assert len(given) > 2
+    assert all(1000 <= milliseconds <= 3000 for milliseconds in given)
 
 
 async def test_the_retry_line_rides_on_reset_when_the_cursor_is_lost(client):
@@ -132,8 +153,8 @@ async def test_the_retry_line_rides_on_reset_when_the_cursor_is_lost(client):
     async with raw_connection(client, get_stream("stream=task:a&since_seq=99")) as (reader, _):
         await read_head(reader)
         first = await read_chunk(reader)
-        assert first.startswith(b'retry: 2000\nevent: reset\ndata: {"reason":"past_head","requested":99,"oldest_seq":1,')
-        assert (await read_chunk(reader)).startswith(b"id: 1\ndata: ")
+        assert re.match(rb'retry: \d{4}\nevent: reset\ndata: \{"reason":"past_head","requested":99,"oldest_seq":1,', first)
+        assert re.search(rb"\nid: 1\.[1-9]{6}\n\n$", await read_chunk(reader))
 
 
 async def test_several_events_of_one_request_share_one_write(client):
@@ -143,8 +164,8 @@ async def test_several_events_of_one_request_share_one_write(client):
         await read_until_ready(reader)
         await publish(client, 3)
         shared = await read_chunk(reader)
-        assert re.findall(rb"^id: (\d+)$", shared, re.M) == [b"1", b"2", b"3"]
-        assert shared.endswith(b"}\n\n")
+        assert re.findall(rb"^id: (\d+)\.[1-9]{6}$", shared, re.M) == [b"1", b"2", b"3"]
+        assert shared.endswith(b"\n\n")
 
 
 async def test_the_end_of_a_stream_is_a_block_and_the_last_chunk(client):
@@ -153,7 +174,7 @@ async def test_the_end_of_a_stream_is_a_block_and_the_last_chunk(client):
     await client.post("/api/events", json=body("demand:d-1", event_type="towow.negotiation.failed"))
     async with raw_connection(client, get_stream("stream=demand:d-1")) as (reader, _):
         await read_head(reader)
-        assert re.findall(rb"^id: (\d+)$", await read_chunk(reader), re.M) == [b"1", b"2"]
+        assert re.findall(rb"^id: (\d+)\.", await read_chunk(reader), re.M) == [b"1", b"2"]
         assert await read_chunk(reader) == b'event: end\ndata: {"reason":"towow.negotiation.failed","last_seq":2}\n\n'
         assert await read_chunk(reader) == b""
 
@@ -170,13 +191,13 @@ async def test_every_block_has_a_data_line_and_no_forbidden_name(aiohttp_client,
         while piece := await read_chunk(reader):
             received += piece
     blocks = received.decode().removesuffix("\n\n").split("\n\n")
-    names = [re.search(r"^event: (.*)$", block, re.M) for block in blocks]
+    names = [re.search(r"^event: (.*)$", part, re.M) for part in blocks]
     assert {name[1] for name in names if name} == {"reset", "ready", "keepalive", "rotate"}
-    for block, name in zip(blocks, names, strict=True):
-        assert len(re.findall(r"^data: \{.*\}$", block, re.M)) == 1, block
-        assert bool(re.search(r"^id: \d+$", block, re.M)) is (name is None), block
-        assert re.fullmatch(r"(retry: \d+\n)?(id: \d+|event: [a-z]+)\ndata: \{.*\}", block), block
-    assert [("retry" in block) for block in blocks] == [True] + [False] * (len(blocks) - 1)
+    for part, name in zip(blocks, names, strict=True):
+        assert len(re.findall(r"^data: \{.*\}$", part, re.M)) == 1, part
+        has_id = name is None or name[1] == "ready"
+        assert re.fullmatch(r"(retry: \d+\n)?(event: [a-z]+\n)?data: \{.*\}" + r"\nid: \d+\.[1-9]{6}" * has_id, part), part
+    assert [("retry" in part) for part in blocks] == [True] + [False] * (len(blocks) - 1)
 
 
 async def test_a_comment_keepalive_is_one_line_in_a_chunk_of_its_own(aiohttp_client, config):
@@ -221,7 +242,7 @@ async def test_what_could_end_a_line_is_escaped_in_payloads(client):
     assert "\\u2028\\u2029next\\u0085delete\\u007fescape\\u001b[0m" in text
     assert "场地" in text
     assert not text.startswith("\ufeff")
-    event = json.loads(re.search(r"^id: 1\ndata: (.*)$", text, re.M)[1])
+    event = json.loads(re.search(r"^data: (.*)\nid: 1\.[1-9]{6}$", text, re.M)[1])
     assert event["payload"] == {"text": UNSAFE, UNSAFE: [UNSAFE], "场地": "🎉"}
 
 
@@ -253,7 +274,7 @@ async def test_the_headers_of_a_stream(client):
     date = headers.pop("date")
     assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", date)
     assert headers == {
-        "content-type": "text/event-stream",
+        "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache, no-transform",
         "x-accel-buffering": "no",
         "transfer-encoding": "chunked",
@@ -276,8 +297,8 @@ async def test_a_client_of_http_1_0_gets_the_stream_unchunked_and_closed_at_the_
         assert not headers.keys() & {"transfer-encoding", "content-length"}
         assert headers.get("connection", "close") == "close"
         text = (await reader.read()).decode()
-    assert re.findall(r"^id: (\d+)$", text, re.M) == ["1", "2"]
-    assert text.startswith("retry: 2000\nid: 1\ndata: {")
+    assert re.findall(r"^id: (\d+)\.", text, re.M) == ["1", "2"]
+    assert re.match(r"retry: \d{4}\ndata: \{", text)
     assert text.endswith('event: end\ndata: {"reason":"towow.proposal.finalized","last_seq":2}\n\n')
 
 
@@ -291,20 +312,7 @@ async def test_a_live_client_of_http_1_0_gets_plain_blocks(client):
         await read_head(old)
         await read_head(new)
         await until(lambda: client.app[LOG].hub.follower_count == 2)
-        await old.readuntil(b"}\n\n")
+        await old.readuntil(b"\n\n")
         await read_until_ready(new)
-        await client.app[LOG].append([note()])
-        block = await old.readuntil(b"}\n\n")
-        assert block.startswith(b"id: 1\ndata: {")
-        assert await read_chunk(new) == block
-
-
-async def test_a_stream_is_not_answered_to_other_methods(client):
-    """HEAD on a stream would never end; what is left is 405 without a body."""
-    request = get_stream().replace(b"GET", b"HEAD", 1) + request_bytes("GET", "/health")
-    async with raw_connection(client, request) as (reader, _):
-        status, headers = await read_head(reader)
-        assert status == 405
-        assert int(headers["content-length"]) > 0
-        assert (await read_head(reader))[0] == 200  # the answer to HEAD had no body to mistake for this
-    assert len(client.app[FOLLOWERS]) == 0
+        (receipt,) = await client.app[LOG].append([note()])
+        assert await old.readuntil(b"\n\n") == await read_chunk(new) == block(receipt.event)

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -38,6 +40,11 @@ class Frame(NamedTuple):
     data: object = None
     retry: int | None = None
     comment: str | None = None
+
+    @property
+    def seq(self):
+        """The seq of a stored event, from its id; None for control frames and comments."""
+        return None if self.event is not None or self.id is None else int(self.id.partition(".")[0])
 
 
 async def read_frames(response, count, *, comments=False, timeout=3.0):
@@ -265,6 +272,11 @@ class EventStreamParser:
         self._rest = b""
         self._event, self._data, self._id = "", [], last_event_id
 
+    @property
+    def pending_id(self):
+        """The id that a client would go on from which takes it from the line, not from the whole block."""
+        return self._id
+
     def feed(self, data):
         """Take bytes, cut anywhere; returns the messages that they complete."""
         assert b"\r" not in data, "the stream uses LF only"
@@ -402,6 +414,12 @@ async def raw_connection(client, data=b""):
             await writer.wait_closed()
 
 
+def reset(writer):
+    """End a connection with RST instead of FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 async def read_head(reader, *, timeout=3.0):
     """Status and headers (names in lower case) of an answer on a bare connection."""
     async with asyncio.timeout(timeout):
@@ -425,8 +443,8 @@ async def read_chunk(reader, *, timeout=3.0):
 
 
 def has_reached(source, event):
-    """Whether a follower has got this event; the ready frame before the first one has no id."""
-    return bool(source.messages) and source.messages[-1].last_event_id == str(event.seq)
+    """Whether a follower has got this event."""
+    return bool(source.messages) and source.messages[-1].last_event_id == event.cursor
 
 
 def read_rows(path):

@@ -53,14 +53,14 @@ async def test_a_stream_says_it_in_the_place_of_the_event_and_goes_on(client):
         frames = await read_frames(response, 6)
         await publish(client, 1)
         (live,) = await read_frames(response, 1)
-    assert [(frame.event, frame.id or frame.data["seq"]) for frame in frames[:-1]] == [
-        (None, "1"),
-        (None, "2"),
+    assert [(frame.event, frame.seq or frame.data["seq"]) for frame in frames[:-1]] == [
+        (None, 1),
+        (None, 2),
         ("damaged", 3),
-        (None, "4"),
-        (None, "5"),
+        (None, 4),
+        (None, 5),
     ]
-    assert (frames[-1].event, live.id) == ("ready", "6")
+    assert (frames[-1].event, live.seq) == ("ready", 6)
 
 
 async def test_the_client_is_told_and_goes_on(client):

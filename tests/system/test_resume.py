@@ -14,13 +14,15 @@ EVENTS = 30
 STREAM = "task:cut"
 URL = f"/api/events/stream?stream={STREAM}"
 CURSORS = [
-    pytest.param(lambda event: ({"Last-Event-ID": str(event["seq"])}, {}), id="Last-Event-ID is a seq"),
-    pytest.param(lambda event: ({"Last-Event-ID": event["event_id"]}, {}), id="Last-Event-ID is an event_id"),
-    pytest.param(lambda event: ({}, {"since_seq": event["seq"]}), id="since_seq"),
-    pytest.param(lambda event: ({}, {"last_event_id": event["event_id"]}), id="last_event_id is an event_id"),
-    pytest.param(lambda event: ({}, {"lastEventId": event["seq"]}), id="lastEventId"),
-    pytest.param(lambda event: ({}, {"after": event["event_id"]}), id="after is an event_id"),
-    pytest.param(lambda event: ({}, {"since": event["seq"]}), id="since"),
+    pytest.param(lambda cursor, event: ({"Last-Event-ID": cursor}, {}), id="Last-Event-ID is what the server gave"),
+    pytest.param(lambda cursor, event: ({"Last-Event-ID": str(event["seq"])}, {}), id="Last-Event-ID is a seq"),
+    pytest.param(lambda cursor, event: ({"Last-Event-ID": event["event_id"]}, {}), id="Last-Event-ID is an event_id"),
+    pytest.param(lambda cursor, event: ({}, {"since_seq": cursor}), id="since_seq is what the server gave"),
+    pytest.param(lambda cursor, event: ({}, {"since_seq": event["seq"]}), id="since_seq"),
+    pytest.param(lambda cursor, event: ({}, {"last_event_id": event["event_id"]}), id="last_event_id is an event_id"),
+    pytest.param(lambda cursor, event: ({}, {"lastEventId": cursor, "since_seq": 0}), id="lastEventId over since_seq"),
+    pytest.param(lambda cursor, event: ({}, {"after": event["event_id"]}), id="after is an event_id"),
+    pytest.param(lambda cursor, event: ({}, {"since": event["seq"]}), id="since"),
 ]
 
 
@@ -68,7 +70,7 @@ async def test_a_stream_cut_after_any_event_and_its_resumed_rest_are_the_whole(c
     assert [event["payload"]["n"] for _, event in whole] == list(range(EVENTS))
     for count in range(1, EVENTS + 1):
         prefix = await read_cut(client, count)
-        headers, query = cursor_of(prefix[-1][1])
+        headers, query = cursor_of(*prefix[-1])
         assert prefix + await read_replay(client, headers=headers, query=query) == whole
 
 
@@ -81,13 +83,19 @@ async def test_a_stream_cut_after_any_byte_resumes_like_a_browser(client):
         while b"event: ready" not in raw:
             raw += await response.content.readany()
     rests = {"": whole}
-    for _, event in await read_replay(client):
-        found = await read_replay(client, headers={"Last-Event-ID": str(event["seq"])})
-        rests[str(event["seq"])] = [rest for _, rest in found]
-    parser, prefix = EventStreamParser(), []
+    for cursor, _ in await read_replay(client):
+        found = await read_replay(client, headers={"Last-Event-ID": cursor})
+        rests[cursor] = [rest for _, rest in found]
+    parser, prefix, lost = EventStreamParser(), [], 0
     for place in range(raw.index(b"event: ready")):
         prefix += [json.loads(message.data) for message in parser.feed(raw[place : place + 1])]
         assert prefix + rests[parser.last_event_id] == whole
+        # Several clients (fetch-event-source, eventsource 2) keep the id of a block that was cut. It comes after the data, so
+        # all that is left to lose is the block without its last byte, the blank line.
+        if prefix + rests[parser.pending_id] != whole:
+            assert raw[: place + 1].endswith(f"\nid: {parser.pending_id}\n".encode())
+            lost += 1
+    assert lost == EVENTS
 
 
 async def test_a_live_stream_cut_after_any_event_misses_nothing_that_came_meanwhile(client):
@@ -176,7 +184,7 @@ async def test_a_stream_cut_by_kill_resumes_in_the_next_process_after_any_event(
             assert await read_replay(client) == whole
             for prefix in prefixes:
                 for cursor in CURSORS:
-                    headers, query = cursor.values[0](prefix[-1][1])
+                    headers, query = cursor.values[0](*prefix[-1])
                     assert prefix + await read_replay(client, headers=headers, query=query) == whole
             await store(client, 1, start=EVENTS)
             assert (await read_replay(client))[-1][1]["revision"] == EVENTS + 1
@@ -244,12 +252,12 @@ async def test_a_native_client_of_another_database_is_told_and_starts_over(tmp_p
             await publish(client, 10, stream=STREAM)
         async with EventSource(old.port, URL) as source:
             await until(lambda: source.controls())
-            old_epoch = source.controls()[0][1]["epoch"]
+            old_epoch, cursor = source.controls()[0][1]["epoch"], source.messages[-1].last_event_id
             old.stop()
             with ServerProcess(tmp_path / "new.db", port=old.port, environment=environment):
                 await until(lambda: len(source.events()) == 14 or source.state == "closed", timeout=10)
                 assert source.state == "open", source.statuses
                 assert [event["payload"]["n"] for event in source.events()[10:]] == [50, 51, 52, 53]
                 reset = next(fields for name, fields in source.controls() if name == "reset")
-                assert (reset["reason"], reset["requested"]) == ("past_head", 10)
+                assert (reset["reason"], reset["requested"]) == ("past_head", cursor)
                 assert reset["epoch"] != old_epoch

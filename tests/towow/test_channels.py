@@ -13,7 +13,7 @@ import towow
 from server.app import FOLLOWERS, LOG
 from server.streaming.embedded import LogBackend
 from tests.support import ROOT, ServerProcess, refused, until
-from towow import channels
+from towow import CursorLost, channels
 from towow.channels import (
     SseManager,
     content_of,
@@ -25,7 +25,7 @@ from towow.channels import (
     stream_of,
     subscribe_sse_events,
 )
-from towow.errors import InvalidBody, InvalidRequest, StreamEnded, TowowError
+from towow.errors import InvalidBody, InvalidRequest, StreamEnded
 from towow.events import Event
 from towow.subscription import Subscription
 
@@ -87,6 +87,7 @@ async def test_a_message_reaches_a_subscriber_in_the_shape_of_the_source(manager
         "event_id": stored.event_id,
         "revision": 1,
         "stream": "session:alice",
+        "cursor": stored.cursor,
     }
     assert list(got)[:4] == ["type", "payload", "timestamp", "source"]
     assert type(got["timestamp"]) is int
@@ -235,16 +236,16 @@ async def test_a_message_that_cannot_be_stored_is_an_error_and_not_a_promise(man
 
 
 async def test_the_error_of_a_subscription_reaches_its_reader(manager):
-    """A cursor of another database is said over HTTP; in the process nobody has one."""
+    """A cursor of another database is never taken for a place in this one."""
     await manager.publish("alice", message(0))
-    subscription = manager.subscribe("alice", since_seq=99)
-    if isinstance(manager._backend, channels.HttpBackend):
-        with pytest.raises(TowowError):
+    [got] = await take(manager.subscribe("alice"), 1)
+    for cursor in (99, got["cursor"][:-1] + ("1" if got["cursor"][-1] != "1" else "2")):
+        subscription = manager.subscribe("alice", since_seq=cursor)
+        with pytest.raises(CursorLost):
             await take(subscription, 1)
         assert await anext(subscription, "the end") == "the end"
-    else:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(subscription), 0.01)
+    await manager.publish("alice", message(1))
+    assert await numbers(manager.subscribe("alice", since_seq=got["cursor"]), 1) == [1]
 
 
 async def test_the_health_is_whether_a_message_could_be_stored(manager, client):

@@ -139,9 +139,10 @@ def test_position_resumes_where_a_live_follower_became_ready() -> None:
     """Without a first event the head of `ready` is the cursor: nothing of a break is skipped."""
     position = Position(None, "live", None)
     assert position.parameters() == [("start", "live")]
-    position.at_head(41, "e1")
-    assert position.parameters() == [("since_seq", "41"), ("epoch", "e1")]
-    assert [position.advance(seq) for seq in (41, 42, 42, 40, 50)] == [False, True, False, False, True]
+    position.at_head(41, "41.123456", "e1")
+    assert position.parameters() == [("since_seq", "41.123456"), ("epoch", "e1")]
+    assert [position.advance(seq, f"{seq}.111111") for seq in (41, 42, 42, 40, 50)] == [False, True, False, False, True]
+    assert position.cursor == "50.111111"
 
 
 def test_position_restarts_before_the_oldest_event_of_another_log() -> None:
@@ -149,7 +150,8 @@ def test_position_restarts_before_the_oldest_event_of_another_log() -> None:
     position = Position(900, None, "e1")
     position.restart(5, "e2")
     assert position.parameters() == [("since_seq", "4"), ("epoch", "e2")]
-    assert position.advance(5)
+    assert position.advance(5, None)
+    assert position.cursor == 5
 
 
 @pytest.mark.parametrize("code", list(STATUS_BY_CODE))

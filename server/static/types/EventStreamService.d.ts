@@ -6,8 +6,10 @@
 import type { ResetDetails } from "./stream";
 
 export interface TaskEvent {
-  /** Place in the whole log; the cursor. */
+  /** Place in the whole log. */
   seq: number;
+  /** The place after it, as the server gave it: what `since_seq` takes. */
+  cursor?: string | null;
   /** Place in the task, from 1 without gaps. */
   revision: number;
   event_id: string;
@@ -51,13 +53,15 @@ export interface Position {
   /** The log it belongs to; null while unknown. */
   epoch: string | null;
   seq: number;
+  /** The place after it, as the server gave it. */
+  cursor: string;
   /** Null while unknown. */
   revision: number | null;
 }
 
 export interface ServiceOptions {
-  /** Begin after this event; default 0: from the beginning. */
-  since_seq?: number;
+  /** Begin after this event, its seq or its `cursor`; default 0: from the beginning. */
+  since_seq?: number | string;
   /** Events that the server may hold back, 1 to 100; default 10. */
   batch_size?: number;
   /** Seconds that it may hold them back, 0.1 to 5; default 0.5. */

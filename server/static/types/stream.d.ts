@@ -15,13 +15,15 @@ export interface StoredEvent {
   timestamp: string;
   source: string;
   payload: Record<string, any>;
+  /** The place after it, to go on from; null where the server gave none and its seq is larger than a number holds. */
+  cursor?: string | null;
 }
 
 export interface Cursor {
   /** The log it belongs to; null while unknown. */
   epoch: string | null;
-  /** Exclusive: the last event that was handled. */
-  seq: number;
+  /** Exclusive, the last event that was handled: `<seq>.<check>` as the server gave it, or the digits of a seq. */
+  id: string;
 }
 
 export interface ResetDetails {

@@ -43,10 +43,10 @@ class AgentRoutes:
         """The routes."""
         return (
             web.post("/api/agents", self.register),
-            web.get("/api/agents", self.list, allow_head=False),
-            web.get("/api/agents/{agent_id}", self.one, allow_head=False),
+            web.get("/api/agents", self.list),
+            web.get("/api/agents/{agent_id}", self.one),
             web.delete("/api/agents/{agent_id}", self.remove),
-            web.get("/api/agents/{agent_id}/events", self.events, allow_head=False),
+            web.get("/api/agents/{agent_id}/events", self.events),
         )
 
     async def register(self, request: web.Request) -> web.StreamResponse:

@@ -65,12 +65,12 @@ class DemandRoutes:
         """The routes."""
         return (
             web.post("/api/demand/submit", self.submit),
-            web.get("/api/demand", self.list, allow_head=False),
-            web.get("/api/demand/{demand_id}", self.one, allow_head=False),
-            web.get("/api/demand/{demand_id}/status", self.status, allow_head=False),
-            web.get("/api/events/stream/{demand_id}", self.stream, allow_head=False),
-            web.get("/api/events/recent/{demand_id}", self.recent, allow_head=False),
-            web.get("/api/events/health", self.health, allow_head=False),
+            web.get("/api/demand", self.list),
+            web.get("/api/demand/{demand_id}", self.one),
+            web.get("/api/demand/{demand_id}/status", self.status),
+            web.get("/api/events/stream/{demand_id}", self.stream),
+            web.get("/api/events/recent/{demand_id}", self.recent),
+            web.get("/api/events/health", self.health),
         )
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
@@ -149,9 +149,9 @@ class DemandRoutes:
         """GET /api/events/recent/{demand_id}
 
         `count=` 1 to 200 (default 50), a cursor in any form (`after=`), `until_seq=` (inclusive), `wait=` seconds to wait for a
-        first event; without a cursor the newest. 200 `{events, count, has_more, next_since_seq, head_seq, epoch}`, oldest
-        first, true at `head_seq`; `has_more`: there are events after these. Errors: invalid_request, forbidden, not_found, gone
-        (with the fields of a reset frame)."""
+        first event; without a cursor the newest. 200 `{events, count, has_more, next_since_seq, next_cursor, head_seq,
+        epoch}`, oldest first, true at `head_seq`; `has_more`: there are events after these. Errors: invalid_request,
+        forbidden, not_found, gone (with the fields of a reset frame)."""
         page = await read_events(
             request,
             self._log,

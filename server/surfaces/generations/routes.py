@@ -48,12 +48,12 @@ class RunRoutes:
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
         return (
-            web.get("/api/runs", self.list, allow_head=False),
-            web.get("/api/runs/{run_id}", self.one, allow_head=False),
-            web.get("/api/runs/{run_id}/events", self.events, allow_head=False),
+            web.get("/api/runs", self.list),
+            web.get("/api/runs/{run_id}", self.one),
+            web.get("/api/runs/{run_id}/events", self.events),
             web.post("/api/runs/{run_id}/cancel", self.cancel),
-            web.get("/api/sessions/{session_id}/state", self.session_state, allow_head=False),
-            web.get("/api/model", self.model, allow_head=False),
+            web.get("/api/sessions/{session_id}/state", self.session_state),
+            web.get("/api/model", self.model),
         )
 
     @params.takes(*LISTING.query_names)

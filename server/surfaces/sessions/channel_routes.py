@@ -45,9 +45,9 @@ class ChannelRoutes:
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
         return (
-            web.get("/api/sessions/{session_name}/events", self.session_events, allow_head=False),
-            web.get("/api/operators/{agent_id}/events", self.operator_events, allow_head=False),
-            web.get("/api/broadcast/events", self.broadcast_events, allow_head=False),
+            web.get("/api/sessions/{session_name}/events", self.session_events),
+            web.get("/api/operators/{agent_id}/events", self.operator_events),
+            web.get("/api/broadcast/events", self.broadcast_events),
             web.post("/api/broadcast", self.broadcast),
         )
 

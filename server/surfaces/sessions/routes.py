@@ -87,8 +87,8 @@ class SessionRoutes:
             web.post("/api/manual/message", self.message),
             web.post("/api/sessions/{session_name}/takeover", self.take_over),
             web.post("/api/sessions/{session_name}/release", self.release),
-            web.get("/api/sessions", self.list, allow_head=False),
-            web.get("/api/sessions/{session_name}", self.one, allow_head=False),
+            web.get("/api/sessions", self.list),
+            web.get("/api/sessions/{session_name}", self.one),
         )
 
     async def escalate(self, request: web.Request) -> web.StreamResponse:

@@ -33,9 +33,9 @@ class TaskEventRoutes:
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
         return (
-            web.get("/sse/tasks/{task_id}/events", self.events, allow_head=False),
-            web.get("/sse/health", self.health, allow_head=False),
-            web.get("/api/tasks/{task_id}/events", self.page, allow_head=False),
+            web.get("/sse/tasks/{task_id}/events", self.events),
+            web.get("/sse/health", self.health),
+            web.get("/api/tasks/{task_id}/events", self.page),
         )
 
     @params.takes("profile", "batch_size", "flush_interval", *params.STREAM)
@@ -88,8 +88,8 @@ class TaskEventRoutes:
 
         From the beginning or after a cursor in any form, up to `until_seq=` (inclusive); `limit=` 1 to 1,000 (default 100),
         `wait=` seconds to wait for a first event, `allow_pending=1` for a task that does not exist yet. 200 `{events,
-        has_more, next_since_seq, head_seq, epoch, ended}`, each event as in the stream; `ended` when nothing more will come
-        after it. Errors: invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
+        has_more, next_since_seq, next_cursor, head_seq, epoch, ended}`, each event as in the stream; `ended` when nothing more
+        will come after it. Errors: invalid_request, forbidden, not_found, gone (with the fields of a reset frame)."""
         stream = stream_of(TASK_ID.in_path(request.match_info))
         page = await read_events(request, self._log, select((stream,)), max_wait_seconds=self._config.stream.max_wait_seconds)
         return JsonResponse(page.json(rendering.encode_task_event, (*PLACE, "ended")))

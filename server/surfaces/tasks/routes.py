@@ -41,8 +41,8 @@ class TaskRoutes:
         """The routes."""
         return (
             web.post("/api/tasks/{task_id}/events", self.emit),
-            web.get("/api/tasks", self.list, allow_head=False),
-            web.get("/api/tasks/{task_id}", self.one, allow_head=False),
+            web.get("/api/tasks", self.list),
+            web.get("/api/tasks/{task_id}", self.one),
         )
 
     async def emit(self, request: web.Request) -> web.StreamResponse:

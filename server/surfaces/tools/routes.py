@@ -17,6 +17,7 @@ from server.config import Config
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.http import params
+from server.http.protocol import unless_half_closed
 from server.http.responses import json_response
 from server.streaming.follower import wait_for_event
 from server.surfaces.tools import checks, commands, rendering
@@ -50,10 +51,10 @@ class ToolRoutes:
     def table(self) -> Sequence[web.RouteDef]:
         """The routes."""
         return (
-            web.get(f"{BASE}/events/{{session_id}}", self.events, allow_head=False),
+            web.get(f"{BASE}/events/{{session_id}}", self.events),
             web.post(f"{BASE}/permission-response/{{session_id}}", self.answer),
-            web.get(f"{BASE}/permissions/{{session_id}}/{{permission_id}}", self.permission, allow_head=False),
-            web.get(f"{BASE}/health/{{session_id}}", self.health, allow_head=False),
+            web.get(f"{BASE}/permissions/{{session_id}}/{{permission_id}}", self.permission),
+            web.get(f"{BASE}/health/{{session_id}}", self.health),
         )
 
     @params.takes(*params.STREAM)
@@ -120,7 +121,7 @@ class ToolRoutes:
                 raise NotFound(f"{session_id} has no permission {permission_id}", field="permission_id")
             if permission.status == "pending" and (seconds := until - time.monotonic()) > 0:
                 with held_open(request):
-                    if await wait_for_event(self._log, ends, cursor, seconds):
+                    if await unless_half_closed(request, wait_for_event(self._log, ends, cursor, seconds)):
                         continue
             return json_response(rendering.detail(permission, self._decisions.now_of(session_id, permission)))
 

@@ -50,7 +50,7 @@ class Agent:
 
     def cursor(self) -> int:
         """The last event that was answered, as the browser keeps it."""
-        return int(self.page.evaluate("localStorage.getItem('hall') ?? 0"))
+        return int(self.page.evaluate("parseInt(localStorage.getItem('hall') ?? 0, 10)"))
 
 
 @pytest.fixture

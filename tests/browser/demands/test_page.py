@@ -302,7 +302,7 @@ def test_the_browsers_own_event_source_resumes_by_itself(page: Page, server: Dem
         """url => {
             window.seen = [];
             window.source = new EventSource(url);
-            window.source.onmessage = message => window.seen.push(Number(message.lastEventId));
+            window.source.onmessage = message => window.seen.push(parseInt(message.lastEventId, 10));
         }""",
         f"/api/events/stream/{demand_id}",
     )

@@ -187,7 +187,7 @@ describe("reconnecting", () => {
     FakeEventSource.last.control("end", { reason: "shutdown", retry_milliseconds: 1 });
     await browser.clock.advance(1000);
     FakeEventSource.last.ready(0, "e1", 15);
-    FakeEventSource.last.control("rotate", { next_since_seq: 0 });
+    FakeEventSource.last.control("rotate", { next_cursor: "0" });
     await settle();
     assert.equal(FakeEventSource.all.length, 4);
     assert.equal(FakeEventSource.open.length, 1);

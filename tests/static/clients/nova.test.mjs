@@ -56,7 +56,7 @@ async function started() {
 }
 
 const event = (seq, event_type = "llm_chunk", payload = { content: `c${seq}` }, agent_source = "llm_client") => ({ event_type, agent_source, timestamp: "2026-01-01T00:00:00.000Z", payload, seq, revision: seq, event_id: `id-${seq}`, run_id: "r-1" });
-const frame = (...given) => `id: ${given[0]}\ndata: ${JSON.stringify(event(...given))}\n\n`;
+const frame = (...given) => `data: ${JSON.stringify(event(...given))}\nid: ${given[0]}.123456\n\n`;
 const control = (name, data) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
 const names = () => told.map(([name]) => name);
 const chunks = () => told.filter(([name]) => name === "llm_chunk").map(([, { payload }]) => payload.content);
@@ -86,10 +86,10 @@ afterEach(async () => {
 describe("frames", () => {
   const TEXT = ": hello\r\nevent: ready\r\ndata: {\"a\":1}\r\n\r\nid: 3\ndata:two\ndata: lines\n\nretry: 5\rdata\r\revent: empty\n\ndata: 你好\n\n";
   const FRAMES = [
-    { name: "ready", data: '{"a":1}' },
-    { name: "event", data: "two\nlines" },
-    { name: "event", data: "" },
-    { name: "event", data: "你好" },
+    { name: "ready", data: '{"a":1}', id: "" },
+    { name: "event", data: "two\nlines", id: "3" },
+    { name: "event", data: "", id: "3" },
+    { name: "event", data: "你好", id: "3" },
   ];
 
   test("are the same wherever the text is cut", () => {
@@ -103,8 +103,8 @@ describe("frames", () => {
 
   test("do not begin with a byte order mark, and what is not whole is not told", () => {
     const reader = new FrameReader();
-    assert.deepEqual(reader.push("\uFEFFdata: a\n\ndata: b\n"), [{ name: "event", data: "a" }]);
-    assert.deepEqual(reader.push("\n"), [{ name: "event", data: "b" }]);
+    assert.deepEqual(reader.push("\uFEFFdata: a\n\ndata: b\n"), [{ name: "event", data: "a", id: "" }]);
+    assert.deepEqual(reader.push("\n"), [{ name: "event", data: "b", id: "" }]);
   });
 });
 
@@ -188,7 +188,7 @@ describe("with a body", () => {
     ["ends too early", (written) => written.end()],
     ["breaks", (written) => written.fail()],
     ["falls silent", () => browser.clock.advance(37_500)],
-    ["rotates", (written) => written.write(control("rotate", { next_since_seq: 2 }))],
+    ["rotates", (written) => written.write(control("rotate", { next_cursor: "2" }))],
     ["ends because the server stops", (written) => written.write(control("end", { reason: "shutdown", last_seq: 2 }))],
   ]) {
     test(`when the answer ${name}, the rest is read by GET, and nothing is told twice`, async () => {
@@ -197,9 +197,9 @@ describe("with a body", () => {
       await breakOff(written);
       const source = FakeEventSource.last;
       assert.equal(source.url.pathname, "/api/runs/r-1/events");
-      assert.deepEqual(source.query, { since_seq: "2", epoch: "e1", keepalive: "event" });
+      assert.deepEqual(source.query, { since_seq: "2.123456", epoch: "e1", keepalive: "event" });
+      for (const given of [event(2), event(3)]) source.onmessage({ data: JSON.stringify(given), lastEventId: `${given.seq}.123456` });
       source.ready(3);
-      for (const given of [event(2), event(3)]) source.onmessage({ data: JSON.stringify(given) });
       source.control("end", { reason: "run_complete", last_seq: 3 });
       assert.deepEqual([chunks(), posted.length, client.isConnected], [["c1", "c2", "c3"], 1, false]);
       assert.deepEqual(names(), ["connected", "llm_chunk", "llm_chunk", "connected", "llm_chunk"]);
@@ -277,7 +277,7 @@ describe("with a body", () => {
     await written.write(frame(2)).catch(() => {});
     assert.deepEqual([chunks(), client.isConnected, browser.clock.pending], [["c1"], false, 0]);
     client.connect();
-    assert.deepEqual([posted.length, FakeEventSource.last.query.since_seq], [1, "1"]);
+    assert.deepEqual([posted.length, FakeEventSource.last.query.since_seq], [1, "1.123456"]);
   });
 });
 

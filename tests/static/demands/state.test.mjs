@@ -276,7 +276,7 @@ describe("resets", () => {
 });
 
 describe("the last visit", () => {
-  const since = (seq, epoch = "e1") => ({ ...snapshot([demand("d-2", 9), demand("d-1", 3)]), lastVisit: { epoch, seq } });
+  const since = (seq, epoch = "e1") => ({ ...snapshot([demand("d-2", 9), demand("d-1", 3)]), lastVisit: { epoch, id: `${seq}.123456` } });
 
   test("what happened after it is new", () => {
     const state = run(EMPTY, since(5));

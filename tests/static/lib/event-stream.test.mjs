@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
-import { selectionKey } from "../../../server/static/js/lib/cursor.js";
+import { isAfter, selectionKey, seqDigits } from "../../../server/static/js/lib/cursor.js";
 import { retryAfterMs } from "../../../server/static/js/lib/poll.js";
 import { backoffCeiling, EventStream } from "../../../server/static/js/lib/event-stream.js";
 import { answer, event, FakeEventSource, fakeBrowser, page, settle } from "../support/support.mjs";
@@ -28,7 +28,7 @@ function open(options = {}) {
     },
     onState: (state) => states.push(state),
     onHandlerError: (error) => errors.push(error),
-    start: { epoch: "e1", seq: 10 },
+    start: { epoch: "e1", id: "10" },
     environment: browser.environment,
     ...options,
   });
@@ -83,7 +83,7 @@ describe("where it starts", () => {
     assert.equal(source.query.start, "live");
     assert.equal(source.query.since_seq, undefined);
     source.ready(41);
-    assert.deepEqual(stored(), { epoch: "e1", seq: 41 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "41" });
     source.drop();
     await browser.clock.advance(1000);
     assert.equal(FakeEventSource.last.query.since_seq, "41");
@@ -136,11 +136,11 @@ describe("where it starts", () => {
 describe("events and the cursor", () => {
   test("the cursor is stored after the handler returned, not before", () => {
     const seen = [];
-    const source = open({ onEvent: () => void seen.push(stored().seq) });
+    const source = open({ onEvent: () => void seen.push(Number(stored().id)) });
     source.event(11);
     source.event(12);
     assert.deepEqual(seen, [10, 11]);
-    assert.deepEqual(stored(), { epoch: "e1", seq: 12 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "12" });
   });
 
   test("with an asynchronous handler it waits for the promise, and keeps the order", async () => {
@@ -152,10 +152,10 @@ describe("events and the cursor", () => {
     source.event(12);
     await settle();
     assert.equal(finish.length, 1, "the second event waits for the first");
-    assert.equal(stored().seq, 10);
+    assert.equal(Number(stored().id), 10);
     finish[0]();
     await settle();
-    assert.equal(stored().seq, 11);
+    assert.equal(Number(stored().id), 11);
     finish[1]();
     await settle();
     assert.deepEqual(handled, [11, 12]);
@@ -181,7 +181,7 @@ describe("events and the cursor", () => {
       source.event(13);
       await settle();
       assert.deepEqual(handled, [11], "what came after the failure did not overtake it");
-      assert.equal(stored().seq, 11);
+      assert.equal(Number(stored().id), 11);
       assert.equal(errors.length, 1);
       assert.equal(stream.state.reason, "handler");
       assert.ok(source.isClosed);
@@ -217,10 +217,44 @@ describe("events and the cursor", () => {
 
   test("a frame that is no JSON counts as a failure and moves nothing", async () => {
     const source = open();
-    source.onmessage({ data: "{" });
+    source.onmessage({ data: "{", lastEventId: "" });
     await settle();
     assert.equal(stream.state.name, "reconnecting");
-    assert.equal(stream.cursor.seq, 10);
+    assert.equal(stream.cursor.id, "10");
+  });
+});
+
+describe("cursors", () => {
+  test("are sent back as they came: a check and a seq that no number holds are not lost", async () => {
+    const source = open({ start: { epoch: "e1", id: "9007199254740992.123456" } });
+    assert.equal(source.query.since_seq, "9007199254740992.123456");
+    source.onmessage({ data: '{"seq":9007199254740993,"revision":1}', lastEventId: "9007199254740993.654321" });
+    source.onmessage({ data: '{"seq":9007199254740993,"revision":1}', lastEventId: "9007199254740993.654321" });
+    source.onmessage({ data: '{"seq":9007199254740994,"revision":2}', lastEventId: "9007199254740994.111119" });
+    assert.equal(handled.length, 2);
+    assert.match(String(errors), /^RangeError: the seq of the event at 9007199254740993\.654321 is larger than a number holds$/);
+    assert.deepEqual(stored(), { epoch: "e1", id: "9007199254740994.111119" });
+    source.drop();
+    await browser.clock.advance(1000);
+    assert.equal(FakeEventSource.last.query.since_seq, "9007199254740994.111119");
+  });
+
+  test("are in their order by the seq, whatever their checks are", () => {
+    const ordered = ["", "0", "7.999999", "08.111111", "10.111111", "9007199254740993.1", "9223372036854775807.111111"];
+    for (const [place, id] of ordered.entries()) {
+      for (const [other, otherId] of ordered.entries()) assert.equal(isAfter(id, otherId), place > other, `${id} ${otherId}`);
+    }
+    assert.equal(isAfter("7.111111", "7.222222"), false);
+    assert.deepEqual(["0", "007.111111", "12"].map(seqDigits), ["0", "7", "12"]);
+  });
+
+  test("the cursor of ready is where a stream that was cut before its first event goes on, and so is that of a page", async () => {
+    const source = open({ start: undefined });
+    source.control("ready", { head_seq: 41, cursor: "41.123456", epoch: "e1", replayed: 0, keepalive_seconds: 5 });
+    browser.answers = [answer(200, page([event(42)], { next_cursor: "42.222222" }))];
+    await failConnections(4);
+    assert.deepEqual(stored(), { epoch: "e1", id: "42.222222" });
+    assert.equal(browser.polled[0].searchParams.get("since_seq"), "41.123456");
   });
 });
 
@@ -292,15 +326,15 @@ describe("reconnecting", () => {
     const source = open();
     source.ready(10);
     source.event(11);
-    source.control("rotate", { next_since_seq: 40 });
+    source.control("rotate", { next_cursor: "40" });
     assert.equal(FakeEventSource.all.length, 2);
     assert.equal(FakeEventSource.last.query.since_seq, "40");
     assert.equal(stream.state.attempt, 0);
-    assert.equal(stored().seq, 40);
+    assert.equal(Number(stored().id), 40);
   });
 
   test("rotate without progress counts as a failure, so that it cannot spin", () => {
-    open().control("rotate", { next_since_seq: 10 });
+    open().control("rotate", { next_cursor: "10" });
     assert.equal(FakeEventSource.all.length, 1);
     assert.equal(stream.state.attempt, 1);
   });
@@ -309,7 +343,7 @@ describe("reconnecting", () => {
     let finish;
     const source = open({ onEvent: () => new Promise((resolve) => (finish = resolve)) });
     source.event(11);
-    source.control("rotate", { next_since_seq: 11 });
+    source.control("rotate", { next_cursor: "11" });
     await settle();
     assert.equal(FakeEventSource.all.length, 1);
     finish();
@@ -438,7 +472,7 @@ describe("polling", () => {
       limit: "500",
     });
     assert.deepEqual(handled, [11, 12]);
-    assert.equal(stored().seq, 12);
+    assert.equal(Number(stored().id), 12);
     await browser.clock.advance(3000);
     assert.deepEqual(handled, [11, 12, 13]);
     assert.equal(browser.polled[1].searchParams.get("since_seq"), "12");
@@ -501,7 +535,7 @@ describe("polling", () => {
     browser.answers = [answer(200, page([event(11)]))];
     FakeEventSource.last.drop();
     await settle();
-    assert.equal(stored().seq, 10);
+    assert.equal(Number(stored().id), 10);
     assert.equal(errors.length, 1);
     isBroken = false;
     await browser.clock.advance(30_000);
@@ -533,7 +567,7 @@ describe("polling", () => {
     open({ start: undefined });
     await failConnections(4);
     assert.deepEqual(handled, []);
-    assert.deepEqual(stored(), { epoch: "e1", seq: 9 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "9" });
     await browser.clock.advance(3000);
     assert.deepEqual(handled, [10]);
   });
@@ -550,12 +584,12 @@ describe("resets", () => {
     source.event(6);
     source.ready(7, "e2");
     assert.deepEqual(handled, [5, 6]);
-    assert.deepEqual(stored(), { epoch: "e2", seq: 6 });
+    assert.deepEqual(stored(), { epoch: "e2", id: "7" });
     assert.equal(FakeEventSource.all.length, 1);
   });
 
   test("a page that read its snapshot again goes on from there", async () => {
-    const source = open({ onReset: async () => ({ epoch: "e2", seq: 7 }) });
+    const source = open({ onReset: async () => ({ epoch: "e2", id: "7" }) });
     source.control("reset", details);
     source.event(5);
     await settle();
@@ -570,17 +604,17 @@ describe("resets", () => {
       onReset: async () => {
         count += 1;
         if (count === 1) throw new Error("snapshot");
-        return { epoch: "e2", seq: 7 };
+        return { epoch: "e2", id: "7" };
       },
     });
     source.control("reset", details);
     await settle();
-    assert.deepEqual(stored(), { epoch: "e1", seq: 10 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "10" });
     await browser.clock.advance(1000);
     assert.equal(FakeEventSource.last.query.since_seq, "10");
     FakeEventSource.last.control("reset", details);
     await settle();
-    assert.deepEqual(stored(), { epoch: "e2", seq: 7 });
+    assert.deepEqual(stored(), { epoch: "e2", id: "7" });
   });
 
   test("another epoch at ready is a reset, and the connection begins again", () => {
@@ -766,10 +800,10 @@ describe("close", () => {
     open({ onReset: () => new Promise((resolve) => (finish = resolve)) }).control("reset", { reason: "trimmed", oldest_seq: 5, head_seq: 7, epoch: "e2" });
     await settle();
     stream.close();
-    finish({ epoch: "e2", seq: 7 });
+    finish({ epoch: "e2", id: "7" });
     await settle();
     assert.equal(FakeEventSource.all.length, 1);
-    assert.deepEqual(stored(), { epoch: "e1", seq: 10 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "10" });
   });
 
   test("nothing starts it again", async () => {
@@ -792,7 +826,7 @@ describe("frames of other surfaces", () => {
     source.onmessage({ data: "null" });
     source.event(11);
     assert.deepEqual(handled, [11]);
-    assert.deepEqual(stored(), { epoch: "e1", seq: 11 });
+    assert.deepEqual(stored(), { epoch: "e1", id: "11" });
     assert.deepEqual(errors, []);
   });
 
@@ -871,7 +905,7 @@ describe("what other people's clients ask for", () => {
     const source = open();
     source.event(11);
     source.control("end", { reason: "task_complete", last_seq: 13 });
-    assert.equal(stream.cursor.seq, 13);
+    assert.equal(stream.cursor.id, "13");
   });
 
   test("what came again is told, and any value that a handler returns is fine", () => {

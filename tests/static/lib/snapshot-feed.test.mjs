@@ -22,7 +22,7 @@ function feedOf(snapshots, options = {}) {
     },
     onSnapshot(seq, isReset) {
       calls.push(isReset ? `again ${seq}` : `shown ${seq}`);
-      return seq === 0 ? null : { epoch: "e1", seq };
+      return seq === 0 ? null : { epoch: "e1", id: String(seq) };
     },
     onFailed: ({ status }) => calls.push(`failed ${status}`),
     stream: {

@@ -47,7 +47,7 @@ const event = (revision, extra = {}) => ({
   source: "test",
   ...extra,
 });
-const send = (...revisions) => revisions.forEach((revision) => FakeEventSource.last.onmessage?.({ data: JSON.stringify(event(revision)) }));
+const send = (...revisions) => revisions.forEach((revision) => FakeEventSource.last.onmessage?.({ data: JSON.stringify(event(revision)), lastEventId: "" }));
 const found = (...revisions) => answer(200, page(revisions.map((revision) => event(revision))));
 const upTo = (count) => Array.from({ length: count }, (_, index) => index + 1);
 const asked = (index = -1) => Object.fromEntries(browser.polled.at(index).searchParams);
@@ -180,9 +180,9 @@ describe("states", () => {
 
   test("rotate connects at once, and is neither an attempt nor an error nor a reconnect", () => {
     const source = open();
-    source.ready(10);
+    source.ready(0);
     send(1);
-    source.control("rotate", { next_since_seq: 10 });
+    source.control("rotate", { next_cursor: "10" });
     FakeEventSource.last.ready(10);
     send(2);
     assert.deepEqual([FakeEventSource.all.length, FakeEventSource.last.query.since_seq, service.reconnectAttempts], [2, "10", 0]);
@@ -342,7 +342,7 @@ describe("gaps", () => {
     open({ reconnectDelay: 20_000 }).ready(0);
     send(1, 3);
     await settle();
-    FakeEventSource.last.control("rotate", { next_since_seq: 30 });
+    FakeEventSource.last.control("rotate", { next_cursor: "30" });
     FakeEventSource.last.ready(30);
     await settle();
     assert.deepEqual(handled, upTo(3));
@@ -492,7 +492,7 @@ describe("once and in order", () => {
     browser.answers = [found(1, 2), found(3)];
     const intake = new Intake(
       browser.environment,
-      { position: { epoch: "e1", seq: 0, revision: 0 }, detectsGaps: true, url: "/api/tasks/t-1/events" },
+      { position: { epoch: "e1", seq: 0, cursor: "0", revision: 0 }, detectsGaps: true, url: "/api/tasks/t-1/events" },
       { onEvent: ({ revision }) => void handled.push(revision), onHandled: nothing, onError: nothing, onReset: nothing, onRefused: nothing, onIdle: () => (ends += 1), onCount: nothing, backoffMs: () => 0 },
     );
     intake.start();
@@ -534,7 +534,7 @@ describe("resets", () => {
     FakeEventSource.last.control("reset", { reason: "other_epoch", requested: 20, oldest_seq: 1, head_seq: 10, epoch: "e2" });
     send(1);
     FakeEventSource.last.ready(10, "e2");
-    assert.deepEqual([handled, resets.length, resets[0].epoch, service.position], [[1, 2, 1], 1, "e2", { epoch: "e2", seq: 10, revision: 1 }]);
+    assert.deepEqual([handled, resets.length, resets[0].epoch, service.position], [[1, 2, 1], 1, "e2", { epoch: "e2", seq: 10, cursor: "10", revision: 1 }]);
   });
 
   test("another epoch at ready is one too", () => {
@@ -678,13 +678,24 @@ describe("the remembered cursor", () => {
     assert.equal(browser.storage.writes, 0);
   });
 
+  test("is sent back as the server gave it, at the next visit, too", () => {
+    const storage = browser.storage;
+    open({ storage }).ready(0);
+    FakeEventSource.last.onmessage({ data: JSON.stringify(event(1)), lastEventId: "10.123456" });
+    assert.equal(kept().cursor, "10.123456");
+    service.stop();
+    assert.equal(open({ storage }).query.since_seq, "10.123456");
+    service.stop();
+    assert.equal(open({ since_seq: "30.111111" }).query.since_seq, "30.111111");
+  });
+
   test("is kept under the epoch and the task, after the handler returned", async () => {
     const seen = [];
     open({ storage: true, onEvent: async () => void seen.push(kept()?.seq ?? null) }).ready(0);
     send(1, 2);
     await settle();
     assert.deepEqual(seen, [0, 10]);
-    assert.deepEqual([kept(), browser.storage.getItem("towow.task-epoch:")], [{ seq: 20, revision: 2 }, "e1"]);
+    assert.deepEqual([kept(), browser.storage.getItem("towow.task-epoch:")], [{ seq: 20, cursor: "20", revision: 2 }, "e1"]);
   });
 
   test("waits until the epoch is known", () => {

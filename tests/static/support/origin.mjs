@@ -3,7 +3,10 @@
  * by a seeded die, so that every interleaving can be had again.
  */
 
+import { seqDigits } from "../../../server/static/js/lib/cursor.js";
 import { FakeClock, FakeStorage, settle } from "./support.mjs";
+
+const cursorOf = (seq) => (seq === 0 ? "0" : `${seq}.123456`);
 
 /** A die that falls the same way for the same seed (mulberry32). */
 export function die(seed) {
@@ -137,7 +140,7 @@ export class FakeServer {
     const query = new URL(url, "http://localhost").searchParams;
     this.pages.push(Object.fromEntries(query));
     if (!this.isUp || this.#random() < this.failingPages) throw new TypeError("network");
-    const since = Number(query.get("since_seq"));
+    const since = Number(seqDigits(query.get("since_seq") ?? "0"));
     const until = query.has("until_seq") ? Number(query.get("until_seq")) : Infinity;
     const reset = this.resetOf(since, query.get("epoch"));
     if (reset) return answerOf(410, { error: { code: "gone", ...reset } });
@@ -145,7 +148,7 @@ export class FakeServer {
     const found = this.events.filter(({ seq }) => seq > Math.max(since, this.trimmedSeq) && seq <= until);
     const events = found.slice(0, limit);
     const next_since_seq = events.at(-1)?.seq ?? since;
-    return answerOf(200, { events, has_more: found.length > limit, next_since_seq, head_seq: this.head, epoch: this.epoch, ended: this.isOver });
+    return answerOf(200, { events, has_more: found.length > limit, next_cursor: cursorOf(next_since_seq), next_since_seq, head_seq: this.head, epoch: this.epoch, ended: this.isOver });
   }
 }
 
@@ -185,20 +188,20 @@ function connectionClass(tab, { server, clock, random }) {
       this.sent = event.seq;
       if (random() < (server.dropping ?? 0)) return;
       this.#later(() => {
-        this.onmessage?.({ data: JSON.stringify(event) });
+        this.onmessage?.({ data: JSON.stringify(event), lastEventId: cursorOf(event.seq) });
         if (event.event_type === "task_complete") this.control("end", { reason: "task_complete", last_seq: event.seq });
       });
     }
 
     control(name, data) {
-      if (this.readyState !== 2) this.#listeners.get(name)?.({ data: JSON.stringify(data) });
+      if (this.readyState !== 2) this.#listeners.get(name)?.({ data: JSON.stringify(data), lastEventId: "" });
     }
 
     /** It had its share. */
     rotate() {
       server.connections.delete(this);
       const { sent } = this;
-      this.#later(() => this.control("rotate", { next_since_seq: sent }));
+      this.#later(() => this.control("rotate", { next_cursor: cursorOf(sent) }));
     }
 
     drop() {
@@ -208,7 +211,7 @@ function connectionClass(tab, { server, clock, random }) {
 
     #answer() {
       if (!server.isUp) return this.#fail(0);
-      let since = Number(this.query.since_seq);
+      let since = Number(seqDigits(this.query.since_seq));
       const reset = server.resetOf(since, this.query.epoch);
       this.readyState = 1;
       this.onopen?.({});
@@ -220,7 +223,7 @@ function connectionClass(tab, { server, clock, random }) {
       server.connections.add(this);
       for (const event of server.events.filter(({ seq }) => seq > since)) this.offer(event);
       const { head, epoch } = server;
-      this.#later(() => this.control("ready", { head_seq: head, epoch, replayed: 0, keepalive_seconds: 1e6 }));
+      this.#later(() => this.control("ready", { head_seq: head, cursor: cursorOf(head), epoch, replayed: 0, keepalive_seconds: 1e6 }));
       return undefined;
     }
 

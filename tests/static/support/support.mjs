@@ -86,16 +86,16 @@ export class FakeEventSource {
   }
 
   event(seq, extra = {}) {
-    this.onmessage?.({ data: JSON.stringify({ ...event(seq), ...extra }) });
+    this.onmessage?.({ data: JSON.stringify({ ...event(seq), ...extra }), lastEventId: String(seq) });
   }
 
   control(name, data) {
-    this.#listeners.get(name)?.({ data: JSON.stringify(data) });
+    this.#listeners.get(name)?.({ data: JSON.stringify(data), lastEventId: "" });
   }
 
   ready(head_seq, epoch = "e1", keepalive_seconds = 5) {
     this.accept();
-    this.control("ready", { head_seq, epoch, replayed: 0, keepalive_seconds });
+    this.control("ready", { head_seq, cursor: String(head_seq), epoch, replayed: 0, keepalive_seconds });
   }
 
   /** The connection broke; the browser would try again by itself. */
@@ -118,7 +118,8 @@ export function event(seq, stream = "demand:d-1", event_type = "note", payload =
 
 export function page(events, extra = {}) {
   const last = events.at(-1)?.seq ?? 0;
-  return { events, has_more: false, next_since_seq: last, head_seq: last, epoch: "e1", ...extra };
+  const next = extra.next_since_seq ?? last;
+  return { events, has_more: false, next_since_seq: next, next_cursor: String(next), head_seq: last, epoch: "e1", ...extra };
 }
 
 export function answer(status, body, headers = {}) {

@@ -89,7 +89,8 @@ async def test_an_agents_stream_starts_live(client):
 async def test_an_agents_stream_speaks_every_transport(client):
     """The same events as lines and as messages."""
     demand_id = await finalized(client)
-    expected = [frame.data for frame in await agent_frames(client, "ann", 3, "start=beginning")]
+    frames = await agent_frames(client, "ann", 3, "start=beginning")
+    expected = [frame.data | {"cursor": frame.id} for frame in frames]
     assert [event["payload"]["demand_id"] for event in expected] == [demand_id] * 3
     accepted = {"Accept": "application/x-ndjson"}
     async with client.get("/api/agents/ann/events?start=beginning", headers=accepted) as response:

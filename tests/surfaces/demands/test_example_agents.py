@@ -59,7 +59,7 @@ class AgentProcess:
     def cursor(self):
         """What it has answered, a seq; 0 before the first."""
         path = self._directory / "hall.cursor"
-        return int(path.read_text() or 0) if path.exists() else 0
+        return int(path.read_text().partition(".")[0] or 0) if path.exists() else 0
 
 
 def wait_for(condition, *, seconds=SECONDS):

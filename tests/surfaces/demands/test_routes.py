@@ -83,7 +83,7 @@ async def test_the_flow_from_submission_to_candidates(client):
     assert all(
         reason and candidate["score"] > 0 for reason, candidate in zip(reasons.values(), payload["candidates"], strict=True)
     )
-    assert (understood.id, filtered.id) == (str(submitted["seq"]), str(filtered.data["seq"]))
+    assert (understood.seq, filtered.seq) == (submitted["seq"], filtered.data["seq"])
     recent = await get(client, f"/api/events/recent/{demand_id}")
     assert recent["events"] == [understood.data, filtered.data, invited.data]
     assert invited.data["event_type"] == "towow.demand.broadcast"

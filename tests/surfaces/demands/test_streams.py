@@ -50,14 +50,14 @@ async def test_live_and_history_have_one_shape(client):
         assert event["payload"]["channel_id"] == "collab-00000001"
 
 
-async def test_a_frame_is_an_unnamed_data_line_with_the_seq_as_its_id(client):
+async def test_a_frame_is_an_unnamed_data_line_with_its_cursor_as_id(client):
     """Item 9: `data: {json}`, one event per frame, no `event:` field."""
     await publish(client, 1, stream="demand:x")
     async with raw_connection(client, request_bytes("GET", "/api/events/stream/x")) as (reader, _):
         _, headers = await read_head(reader)
-        block = await reader.readuntil(b"}\n\n")
-    assert re.fullmatch(rb'[0-9a-f]+\r\nretry: \d+\nid: 1\ndata: \{"event_id":.*\}\n\n', block)
-    assert headers["content-type"] == "text/event-stream"
+        block = await reader.readuntil(b"\n\n")
+    assert re.fullmatch(rb'[0-9a-f]+\r\nretry: \d+\ndata: \{"event_id":.*\}\nid: 1\.[1-9]{6}\n\n', block)
+    assert headers["content-type"] == "text/event-stream; charset=utf-8"
     assert headers["cache-control"].startswith("no-cache")
     assert headers["x-accel-buffering"] == "no"
 
@@ -75,7 +75,7 @@ async def test_a_demand_is_followed_with_heartbeats(aiohttp_client, config):
         frames = await read_frames(response, 4, comments=True)
         assert [frame.comment for frame in frames] == [None, None, "heartbeat", "heartbeat"]
         await publish(client, 1, stream="demand:x", start=1)
-        while frames[-1].comment is not None or frames[-1].id != "2":
+        while frames[-1].comment is not None or frames[-1].seq != 2:
             frames += await read_frames(response, 1, comments=True)
 
 
@@ -91,10 +91,10 @@ async def test_a_reconnect_gets_exactly_the_rest_however_much_it_is(client, name
     query = "" if headers else f"?{name}={cursor}"
     async with client.get(f"/api/events/stream/x{query}", headers=headers) as response:
         frames = await read_frames(response, 121)
-        assert [int(frame.id) for frame in frames[:-1]] == list(range(6, 126))
+        assert [frame.seq for frame in frames[:-1]] == list(range(6, 126))
         assert frames[-1].data["replayed"] == 120
         await publish(client, 1, stream="demand:x")
-        assert [int(frame.id) for frame in await read_frames(response, 1)] == [126]
+        assert [frame.seq for frame in await read_frames(response, 1)] == [126]
 
 
 async def test_demands_whose_ids_share_their_beginning_do_not_see_each_other(client):
@@ -108,7 +108,7 @@ async def test_demands_whose_ids_share_their_beginning_do_not_see_each_other(cli
         assert [event["seq"] for event in recent["events"]] == own
         async with client.get(f"/api/events/stream/{demand_id}") as response:
             frames = await read_frames(response, 5)
-            assert [int(frame.id) for frame in frames[:-1]] == own
+            assert [frame.seq for frame in frames[:-1]] == own
 
 
 async def test_an_event_that_only_names_another_demand_stays_in_its_own_stream(client):
@@ -132,7 +132,7 @@ async def test_a_demand_that_ends_while_it_is_watched_ends_the_stream(client):
     assert [frame.event for frame in frames] == [None, None, None, "ready", None, "end"]
     last = frames[4]
     assert last.data["event_type"] == "towow.negotiation.failed"
-    assert frames[5].data == {"reason": "towow.negotiation.failed", "last_seq": int(last.id)}
+    assert frames[5].data == {"reason": "towow.negotiation.failed", "last_seq": last.seq}
     for query in (f"since_seq={last.id}", f"last_event_id={last.data['event_id']}"):
         assert (await client.get(f"/api/events/stream/{demand_id}?{query}")).status == 204
     await until(lambda: client.app[LOG].hub.follower_count == 0)
@@ -143,7 +143,7 @@ async def test_a_demand_may_be_awaited_before_it_exists(client):
     async with client.get("/api/events/stream/x?allow_pending=1") as response:
         await read_frames(response, 1)
         await publish(client, 1, stream="demand:x")
-        assert (await read_frames(response, 1))[0].id == "1"
+        assert (await read_frames(response, 1))[0].seq == 1
 
 
 async def test_fifty_clients_that_vanish_are_gone_at_once(client):
@@ -256,7 +256,7 @@ async def test_handlers_of_the_bus_see_an_event_once_each_and_it_is_stored_once(
     single = [(name, n) for n, name in enumerate(TYPES, start=1)]
     await until(lambda: len(seen) == 22)
     assert sorted(seen) == sorted(single + [("towow.*", seq) for _, seq in single])
-    assert [(frame.data["event_type"], int(frame.id)) for frame in frames] == single
+    assert [(frame.data["event_type"], frame.seq) for frame in frames] == single
     assert client.app[LOG].head_seq == 11
     for stop in stops:
         stop()

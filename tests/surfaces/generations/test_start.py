@@ -71,7 +71,7 @@ async def test_a_post_answers_with_the_stream_of_the_run(client, path, mode, sou
     """The header names the run; its start comes in source 003's envelope, then what happens, live, then the end."""
     async with client.post(path, json=ASKED) as response:
         assert response.status == 200
-        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert response.headers["Cache-Control"] == "no-cache, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         run_id = response.headers["X-Run-Id"]
@@ -87,7 +87,7 @@ async def test_a_post_answers_with_the_stream_of_the_run(client, path, mode, sou
             "event_id",
             "run_id",
         ]
-        assert (started.event, started.id) == (None, "1")
+        assert (started.event, started.seq) == (None, 1)
         assert (started.data["event_type"], started.data["agent_source"]) == ("run_started", source)
         assert (started.data["run_id"], started.data["seq"], started.data["revision"]) == (run_id, 1, 1)
         payload = started.data["payload"]
@@ -129,9 +129,9 @@ async def test_an_event_on_the_wire_is_the_documented_line(client):
     )
     line = (
         f'data: {{"event_type":"llm_chunk","agent_source":"llm_client","timestamp":"{event.timestamp}","payload":{payload},'
-        f'"seq":3,"revision":3,"event_id":"{event.event_id}","run_id":"{run_id}"}}\n\n'
+        f'"seq":3,"revision":3,"event_id":"{event.event_id}","run_id":"{run_id}"}}\n'
     )
-    assert re.sub(r"retry: \d+\n", "", text) == f"id: 3\n{line}"
+    assert re.sub(r"retry: \d+\n", "", text) == f"{line}id: {event.cursor}\n\n"
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -410,7 +410,7 @@ async def test_live_and_history_have_the_shape_of_the_source(client):
     stored = await events_of(client, "session:alice")
     for frame, event in zip(live, stored, strict=True):
         assert frame.event is None
-        assert frame.id == str(event["seq"])
+        assert frame.seq == event["seq"]
         assert list(frame.data) == ENVELOPE
         assert type(frame.data["timestamp"]) is int
         assert {**event, "timestamp": None} == {
@@ -447,7 +447,7 @@ async def test_a_closed_session_ends_its_stream_and_then_answers_204(client):
     assert [frame.event for frame in frames] == [None, None, "end"]
     assert [frame.data.get("type") for frame in frames[:2]] == ["status_change", "session_closed"]
     last = frames[1]
-    assert frames[2].data == {"reason": "session_closed", "last_seq": int(last.id)}
+    assert frames[2].data == {"reason": "session_closed", "last_seq": last.seq}
     assert (await client.get("/api/sessions/alice/events", headers={"Last-Event-ID": last.id})).status == 204
     await assert_error(await client.post("/api/events", json=body("session:alice")), "stream_ended", status=409)
 
@@ -532,7 +532,7 @@ async def test_a_session_with_broadcasts_may_be_awaited_and_resumed(client):
     async with client.get("/api/sessions/alice/events?broadcast=1&allow_pending=1") as response:
         assert (await read_frames(response, 1))[0].event == "ready"
         said = await say(client)
-        assert (await read_frames(response, 1))[0].id == str(said["seq"])
+        assert (await read_frames(response, 1))[0].seq == said["seq"]
     await escalate(client)
     await take_over(client)
     await release(client, close=True)
@@ -563,7 +563,7 @@ async def test_a_session_that_begins_while_its_stream_is_opened_is_not_missed(cl
     monkeypatch.setattr(log, "query", slow)
     async with client.get("/api/sessions/alice/events?broadcast=1&allow_pending=1") as response:
         [frame] = await read_frames(response, 1)
-    assert frame.id == str(said[1]["seq"])
+    assert frame.seq == said[1]["seq"]
 
 
 async def test_a_session_whose_beginning_was_trimmed_is_followed_from_what_is_left(client):

@@ -251,7 +251,7 @@ async def test_the_events_of_a_task_are_read_from_the_beginning_in_pages(client)
     cursor, pages = 0, []
     while True:
         page = await get(client, f"{EVENTS}?since_seq={cursor}&limit=5")
-        assert list(page) == ["events", "has_more", "next_since_seq", "head_seq", "epoch", "ended"]
+        assert list(page) == ["events", "has_more", "next_since_seq", "next_cursor", "head_seq", "epoch", "ended"]
         assert (page["head_seq"], page["epoch"], page["ended"]) == (seqs[-1] + 2, client.app[LOG].epoch, False)
         pages.append(page)
         cursor = page["next_since_seq"]
@@ -310,7 +310,7 @@ async def test_history_and_stream_have_the_same_flat_events(client):
     async with client.get(STREAM) as response:
         frames = await read_frames(response, 3)
     assert [frame.data for frame in frames[:2]] == page["events"]
-    assert [frame.id for frame in frames[:2]] == ["1", "2"]
+    assert [frame.seq for frame in frames[:2]] == [1, 2]
     assert (page["events"][0]["phase"], page["events"][0]["span_id"]) == ("executing", None)
     assert (page["events"][1]["phase"], page["events"][1]["payload"]) == (None, {"phase": ["no name"]})
 
@@ -383,7 +383,7 @@ async def test_a_stream_has_the_headers_and_frames_of_the_source(client):
     """Item 11: unnamed frames with the flat JSON, each with its id."""
     await emit(client, "phase_enter", phase="executing")
     async with client.get(STREAM) as response:
-        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert response.headers["X-Accel-Buffering"] == "no"
         frames = await read_frames(response, 2)
         await emit(client, "work_item_started", span_id="s-1")
@@ -582,7 +582,7 @@ async def test_an_event_source_goes_on_where_it_was_cut_and_not_where_its_url_sa
     k = seqs[cut_after - 1]
     async with client.get(f"{STREAM}?since_seq=0", headers={"Last-Event-ID": str(k)}) as response:
         frames = await read_frames(response, 9 - cut_after)
-        assert [int(frame.id) for frame in frames[:-1]] == seqs[cut_after:]
+        assert [frame.seq for frame in frames[:-1]] == seqs[cut_after:]
         assert frames[-1].event == "ready"
         said = await emit(client)
         assert (await read_frames(response, 1))[0].data["seq"] == said["seq"]

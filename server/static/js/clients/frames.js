@@ -4,12 +4,14 @@
  * @typedef {object} Frame
  * @property {string} name of the event; `event` when it has none
  * @property {string} data
+ * @property {string} id the newest that came; empty before the first
  */
 
 export class FrameReader {
   #rest = "";
   #isFirst = true;
   #name = "";
+  #id = "";
   /** @type {string[]} */
   #data = [];
 
@@ -39,11 +41,12 @@ export class FrameReader {
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "event") this.#name = value;
     else if (field === "data") this.#data.push(value);
+    else if (field === "id") this.#id = value;
     return [];
   }
 
   #whole() {
-    const frame = { name: this.#name || "event", data: this.#data.join("\n") };
+    const frame = { name: this.#name || "event", data: this.#data.join("\n"), id: this.#id };
     const isEmpty = this.#data.length === 0;
     this.#name = "";
     this.#data = [];

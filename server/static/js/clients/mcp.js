@@ -17,6 +17,7 @@
  */
 
 import { Connection } from "../lib/connection.js";
+import { isAfter, placed } from "../lib/cursor.js";
 import { browserEnvironment } from "../lib/environment.js";
 import { Reconnector } from "./retry-schedule.js";
 import { parseFrame } from "./frames.js";
@@ -64,7 +65,8 @@ export class SSEClient {
   #isConnected = false;
   /** Counts connections, so that a ticket that comes too late opens none. */
   #generation = 0;
-  #lastSeq = 0;
+  /** The id of the last event that was reported; empty before the first. */
+  #cursor = "";
   #epoch = "";
   /** Ids of requests that are not answered. @type {Set<string>} */
   #pending = new Set();
@@ -192,7 +194,7 @@ export class SSEClient {
     }
     if (generation !== this.#generation || !this.#isWanted) return;
     this.#connection = new Connection(this.#env, url, HEARTBEAT_SECONDS * SILENT_HEARTBEATS * 1000, {
-      onFrame: (name, data) => generation === this.#generation && this.#frame(name, data),
+      onFrame: (name, data, id) => generation === this.#generation && this.#frame(name, data, id),
       onLost: () => this.#interrupted(),
       onRefused: () => this.#interrupted(),
     });
@@ -221,20 +223,22 @@ export class SSEClient {
   /**
    * @param {string} name
    * @param {string} text
+   * @param {string} id
    */
-  #frame(name, text) {
+  #frame(name, text, id) {
     const frame = parseFrame(text);
     if (frame === undefined) return;
-    if (name === "event") this.#event(frame);
+    if (name === "event") this.#event(typeof frame?.seq === "number" ? placed(frame, id) : frame);
     else if (name === "ready") this.#ready(frame);
-    else if (name === "reset") this.#lastSeq = Math.max(0, frame.oldest_seq - 1);
+    else if (name === "reset") this.#cursor = String(Math.max(0, frame.oldest_seq - 1));
     else if (name === "rotate") void this.#open();
     else this.#interrupted();
   }
 
-  /** @param {{epoch: string, keepalive_seconds?: number}} frame */
-  #ready({ epoch, keepalive_seconds }) {
+  /** @param {{epoch: string, cursor?: string, keepalive_seconds?: number}} frame */
+  #ready({ epoch, cursor, keepalive_seconds }) {
     this.#epoch = epoch;
+    if (cursor && !isAfter(this.#cursor, cursor)) this.#cursor = cursor;
     this.#isConnected = true;
     if (keepalive_seconds) this.#connection?.allowSilence(keepalive_seconds * SILENT_HEARTBEATS * 1000);
     this.#reconnector.succeeded();
@@ -243,17 +247,17 @@ export class SSEClient {
 
   /** @param {any} event */
   #event(event) {
-    if (Number.isSafeInteger(event?.seq)) {
-      if (event.seq <= this.#lastSeq) return;
-      this.#lastSeq = event.seq;
+    if (event?.cursor) {
+      if (!isAfter(event.cursor, this.#cursor)) return;
+      this.#cursor = event.cursor;
     }
     this.handleEvent(event);
   }
 
   async #streamUrl() {
     const query = new URLSearchParams();
-    if (this.#lastSeq) query.set("since_seq", String(this.#lastSeq));
-    if (this.#lastSeq && this.#epoch) query.set("epoch", this.#epoch);
+    if (this.#cursor) query.set("since_seq", this.#cursor);
+    if (this.#cursor && this.#epoch) query.set("epoch", this.#epoch);
     if (this.#token) query.set("ticket", await this.#ticket());
     return `${this.#options.baseUrl}${BASE}/events/${this.#path}?${query}`;
   }

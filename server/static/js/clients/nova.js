@@ -22,6 +22,7 @@
  * @property {Partial<Environment>} [environment] replaces parts of the browser
  */
 
+import { isAfter, placed } from "../lib/cursor.js";
 import { browserEnvironment } from "../lib/environment.js";
 import { EventStream } from "../lib/event-stream.js";
 import { PostStream } from "./post-stream.js";
@@ -55,7 +56,8 @@ export class SSEClient {
   #connection = null;
   #isConnected = false;
   #isOver = false;
-  #lastSeq = 0;
+  /** The id of the last event that was reported; empty before the first. */
+  #cursor = "";
   /** @type {string | null} */
   #epoch = null;
   /** The failure in a row that was reported last. */
@@ -74,7 +76,7 @@ export class SSEClient {
     this.#url = { base, path: pathname, query: searchParams };
     if (options.body === undefined) {
       this.runId = decodeURIComponent(/\/api\/runs\/([^/]+)\/events$/.exec(pathname)?.[1] ?? "") || null;
-      this.#lastSeq = Number(this.#url.query.get("since_seq")) || 0;
+      this.#cursor = this.#url.query.get("since_seq") ?? "";
     }
     const { reconnectDelay: firstMs, maxReconnectAttempts } = this.#options;
     const policy = () => ({ attempts: Math.min(STARTS, maxReconnectAttempts), firstMs, jitter: 1 });
@@ -205,7 +207,7 @@ export class SSEClient {
         this.#reconnector.succeeded();
         this.#connected();
       },
-      onFrame: (name, data) => this.#frame(name, data),
+      onFrame: (name, data, id) => this.#frame(name, data, id),
       onLost: (reason) => this.#broken(reason),
       onRefused: (refusal) => this.#refused(refusal),
     });
@@ -239,7 +241,7 @@ export class SSEClient {
       path: isStarted ? `/api/runs/${encodeURIComponent(this.runId ?? "")}/events` : path,
       ...(isStarted ? {} : { parameters }),
       ...(this.runId === null && { pollPath: path }),
-      start: { epoch: this.#epoch, seq: this.#lastSeq },
+      start: { epoch: this.#epoch, id: this.#cursor || "0" },
       baseMs: reconnectDelay,
       capMs: maxReconnectDelay,
       maxAttempts: maxReconnectAttempts,
@@ -249,7 +251,7 @@ export class SSEClient {
         this.#event(event);
       },
       onReset: ({ oldest_seq, epoch }) => {
-        this.#lastSeq = Math.max(0, oldest_seq - 1);
+        this.#cursor = String(Math.max(0, oldest_seq - 1));
         this.#epoch = epoch;
       },
       onState: (state) => stream === this.#connection && this.#streamChanged(state),
@@ -280,11 +282,12 @@ export class SSEClient {
   /**
    * @param {string} name
    * @param {string} text
+   * @param {string} id
    */
-  #frame(name, text) {
+  #frame(name, text, id) {
     const frame = parseFrame(text);
     if (frame === undefined) return;
-    if (name === "event") this.#event(frame);
+    if (name === "event") this.#event(typeof frame?.seq === "number" ? placed(frame, id) : frame);
     else if (name === "ready") this.#epoch = frame.epoch ?? null;
     else if (name === "end" || name === "rotate") this.#ended(frame.reason);
   }
@@ -299,9 +302,9 @@ export class SSEClient {
 
   /** @param {any} event */
   #event(event) {
-    if (Number.isSafeInteger(event?.seq)) {
-      if (event.seq <= this.#lastSeq) return;
-      this.#lastSeq = event.seq;
+    if (event?.cursor) {
+      if (!isAfter(event.cursor, this.#cursor)) return;
+      this.#cursor = event.cursor;
     }
     this.runId ??= event?.run_id ?? null;
     if (TERMINAL.has(event?.event_type)) this.#isOver = true;

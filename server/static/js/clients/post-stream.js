@@ -13,7 +13,8 @@
  *
  * @typedef {object} PostHandlers
  * @property {(response: Response) => void} onOpen
- * @property {(name: string, data: string) => void} onFrame `event` for stored events, else the control frame's name
+ * @property {(name: string, data: string, id: string) => void} onFrame `event` for stored events, else the control frame's name;
+ *   `id` is the newest that came
  * @property {(reason: "network" | "silence") => void} onLost
  * @property {(refusal: Refusal) => void} onRefused
  */
@@ -93,8 +94,8 @@ export class PostStream {
       const { value, done } = await reader.read();
       if (done || signal.aborted) break;
       this.#received();
-      for (const { name, data } of frames.push(decoder.decode(value, { stream: true }))) {
-        if (!signal.aborted) this.#handlers.onFrame(name, data);
+      for (const { name, data, id } of frames.push(decoder.decode(value, { stream: true }))) {
+        if (!signal.aborted) this.#handlers.onFrame(name, data, id);
       }
     }
     reader.cancel().catch(() => {});

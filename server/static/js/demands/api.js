@@ -66,11 +66,11 @@ export function cancelDemand(id, userId, reason) {
  * One page of a demand's history; an empty one for a demand of which nothing is known yet.
  *
  * @param {string} id
- * @param {number} sinceSeq exclusive
+ * @param {string} cursor exclusive
  * @returns {Promise<EventPage>}
  */
-export function readHistory(id, sinceSeq) {
-  return get(`${historyPath(id)}&since_seq=${sinceSeq}&limit=1000&allow_pending=1`);
+export function readHistory(id, cursor) {
+  return get(`${historyPath(id)}&since_seq=${cursor}&limit=1000&allow_pending=1`);
 }
 
 /**

@@ -28,7 +28,7 @@ export function demandsFeed(storage, { dispatch, describe, onReset, onState }) {
     onSnapshot(page, isReset) {
       dispatch({ type: "snapshot", page, ...(isReset ? { isReset } : { lastVisit }) });
       if (isReset) onReset();
-      return { epoch: page.epoch, seq: page.head_seq };
+      return { epoch: page.epoch, id: String(page.head_seq) };
     },
     onFailed: (error) => dispatch({ type: "snapshot_failed", error: describe(error) }),
     stream: {

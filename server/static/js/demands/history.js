@@ -20,23 +20,23 @@ export function historyReader({ state, dispatch, describe }) {
   /** Read a whole history page by page, as long as it is shown. @param {string} id */
   const read = async (id) => {
     const isShown = () => state().timeline?.id === id || Object.hasOwn(state().branches, id);
-    let sinceSeq = 0;
+    let cursor = "0";
     let trimmedBefore = 0;
     dispatch({ type: "history", id, events: [], isComplete: false });
     try {
       for (let hasMore = true; hasMore && isShown(); ) {
         try {
-          const page = await readHistory(id, sinceSeq);
+          const page = await readHistory(id, cursor);
           const { epoch } = state();
           // Of another log than the list: the stream is about to be reset, which brings both to the same.
           if (epoch && page.epoch !== epoch) return;
           hasMore = page.has_more;
-          sinceSeq = page.next_since_seq;
+          cursor = page.next_cursor;
           dispatch({ type: "history", id, events: page.events, isComplete: !hasMore, trimmedBefore });
         } catch (error) {
           if (!(error instanceof RequestError) || error.status !== 410 || trimmedBefore) throw error;
           trimmedBefore = error.details?.oldest_seq ?? 1;
-          sinceSeq = trimmedBefore - 1;
+          cursor = String(trimmedBefore - 1);
         }
       }
     } catch (error) {

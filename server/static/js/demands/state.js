@@ -40,6 +40,7 @@
  *   | {type: "history_failed", id: string, error: string, isMissing: boolean}} Action
  */
 
+import { isAfter } from "../lib/cursor.js";
 import { text } from "../lib/fields.js";
 import { phaseAfter, statusOf } from "./phases.js";
 
@@ -165,7 +166,7 @@ export function hasNews(state, id) {
  * @returns {boolean}
  */
 export function isNew(state, seq) {
-  return state.lastVisit !== null && state.lastVisit.epoch === state.epoch && seq > state.lastVisit.seq;
+  return state.lastVisit !== null && state.lastVisit.epoch === state.epoch && isAfter(String(seq), state.lastVisit.id);
 }
 
 /**

@@ -31,7 +31,7 @@ export function runFeed(id, { onRun, onFailed, onState }) {
     read: () => readRun(id),
     onSnapshot(snapshot, isReset) {
       show(runOf(snapshot));
-      return isReset || run.status === "running" ? { epoch: snapshot.epoch ?? null, seq: snapshot.last_seq } : null;
+      return isReset || run.status === "running" ? { epoch: snapshot.epoch ?? null, id: String(snapshot.last_seq) } : null;
     },
     onFailed,
     refusals: [400, 403, 404, 410],
@@ -61,7 +61,7 @@ export function pastFeed({ past, onRuns, onFailed, onModel, onState }) {
     onSnapshot(page, isReset) {
       onRuns(withPage(isReset ? NO_RUNS : past(), page));
       onModel(page.model);
-      return { epoch: page.epoch, seq: page.head_seq };
+      return { epoch: page.epoch, id: String(page.head_seq) };
     },
     onFailed,
     stream: { streams: ["run:*"], types: LIST_EVENTS, onEvent: (event) => onRuns(foldRuns(past(), event)), onState },

@@ -6,7 +6,8 @@
  * @import { Environment } from "./environment.js"
  *
  * @typedef {object} ConnectionHandlers
- * @property {(name: string, data: string) => void} onFrame `event` for stored events, else the control frame's name
+ * @property {(name: string, data: string, id: string) => void} onFrame `event` for stored events, else the control frame's name;
+ *   `id` is the newest that came, as the browser keeps it
  * @property {(reason: "network" | "silence") => void} onLost
  * @property {() => void} onRefused the browser gave up without a reason
  */
@@ -38,14 +39,14 @@ export class Connection {
     const source = new environment.EventSource(url);
     this.#source = source;
     source.onopen = () => this.#received();
-    source.onmessage = ({ data }) => {
+    source.onmessage = ({ data, lastEventId }) => {
       this.#received();
-      onFrame("event", data);
+      onFrame("event", data, lastEventId);
     };
     for (const name of CONTROL_FRAMES) {
-      source.addEventListener(name, ({ data }) => {
+      source.addEventListener(name, ({ data, lastEventId }) => {
         this.#received();
-        onFrame(name, data);
+        onFrame(name, data, lastEventId);
       });
     }
     source.addEventListener("keepalive", () => this.#received());

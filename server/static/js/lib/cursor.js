@@ -1,7 +1,8 @@
 /**
- * The cursor of one selection of streams, kept in localStorage over visits.
+ * Cursors: what they mean, and the one of a selection of streams, kept in localStorage over visits.
  *
- * It only moves forward within an epoch, and is stored at every move. A storage that is full, blocked or holds nonsense
+ * A cursor's id is text, sent back as the server gave it: `<seq>.<check>` proves the history that it is of, and a number would
+ * lose both. Only its order is known here. The cursor of a selection only moves forward within an epoch, and is stored at every move. A storage that is full, blocked or holds nonsense
  * is never an error: the cursor then lives as long as the page.
  *
  * @import { Cursor } from "./types.js"
@@ -9,6 +10,53 @@
  */
 
 const PREFIX = "towow.cursor:";
+const ID = /^\d{1,19}(\.[1-9]{6})?$/;
+
+/**
+ * Whether a value is the id of a cursor.
+ *
+ * @param {unknown} value
+ * @returns {value is string}
+ */
+export function isCursorId(value) {
+  return typeof value === "string" && ID.test(value);
+}
+
+/**
+ * The digits of the seq in a cursor's id, to show them.
+ *
+ * @param {string} id
+ * @returns {string}
+ */
+export function seqDigits(id) {
+  return id.split(".")[0].replace(/^0+(?=\d)/, "");
+}
+
+/**
+ * Whether a cursor's id is after another one (empty: before all), by their seqs; digits are compared, because a number cannot
+ * hold all of them.
+ *
+ * @param {string} id
+ * @param {string} other
+ * @returns {boolean}
+ */
+export function isAfter(id, other) {
+  const [seq, otherSeq] = [seqDigits(id), seqDigits(other)];
+  return seq.length === otherSeq.length ? seq > otherSeq : seq.length > otherSeq.length;
+}
+
+/**
+ * An event with its place, `cursor`: the id that it came with; else its seq, where a number holds it, and else nothing.
+ *
+ * @template {{seq: number}} Event
+ * @param {Event} event
+ * @param {string} [id]
+ * @returns {Event & {cursor: string | null}}
+ */
+export function placed(event, id) {
+  const seq = Number.isSafeInteger(event.seq) ? String(event.seq) : null;
+  return { ...event, cursor: isCursorId(id) ? id : seq };
+}
 
 /**
  * The storage key of a selection; the same streams and types in another order are the same selection.
@@ -31,8 +79,8 @@ export function selectionKey(streams, types = []) {
 export function loadCursor(storage, key) {
   try {
     const value = JSON.parse(storage?.getItem(key) ?? "null");
-    const isCursor = value && typeof value.epoch === "string" && Number.isSafeInteger(value.seq) && value.seq >= 0;
-    return isCursor ? { epoch: value.epoch, seq: value.seq } : null;
+    const id = value?.id ?? String(value?.seq); // earlier visits kept a seq
+    return typeof value?.epoch === "string" && isCursorId(id) ? { epoch: value.epoch, id } : null;
   } catch {
     return null;
   }
@@ -63,16 +111,16 @@ export class StoredCursor {
   /**
    * Whether an event was handled before.
    *
-   * @param {number} seq
+   * @param {string} id of the cursor after it
    * @returns {boolean}
    */
-  covers(seq) {
-    return this.#value !== null && seq <= this.#value.seq;
+  covers(id) {
+    return this.#value !== null && !isAfter(id, this.#value.id);
   }
 
-  /** Move forward; a seq that is covered changes nothing. @param {number} seq */
-  advance(seq) {
-    if (!this.covers(seq)) this.replace({ epoch: this.#value?.epoch ?? null, seq });
+  /** Move forward; a place that is covered changes nothing. @param {string} id */
+  advance(id) {
+    if (!this.covers(id)) this.replace({ epoch: this.#value?.epoch ?? null, id });
   }
 
   /**
@@ -82,7 +130,7 @@ export class StoredCursor {
    * @param {Cursor} cursor
    */
   replace(cursor) {
-    this.#value = { epoch: cursor.epoch, seq: cursor.seq };
+    this.#value = { epoch: cursor.epoch, id: cursor.id };
     if (!cursor.epoch) return;
     try {
       this.#storage?.setItem(this.#key, JSON.stringify(this.#value));

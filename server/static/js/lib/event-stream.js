@@ -13,7 +13,7 @@
  */
 
 import { Connection } from "./connection.js";
-import { selectionKey, StoredCursor } from "./cursor.js";
+import { isAfter, placed, selectionKey, StoredCursor } from "./cursor.js";
 import { browserEnvironment } from "./environment.js";
 import { readPage } from "./poll.js";
 import { Poller } from "./poller.js";
@@ -49,8 +49,10 @@ export class EventStream {
   #silenceMs;
   /** @type {Connection | null} */
   #connection = null;
-  /** The cursor that the connection began at. */
-  #firstSeq = -1;
+  /** The id of the cursor that the connection began at. @type {string | null} */
+  #firstId = null;
+  /** Whether it was said that a seq is larger than a number holds. */
+  #hasWarned = false;
   /** Ends the question why the browser gave up. @type {AbortController | null} */
   #probing = null;
   /** @type {Poller | null} */
@@ -125,11 +127,11 @@ export class EventStream {
     this.#disconnect();
     const isPolling = this.#poller?.isHealthy;
     this.#publish(isPolling ? "polling" : this.#attempt ? "reconnecting" : "connecting", null, this.#state.reason);
-    this.#firstSeq = this.#cursor.value?.seq ?? -1;
+    this.#firstId = this.#cursor.value?.id ?? null;
     const connection = new Connection(this.#env, this.#streamUrl(), this.#silenceMs, {
-      onFrame: (name, data) => {
+      onFrame: (name, data, id) => {
         // A frame whose connection was replaced before its turn is dropped: the next one brings it again.
-        this.#queue.push(() => (connection === this.#connection ? this.#frame(name, JSON.parse(data)) : undefined));
+        this.#queue.push(() => (connection === this.#connection ? this.#frame(name, JSON.parse(data), id) : undefined));
       },
       onLost: (reason) => this.#fail(reason),
       onRefused: () => void this.#probe(),
@@ -217,9 +219,11 @@ export class EventStream {
    * @returns {void | Promise<void>}
    */
   #deliver(event, isStreamed) {
-    if (this.#cursor.covers(event.seq)) return void this.#options.onDuplicate?.(event);
+    const { cursor } = event;
+    if (cursor && this.#cursor.covers(cursor)) return void this.#options.onDuplicate?.(event);
+    if (!Number.isSafeInteger(event.seq)) this.#warn(event);
     const handled = () => {
-      this.#cursor.advance(event.seq);
+      if (cursor) this.#cursor.advance(cursor); // without one the end of its page is the next place
       if (isStreamed) this.#attempt = 0;
     };
     const pending = this.#options.onEvent(event);
@@ -227,39 +231,53 @@ export class EventStream {
   }
 
   /**
+   * The event is handed out all the same, at its place; but its seq has been rounded.
+   *
+   * @param {StoredEvent} event
+   */
+  #warn({ seq, cursor }) {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const place = cursor ?? String(seq);
+    (this.#options.onHandlerError ?? console.error)(new RangeError(`the seq of the event at ${place} is larger than a number holds`));
+  }
+
+  /**
    * @param {string} name
    * @param {any} frame
+   * @param {string} id
    * @returns {void | Promise<void>}
    */
-  #frame(name, frame) {
-    if (name === "event") return Number.isSafeInteger(frame?.seq) ? this.#deliver(frame, true) : undefined; // or a heartbeat
+  #frame(name, frame, id) {
+    if (name === "event") return typeof frame?.seq === "number" ? this.#deliver(placed(frame, id), true) : undefined; // or a heartbeat
     if (name === "ready") return this.#ready(frame);
     if (name === "reset") return this.#reset(frame, false);
-    if (name === "rotate") return this.#rotate(frame.next_since_seq);
+    if (name === "rotate") return this.#rotate(frame.next_cursor);
     if (frame.reason === "capacity") return this.#fail("capacity");
     // All pages of a server that restarts come back at once: spread them over one more retry time.
     const retryMs = (frame.retry_milliseconds ?? this.#options.baseMs) * (1 + this.#env.random());
     if (frame.reason === "shutdown") return this.#fail("shutdown", retryMs);
     if (frame.reason === "token_expired") return this.#finish("token_expired");
-    if (Number.isSafeInteger(frame.last_seq)) this.#cursor.advance(frame.last_seq);
+    if (Number.isSafeInteger(frame.last_seq)) this.#cursor.advance(String(frame.last_seq));
     return this.#finish("ended");
   }
 
   /**
    * The end of the replay.
    *
-   * @param {{head_seq: number, epoch: string, keepalive_seconds?: number}} frame
+   * @param {{head_seq: number, cursor: string, epoch: string, keepalive_seconds?: number}} frame
    * @returns {void | Promise<void>}
    */
-  #ready({ head_seq, epoch, keepalive_seconds }) {
+  #ready({ head_seq, cursor, epoch, keepalive_seconds }) {
     const known = this.#cursor.value;
     if (keepalive_seconds) this.#silenceMs = keepalive_seconds * SILENT_KEEPALIVES * 1000;
     this.#connection?.allowSilence(this.#silenceMs);
-    if (known?.epoch && known.epoch !== epoch) {
+    // A server proves cursors itself; one that stands in between and does not is not believed when its log ends before ours.
+    if (known?.epoch && known.epoch !== epoch && isAfter(known.id, cursor)) {
       return this.#reset({ reason: "other_epoch", oldest_seq: 1, head_seq, epoch }, true);
     }
-    // Without a cursor the next connection would begin at a later head and miss what came between.
-    this.#cursor.replace({ epoch, seq: known?.seq ?? head_seq });
+    // All up to here was sent: without this cursor the next connection might begin at a later head and miss what came between.
+    this.#cursor.replace({ epoch, id: known && isAfter(known.id, cursor) ? known.id : cursor });
     this.#attempt = 0;
     this.#stopPolling();
     return this.#publish("connected");
@@ -276,17 +294,19 @@ export class EventStream {
     /** @param {Cursor | void} shown */
     const proceed = (shown) => {
       if (!this.#isActive) return;
-      this.#cursor.replace(shown || { epoch: details.epoch, seq: Math.max(0, details.oldest_seq - 1) });
+      // What retention has removed is missing before what follows on this connection; the place of this reader stays.
+      const kept = details.reason === "trimmed" && !mustReconnect ? this.#cursor.value?.id : undefined;
+      this.#cursor.replace(shown || { epoch: details.epoch, id: kept ?? String(Math.max(0, details.oldest_seq - 1)) });
       if ((shown || mustReconnect) && connection === this.#connection) this.#connect();
     };
     const pending = this.#options.onReset(details);
     return isPromise(pending) ? pending.then(proceed) : proceed(pending);
   }
 
-  /** @param {number} nextSinceSeq */
-  #rotate(nextSinceSeq) {
-    const isProgress = nextSinceSeq > this.#firstSeq;
-    this.#cursor.advance(nextSinceSeq);
+  /** @param {string} id of the cursor to go on from */
+  #rotate(id) {
+    const isProgress = this.#firstId === null || isAfter(id, this.#firstId);
+    this.#cursor.advance(id);
     return isProgress ? this.#connect() : this.#fail("rotate");
   }
 
@@ -344,12 +364,13 @@ export class EventStream {
     // Without a cursor the page is the newest one; of it only the head is wanted.
     const isWanted = this.#cursor.value || this.#options.whenNew === "beginning";
     for (const event of isWanted ? page.events : []) {
-      this.#queue.push(() => (poller === this.#poller ? this.#deliver(event, false) : undefined));
+      this.#queue.push(() => (poller === this.#poller ? this.#deliver(placed(event), false) : undefined));
     }
     this.#queue.push(() => {
       if (poller !== this.#poller) return;
-      const seq = isWanted ? page.next_since_seq : page.head_seq;
-      this.#cursor.replace({ epoch: page.epoch, seq: Math.max(seq, this.#cursor.value?.seq ?? 0) });
+      const known = this.#cursor.value?.id ?? "0";
+      const id = isWanted ? page.next_cursor : String(page.head_seq);
+      this.#cursor.replace({ epoch: page.epoch, id: isAfter(known, id) ? known : id });
       if (isAtEnd(page)) this.#finish("ended");
       handled();
     });
@@ -393,7 +414,7 @@ export class EventStream {
       for (const type of this.#options.types) query.append("type", type);
     }
     const cursor = this.#cursor.value;
-    if (cursor) query.set("since_seq", String(cursor.seq));
+    if (cursor) query.set("since_seq", cursor.id);
     if (cursor?.epoch) query.set("epoch", cursor.epoch);
     if (this.#options.allowPending) query.set("allow_pending", "1");
     return query;

@@ -8,6 +8,7 @@
  */
 
 import { access } from "./access.js";
+import { seqDigits } from "./cursor.js";
 import { RequestError } from "./http.js";
 import { EventStream } from "./event-stream.js";
 import { wait } from "./wait.js";
@@ -71,7 +72,7 @@ export class SnapshotFeed {
 
   /** The last event that is shown. @returns {number} */
   get seq() {
-    return this.#stream?.cursor?.seq ?? 0;
+    return Number(seqDigits(this.#stream?.cursor?.id ?? "0"));
   }
 
   /** Read the snapshot, then follow what comes after it. */

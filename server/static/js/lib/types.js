@@ -10,15 +10,18 @@
  * @property {string} timestamp UTC ISO-8601 with milliseconds and `Z`
  * @property {string} source the publisher's name
  * @property {Record<string, any>} payload
+ * @property {string | null} [cursor] the place after it, to go on from, when a stream or a page has brought it; null only where the
+ *   server gave none and its seq is larger than a number holds
  *
  * @typedef {object} Cursor
  * @property {string | null} epoch the log it belongs to; null while unknown
- * @property {number} seq exclusive: the last event that was handled
+ * @property {string} id exclusive, the last event that was handled: `<seq>.<check>` as the server gave it, or the digits of a seq
  *
  * @typedef {object} EventPage
  * @property {StoredEvent[]} events ascending by seq
  * @property {boolean} has_more
  * @property {number} next_since_seq
+ * @property {string} next_cursor where to go on from
  * @property {number} head_seq
  * @property {string} epoch
  * @property {boolean} [ended] nothing will ever follow on this stream

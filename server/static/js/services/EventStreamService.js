@@ -12,6 +12,7 @@
  * @import { ServiceOptions, ServiceState, Stats, TaskEvent } from "./options.js"
  */
 
+import { isCursorId, seqDigits } from "../lib/cursor.js";
 import { browserEnvironment } from "../lib/environment.js";
 import { backoffCeiling, EventStream } from "../lib/event-stream.js";
 import { Intake } from "./intake.js";
@@ -63,7 +64,7 @@ export class EventStreamService {
     const { storage, gapDetection, since_seq } = this.options;
     this.#saved = new SavedPosition(storage === true ? this.#env.localStorage : storage || null, this.#baseUrl, this.#taskId);
     /** @type {Position} */
-    const given = { epoch: null, seq: seqOf(since_seq), revision: null };
+    const given = { epoch: null, ...placeOf(since_seq), revision: null };
     const position = given.seq ? given : (this.#saved.load() ?? given);
     const begin = { position, detectsGaps: gapDetection, url: `${this.#baseUrl}${this.#eventsPath}` };
     this.#intake = new Intake(this.#env, begin, this.#intakeHandlers());
@@ -157,7 +158,7 @@ export class EventStreamService {
 
   #lead() {
     const { batch_size, flush_interval, autoReconnect, maxReconnectAttempts } = this.options;
-    const { epoch, seq } = this.#intake.position;
+    const { epoch, cursor } = this.#intake.position;
     this.#intake.isSettled = true;
     const stream = new EventStream({
       streams: [],
@@ -165,7 +166,7 @@ export class EventStreamService {
       path: `/sse/tasks/${encodeURIComponent(this.#taskId)}/events`,
       pollPath: this.#eventsPath,
       parameters: { batch_size: String(batch_size), flush_interval: String(flush_interval) },
-      start: { epoch, seq },
+      start: { epoch, id: cursor },
       allowPending: this.options.allowPending,
       baseMs: this.options.reconnectDelay,
       capMs: this.options.maxReconnectDelay,
@@ -182,7 +183,7 @@ export class EventStreamService {
       },
       onState: (state) => stream === this.#stream && this.#streamChanged(state),
     });
-    this.#log("leads from", seq);
+    this.#log("leads from", cursor);
     this.#stream = stream;
     this.#streamChanged(stream.state);
     if (stream === this.#stream) stream.start();
@@ -203,23 +204,24 @@ export class EventStreamService {
   /** @param {StreamState} state */
   #streamChanged(state) {
     const cursor = this.#stream?.cursor;
+    const seq = placeOf(cursor?.id).seq;
     if (state.name === "connected" && cursor?.epoch) {
       const { epoch } = this.#intake.position;
       // A page of the REST API may have named a log that was replaced before the stream was open.
-      if (epoch !== null && epoch !== cursor.epoch) this.#reach(cursor.epoch, cursor.seq, true);
+      if (epoch !== null && epoch !== cursor.epoch) this.#reach(cursor.epoch, seq, true);
       this.#intake.meet(cursor.epoch);
       this.#saved.save(this.#intake.position);
       this.#intake.hurry();
     }
     const isOwn = state.reason === "closed" || (state.name === "closed" && !this.options.autoReconnect);
     if (!isOwn) this.#tell(state);
-    if (state.name === "closed" && state.reason === "ended") this.#end(cursor?.seq ?? 0);
+    if (state.name === "closed" && state.reason === "ended") this.#end(seq);
     else this.#show(state);
   }
 
   /** Tell the other tabs how the connection is and how far it has come. @param {StreamState} [state] */
   #tell(state = this.#stream?.state ?? this.#streamState) {
-    const seq = Math.max(this.#intake.furthestSeq, state.reason === "ended" ? (this.#stream?.cursor?.seq ?? 0) : 0);
+    const seq = Math.max(this.#intake.furthestSeq, state.reason === "ended" ? placeOf(this.#stream?.cursor?.id).seq : 0);
     this.#tabs.post({ kind: "state", state, epoch: this.#intake.position.epoch, seq });
   }
 
@@ -352,9 +354,9 @@ export class EventStreamService {
  * Pages keep cursors as texts, and read NaN where there is none.
  *
  * @param {unknown} value
- * @returns {number} 0 for what is no seq
+ * @returns {{seq: number, cursor: string}} the beginning for what is no cursor
  */
-function seqOf(value) {
-  const seq = Number(value);
-  return Number.isSafeInteger(seq) && seq > 0 ? seq : 0;
+function placeOf(value) {
+  const cursor = isCursorId(String(value)) ? String(value) : "0";
+  return { seq: Number(seqDigits(cursor)), cursor };
 }

@@ -15,6 +15,7 @@
  * @property {(attempt: number) => number} backoffMs
  */
 
+import { isAfter } from "../lib/cursor.js";
 import { readPage } from "../lib/poll.js";
 
 const LIMIT = 500; // events per page
@@ -63,7 +64,7 @@ export class Backfill {
   /**
    * Read everything after a seq, once, whatever else is read; failures end it.
    *
-   * @param {number} since exclusive
+   * @param {string} since exclusive, a cursor
    * @param {string | null} epoch
    * @param {(events: any[]) => void} onEvents
    * @returns {Promise<boolean>} whether all was read
@@ -130,7 +131,7 @@ export class Backfill {
   }
 
   /**
-   * @param {number} since exclusive
+   * @param {string} since exclusive, a cursor
    * @param {number | null} until inclusive
    * @param {(events: any[]) => void | Promise<void>} onEvents
    * @param {AbortSignal} signal
@@ -141,7 +142,7 @@ export class Backfill {
       const outcome = await readPage(this.#environment, this.#pageUrl(cursor, until), signal);
       if (signal.aborted || outcome.kind === "ended") return null;
       if (outcome.kind !== "page") return outcome;
-      const { events, epoch, has_more, next_since_seq } = outcome.page;
+      const { events, epoch, has_more, next_cursor } = outcome.page;
       if (this.#epoch !== null && epoch !== this.#epoch) {
         const { head_seq } = outcome.page;
         return { kind: "gone", details: { reason: "other_epoch", oldest_seq: 1, head_seq, epoch } };
@@ -149,17 +150,17 @@ export class Backfill {
       this.#epoch = epoch;
       this.#handlers.onEpoch(epoch);
       await onEvents(events);
-      if (signal.aborted || !has_more || next_since_seq <= cursor) return null;
-      cursor = next_since_seq;
+      if (signal.aborted || !has_more || !isAfter(next_cursor, cursor)) return null;
+      cursor = next_cursor;
     }
   }
 
   /**
-   * @param {number} since exclusive
+   * @param {string} since exclusive, a cursor
    * @param {number | null} until inclusive
    */
   #pageUrl(since, until) {
-    const query = new URLSearchParams({ since_seq: String(since), limit: String(LIMIT) });
+    const query = new URLSearchParams({ since_seq: since, limit: String(LIMIT) });
     if (until !== null) query.set("until_seq", String(until));
     if (this.#epoch !== null) query.set("epoch", this.#epoch);
     return `${this.#url}?${query}`;

@@ -127,7 +127,7 @@ export class Intake {
    */
   reset(details) {
     const { epoch, seq } = this.position;
-    const isElsewhere = epoch !== null && epoch !== details.epoch;
+    const isElsewhere = details.reason === "other_history" || (epoch !== null && epoch !== details.epoch);
     const isHere = !isElsewhere && seq >= details.oldest_seq - 1 && seq <= details.head_seq;
     if (isHere && details.reason !== "past_head") return this.meet(details.epoch);
     this.#backfill.stop();
@@ -135,7 +135,8 @@ export class Intake {
     const isKept = isHere && this.#handedOut !== null && this.#handedOut.seq <= details.head_seq;
     if (!isKept) this.#generation += 1;
     if (isHere) return this.#ordering.restart(this.position);
-    this.#ordering.restart({ epoch: details.epoch, seq: Math.max(0, details.oldest_seq - 1), revision: null });
+    const before = Math.max(0, details.oldest_seq - 1);
+    this.#ordering.restart({ epoch: details.epoch, seq: before, cursor: String(before), revision: null });
     this.#openGap = 0;
     this.#unreported = details;
     if (!this.#isDelivering) this.#tellReset();
@@ -152,7 +153,7 @@ export class Intake {
   async recover(expectedSeq) {
     let found = 0;
     const since = Math.max(0, expectedSeq - 1);
-    const isWhole = await this.#backfill.once(since, this.position.epoch, (events) => {
+    const isWhole = await this.#backfill.once(String(since), this.position.epoch, (events) => {
       found += events.filter((event) => this.#ordering.accept(event, true)).length;
     });
     if (!isWhole) this.#handlers.onError("backfill", `events from seq ${expectedSeq} on could not be read`);
@@ -266,7 +267,7 @@ export class Intake {
       void this.#deliver();
       return false;
     }
-    this.#handlers.onError("backfill", `events after seq ${since} could not be read`);
+    this.#handlers.onError("backfill", `events after ${since} could not be read`);
     return true;
   }
 }

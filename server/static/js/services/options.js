@@ -7,7 +7,8 @@
 
 /**
  * @typedef {object} TaskEvent
- * @property {number} seq place in the whole log; the cursor
+ * @property {number} seq place in the whole log
+ * @property {string | null} [cursor] the place after it, as the server gave it: what `since_seq` takes
  * @property {number} revision place in the task, from 1 without gaps
  * @property {string} event_id
  * @property {string} event_type
@@ -32,7 +33,7 @@
  *   `token_expired`, `handler`, `backfill`, `gap_lost`, or the server's error code
  *
  * @typedef {object} ServiceOptions
- * @property {number} [since_seq] begin after this event; default 0: from the beginning
+ * @property {number | string} [since_seq] begin after this event, its seq or its `cursor`; default 0: from the beginning
  * @property {number} [batch_size] events that the server may hold back, 1 to 100; default 10
  * @property {number} [flush_interval] seconds that it may hold them back, 0.1 to 5; default 0.5
  * @property {number} [reconnectDelay] upper bound of the first delay in milliseconds; default 1,000

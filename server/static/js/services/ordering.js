@@ -8,12 +8,13 @@
  * @typedef {object} Position the last event that was handled
  * @property {string | null} epoch the log it belongs to; null while unknown
  * @property {number} seq
+ * @property {string} cursor the place after it, as the server gave it: where to go on from
  * @property {number | null} revision null while unknown: one came back with a seq alone, or what came before is trimmed
  *
  * @typedef {object} Missing
  * @property {"gap" | "behind" | "unsure"} kind a hole before what is waiting; others are further; or the revision before what
  *   is waiting is not known, so there may be a hole
- * @property {number} since exclusive, a seq
+ * @property {string} since exclusive, a cursor
  * @property {number} until inclusive, a seq
  * @property {number | null} lastRevision of the hole
  */
@@ -88,7 +89,7 @@ export class Ordering {
 
   /** The event was handled: go on after it. @param {TaskEvent} event from `next()` */
   handled(event) {
-    const { seq, revision } = event;
+    const { seq, revision, cursor } = event;
     if (this.#late.delete(revision)) {
       this.#skipped = this.#skipped.flatMap((range) => without(range, revision));
       return;
@@ -97,16 +98,16 @@ export class Ordering {
       this.#skipped.push([this.position.revision + 1, revision - 1]);
     }
     this.#waiting.delete(revision);
-    this.position = { ...this.position, seq, revision };
+    this.position = { ...this.position, seq, cursor: cursor ?? String(seq), revision };
   }
 
   /** What has to be read before anything goes on; null when nothing is missing. @returns {Missing | null} */
   missing() {
     if (this.next()) return null;
     const first = this.#first();
-    const since = this.position.seq;
+    const { seq, cursor: since } = this.position;
     const until = first ? first.seq - 1 : Infinity;
-    if (this.reachedSeq > since) return { kind: "behind", since, until: Math.min(until, this.reachedSeq), lastRevision: null };
+    if (this.reachedSeq > seq) return { kind: "behind", since, until: Math.min(until, this.reachedSeq), lastRevision: null };
     if (!first) return null;
     return { kind: this.position.revision === null ? "unsure" : "gap", since, until, lastRevision: first.revision - 1 };
   }
@@ -156,8 +157,8 @@ export class Ordering {
  * @param {Position} position
  * @returns {Position}
  */
-function knownStart({ epoch, seq, revision }) {
-  return { epoch, seq, revision: seq === 0 ? 0 : revision };
+function knownStart({ epoch, seq, cursor, revision }) {
+  return { epoch, seq, cursor, revision: seq === 0 ? 0 : revision };
 }
 
 /**

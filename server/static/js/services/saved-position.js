@@ -7,6 +7,8 @@
  * @import { Position } from "./ordering.js"
  */
 
+import { isCursorId } from "../lib/cursor.js";
+
 /** @typedef {Pick<Storage, "getItem" | "setItem" | "removeItem">} KeptIn */
 
 export class SavedPosition {
@@ -30,19 +32,19 @@ export class SavedPosition {
     try {
       const epoch = this.#storage?.getItem(this.#epochKey) ?? null;
       if (epoch === null) return null;
-      const { seq, revision } = JSON.parse(this.#storage?.getItem(this.#key(epoch)) ?? "null") ?? {};
+      const { seq, cursor, revision } = JSON.parse(this.#storage?.getItem(this.#key(epoch)) ?? "null") ?? {};
       if (!isCount(seq)) return null;
-      return { epoch, seq, revision: isCount(revision) ? revision : null };
+      return { epoch, seq, cursor: isCursorId(cursor) ? cursor : String(seq), revision: isCount(revision) ? revision : null };
     } catch {
       return null;
     }
   }
 
   /** @param {Position} position not kept while its epoch is unknown: it would be good in any log, so in none */
-  save({ epoch, seq, revision }) {
+  save({ epoch, seq, cursor, revision }) {
     if (epoch === null) return;
     try {
-      this.#storage?.setItem(this.#key(epoch), JSON.stringify({ seq, revision }));
+      this.#storage?.setItem(this.#key(epoch), JSON.stringify({ seq, cursor, revision }));
       this.#storage?.setItem(this.#epochKey, epoch);
     } catch {
       // It costs a longer replay at the next visit, nothing else.

@@ -85,7 +85,7 @@ export function queueFeed(agentId, { onLists, onFailed, onMessage, onState }) {
     read: () => Promise.all([readSessions("waiting_agent"), readSessions("with_operator")]),
     onSnapshot([waiting, handled]) {
       onLists(waiting.sessions, handled.sessions, waiting.has_more);
-      return { epoch: waiting.epoch, seq: Math.min(waiting.head_seq, handled.head_seq) };
+      return { epoch: waiting.epoch, id: String(Math.min(waiting.head_seq, handled.head_seq)) };
     },
     onFailed,
     stream: {

@@ -46,11 +46,11 @@ export function rawPath(taskId) {
  * @returns {AsyncGenerator<Record<string, any>[]>}
  */
 export async function* readHistory(taskId, untilSeq) {
-  let since = 0;
+  let since = "0";
   for (let hasMore = true; hasMore; ) {
     const page = await get(`${base(taskId)}/events?since_seq=${since}&until_seq=${untilSeq}&limit=${PAGE}`);
     yield page.events;
-    since = page.next_since_seq;
+    since = page.next_cursor;
     hasMore = page.has_more;
   }
 }

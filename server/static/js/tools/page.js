@@ -8,6 +8,7 @@
  * @import { Room } from "./state.js"
  */
 
+import { seqDigits } from "../lib/cursor.js";
 import { serverNow } from "../lib/server-clock.js";
 import { remembered, shellOf } from "../ui/shell.js";
 import { EMPTY_ROOM, foldRoom, SESSION_ID, withDeadlines } from "./state.js";
@@ -45,7 +46,7 @@ function render() {
   views.prompts.render(room.prompts, t);
   views.room.render(room, t);
   writeCountdowns();
-  shell.renderConnection(stream ? [stream.state] : [], stream?.cursor?.seq ?? 0);
+  shell.renderConnection(stream ? [stream.state] : [], Number(seqDigits(stream?.cursor?.id ?? "0")));
 }
 
 /** @param {string} text */
