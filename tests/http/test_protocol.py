@@ -116,10 +116,10 @@ async def test_what_aiohttp_refuses_by_itself_has_the_shape_of_every_error(clien
 
 
 async def test_a_url_with_everything_that_the_parameters_allow_fits(client):
-    """64 stream names and 64 types of 128 characters, each of them percent-encoded."""
+    """64 stream names of 128 characters, each of them percent-encoded."""
     names = [f"task%3A{'%2E' * 121}{n:02}" for n in range(64)]
-    query = "&".join(f"stream={name}" for name in names) + "&" + "&".join(f"type={'%2A' * 120}{n}" for n in range(64))
-    assert len(query) > 40_000
+    query = "&".join(f"stream={name}" for name in names)
+    assert len(query) > 20_000
     async with raw_connection(client, request_bytes("GET", f"/api/events?{query}")) as (reader, _):
         status, headers = await read_head(reader)
         assert (status, json.loads(await reader.readexactly(int(headers["content-length"])))["events"]) == (200, [])
