@@ -241,7 +241,7 @@ async def run_server(config: Config, accept_loss: int | None = None) -> int:
     listener = listening_socket(config)
     publisher = None if config.auth.mode == "jwt" else app[PUBLISHER]  # a JWT may wait for its keys
     protocol = partial(PublishProtocol, loop=loop, publisher=publisher, **of_connections)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal that it was started from is gone
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()

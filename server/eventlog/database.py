@@ -20,7 +20,17 @@ import structlog
 from server import program
 from server.config import DatabaseSection
 from server.eventlog import engine
-from server.eventlog.engine import ThreadConnection, engine_fault, error_code, is_busy, is_corrupt, is_fatal, is_full, sqlite3
+from server.eventlog.engine import (
+    ThreadConnection,
+    engine_fault,
+    error_code,
+    is_busy,
+    is_corrupt,
+    is_fatal,
+    is_full,
+    lacks_room,
+    sqlite3,
+)
 from server.eventlog.place import Place
 from server.eventlog.recovery import accept, require_whole
 from server.eventlog.rewrite import REWRITING, holds_events, rewrite
@@ -37,6 +47,7 @@ __all__ = [
     "is_corrupt",
     "is_fatal",
     "is_full",
+    "lacks_room",
     "read_only",
     "sqlite3",
 ]
@@ -60,6 +71,7 @@ class Database:
         self.is_alone = False  # whether no other process had the file open when this one began
         self._config = config
         self._accept_loss = accept_loss
+        self.accepted_loss: str | None = None  # at this start
         self._lock: IO[str] | None = None
         self._readers: list[ThreadConnection] = []
         self._turns = Turns()
@@ -83,6 +95,7 @@ class Database:
             await self.writer.call(functools.partial(_prepare, config=config))
             if loss is not None:
                 await self.writer.call(functools.partial(accept, loss=loss))
+                self.accepted_loss = loss.what
             self.place = await self.writer.call(functools.partial(Place, self.path, config))
             for _ in range(config.readers):
                 self._readers.append(await self._open(query_only=True))

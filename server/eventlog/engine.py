@@ -5,8 +5,11 @@ when two connections write or checkpoint at once (fixed in 3.51.3, 3.50.7 and 3.
 is preferred."""
 
 import asyncio
+import errno
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 try:
@@ -30,6 +33,8 @@ T = TypeVar("T")
 
 # Extended result codes keep the primary one in the low byte: https://www.sqlite.org/rescode.html
 BUSY, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB = 5, 8, 9, 10, 11, 13, 14, 26
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_PROBE_BYTES = 65_536
 
 
 def error_code(error: BaseException) -> int:
@@ -45,6 +50,28 @@ def is_busy(error: BaseException) -> bool:
 def is_full(error: BaseException) -> bool:
     """Whether the disk had no room."""
     return error_code(error) == FULL
+
+
+def lacks_room(error: BaseException, database: Path) -> bool:
+    """Whether the disk of a database had no room, or its user's quota is used up.
+
+    SQLite says the latter as an I/O error, like a broken disk. A file beside the database tells them apart."""
+    return is_full(error) or (error_code(error) == IOERR and not _has_room(database))
+
+
+def _has_room(database: Path) -> bool:
+    probe = f"{database}.probe"
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.pwrite(descriptor, bytes(_PROBE_BYTES), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            os.unlink(probe)
+    except OSError as error:
+        return error.errno not in FULL_ERRNOS
+    return True
 
 
 def is_corrupt(error: BaseException) -> bool:

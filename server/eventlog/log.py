@@ -18,7 +18,7 @@ import structlog
 from server.config import Config
 from server.eventlog import queries
 from server.eventlog.clock import MAX_DOWN_SECONDS, ClockWatch, counted_seconds
-from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, is_full, sqlite3
+from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, lacks_room, sqlite3
 from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
 from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
@@ -128,7 +128,9 @@ class EventLog:
         self.meta = await self._database.read(queries.read_meta)
         place = self._database.place
         self.clock_watch = ClockWatch(self.clock, self._counted, place.known_at, self.meta.clock_confirmed_at)
-        place.clock = self.clock_watch.trusted
+        place.clock, place.warn = self.clock_watch.trusted, self.warn
+        if self._database.accepted_loss is not None:
+            self.warn("history_lost", f"history was lost, and that was accepted: {self._database.accepted_loss}")
         if self._database.is_alone and place.known_at is not None:
             down = min(max(0.0, self.clock() - place.known_at), MAX_DOWN_SECONDS)
             self.down_seconds = down if down >= _SHORTEST_DOWN_SECONDS else 0.0
@@ -362,13 +364,13 @@ class EventLog:
         try:
             return await self._database.writer.call(run)
         except Exception as error:
-            if isinstance(error, Displaced) or is_fatal(error):
+            if lacks_room(error, self._database.path):
+                raise StorageFull("the disk is full; reading goes on") from None
+            if isinstance(error, Displaced | OSError) or is_fatal(error):
                 self._fail(error)
                 raise Unavailable(self._closed_because or "") from None
             if is_busy(error):
                 raise Unavailable("another process keeps the database locked; try again") from None
-            if is_full(error):
-                raise StorageFull("the disk is full; reading goes on") from None
             raise
 
     async def refresh(self) -> None:
@@ -613,6 +615,7 @@ class EventLog:
                 if time.monotonic() - touched_at > (_MARK_TIMED_SECONDS if self.is_timed() else _MARK_TOUCH_SECONDS):
                     touched_at = time.monotonic()
                     await self.touch_mark()
+                    await self._database.writer.call(self._database.place.look_after)
                 # on a reader's thread: the writer's is not held up
                 await self._database.read(lambda db: self._database.place.sync_mark())
             except OSError as error:

@@ -3,7 +3,6 @@
 A file that is removed, moved or replaced under a running process takes every later COMMIT with it, and SQLite does not say so.
 So after each COMMIT, before anybody is answered, the path is compared with the open file. Runs on the writer's thread."""
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -13,15 +12,20 @@ from typing import Any, NamedTuple
 import structlog
 
 from server.config import DatabaseSection
+from server.eventlog.engine import FULL_ERRNOS, lacks_room, sqlite3
 from server.eventlog.mark import MarkFile, read_mark
 from server.eventlog.rows import Head, read_head, read_histories
 
 _FRAMES_PER_CHECKPOINT = 1_000
 _FRAMES_PER_COMMIT = 4  # about: the ends of the table and its indexes, and the sequence
 _ROW_BYTES_PER_FRAME = 3_500
-_WARNING_SECONDS = 60.0
-FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_HELD_SECONDS = 30.0  # a reader that keeps the write-ahead log for so long has forgotten its transaction
 _log = structlog.get_logger("towow.place")
+
+
+def _log_warning(name: str, what: str | None) -> None:
+    if what is not None:
+        _log.warning(name, what=what)
 
 
 class Displaced(Exception):
@@ -48,7 +52,10 @@ class Place:
         self._identity, self._size = _Identity(found.st_dev, found.st_ino), found.st_size
         self._wal_identity: _Identity | None = None
         self._frames = 0  # about, since the last checkpoint
-        self._warned_at = -_WARNING_SECONDS
+        self._is_behind = False  # the mark, for want of room
+        self._moved = 0  # frames, by the last checkpoint
+        self._held_since = 0.0  # monotonic, when that last went on
+        self.warn: Callable[[str, str | None], None] = _log_warning
         self._head = read_head(db)
         self._epoch = read_histories(db).epochs[-1]
         found_mark = read_mark(path)
@@ -78,7 +85,12 @@ class Place:
         except OSError as error:
             if error.errno not in FULL_ERRNOS:
                 raise
-            _log.warning("mark_not_moved", error=str(error), seq=head.seq)
+            self._is_behind = True
+            self.warn("mark_not_moved", f"the disk is full: the mark is behind seq {head.seq}, and moves with the next commit")
+        else:
+            if self._is_behind:
+                self._is_behind = False
+                self.warn("mark_not_moved", None)
 
     def require(self, db: Any) -> None:
         """Raise `Displaced` unless the path names the open file, and its write-ahead log stands beside it."""
@@ -107,16 +119,34 @@ class Place:
         """Move what the write-ahead log holds to the database, as far as no reader needs it there, and say how it went."""
         started_at = time.perf_counter()
         head = self._head
-        _, frames, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._frames = 0
+        try:
+            _, frames, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not lacks_room(error, Path(self._path)):
+                raise
+            self.warn("checkpoint_failed", f"the disk is full: the write-ahead log cannot be moved to the database ({error})")
+            return
+        self.warn("checkpoint_failed", None)
         if not self._is_full and moved == frames:  # everything up to here is synced now
             self._move_mark(head)
         milliseconds = round((time.perf_counter() - started_at) * 1000, 1)
         _log.debug("checkpoint", frames=frames, moved=moved, ms=milliseconds)
-        held_back = (frames - moved) * self._page_bytes
-        if held_back > self._wal_limit and time.monotonic() - self._warned_at > _WARNING_SECONDS:
-            self._warned_at = time.monotonic()
-            _log.warning("checkpoint_held_back", bytes=held_back, reason="a reader keeps the write-ahead log; is a query open?")
+        self._judge(frames, moved)
+
+    def _judge(self, frames: int, moved: int) -> None:
+        """Say so when the write-ahead log grows, or somebody keeps it from being moved."""
+        now = time.monotonic()
+        if moved in (frames, 0) or moved != self._moved:
+            self._held_since = now
+        self._moved = moved
+        held = now - self._held_since
+        size = (frames - moved) * self._page_bytes
+        is_held, is_large = held > _HELD_SECONDS, size > self._wal_limit
+        text = f"a reader has held a transaction open for {held:.0f} s, which keeps the write-ahead log; is a query open?"
+        self.warn("reader_holds_log", text if is_held else None)
+        text = f"the write-ahead log holds {size >> 20} MiB that cannot be moved to the database: a reader needs them there"
+        self.warn("checkpoint_held_back", text if is_large else None)
 
     def sync_mark(self) -> None:
         """Bring the mark to the disk."""
@@ -125,6 +155,11 @@ class Place:
     def touch_mark(self, db: Any) -> None:
         """Write the time into the mark, where nothing has moved it."""
         self._mark.touch(self.clock())
+
+    def look_after(self, db: Any) -> None:
+        """Try again what a checkpoint has left."""
+        if self._frames or self._moved:
+            self.checkpoint(db)
 
     def leave(self, db: Any) -> None:
         """Move the mark to where the log stands, and stop watching. The file is about to be closed, which checkpoints it."""

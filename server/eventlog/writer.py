@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from server.eventlog.engine import is_busy, is_fatal, is_full, sqlite3
+from server.eventlog.engine import is_busy, is_fatal, is_full, lacks_room, sqlite3
 from server.eventlog.heads import EVENTS_PER_HEAD, HeadSigner, last_signed_seq
 from server.eventlog.rows import Head, Histories, crc_of, link, read_event_at, read_events, read_head, read_histories
 from server.eventlog.terms import DutyTerm, require_term
@@ -98,6 +98,7 @@ class Writer:
         projections: Mapping[str, Sequence[Projection]],
         signer: HeadSigner | None = None,
     ) -> None:
+        self._path = path
         self._directory = path.parent
         self._min_free_bytes = min_free_bytes
         self._clock = clock
@@ -144,9 +145,10 @@ class Writer:
             db.execute("COMMIT").close()
         except BaseException as error:
             self._forget()
-            if db.in_transaction and not is_fatal(error):
+            has_no_room = lacks_room(error, self._path)
+            if db.in_transaction and (has_no_room or not is_fatal(error)):
                 db.execute("ROLLBACK").close()
-            if is_full(error):
+            if has_no_room:
                 raise StorageFull("the disk is full; nothing was stored, reading goes on") from None
             raise
         return committed

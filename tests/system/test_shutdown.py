@@ -59,7 +59,7 @@ class OpenStream:
             self._writer.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["SIGTERM", "Ctrl-C", "SIGHUP"])
 async def test_a_signal_ends_a_thousand_streams_cleanly_and_soon(tmp_path, number):
     """Every stream gets `event: end` with a reconnect hint of its own and the last chunk; the exit code is 0."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -349,6 +349,25 @@ def tracer(tmp_path, *injections):
             pytest.fail("TOWOW_REQUIRE_STRACE=1, and strace may not trace here")
         pytest.skip("strace may not trace here")
     return [strace, "-D", "-f", "-qq", "-o", str(tmp_path / "trace"), *injections]
+
+
+async def test_a_quota_that_is_used_up_refuses_appends_and_reads_go_on(tmp_path):
+    """EDQUOT is a full disk: 507, nothing of it is stored, and the process ends as it should."""
+    path = tmp_path / "towow.db"
+    with ServerProcess(path, environment=QUIET):
+        pass
+    files = ("-P", f"{path}-wal", "-P", f"{path}.probe")
+    prefix = tracer(tmp_path, *files, "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EDQUOT:when=60+")
+    with ServerProcess(path, environment=QUIET, prefix=prefix) as server:
+        async with aiohttp.ClientSession(server.url) as client:
+            statuses = []
+            for n in range(30):
+                answer = await client.post("/api/events", json=body(n=n, event_id=f"e-{n}"))
+                statuses.append(answer.status)
+                page = await (await client.get("/api/events?stream=task:a")).json() if 201 in statuses else {"events": []}
+                assert len(page["events"]) == statuses.count(201)
+        assert {201, 507} == set(statuses)
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize(
