@@ -491,14 +491,13 @@ class EventLog:
         except TowowError as error:
             if isinstance(error, StorageFull):
                 self._full_until = self.hub.clock() + _FULL_SECONDS
+            if isinstance(error, Superseded) and batch[0].term is not None:
+                self._lose(batch[0].term.duty)
             self._has_foreign = True  # the transaction may have noticed others, and could not say so
             for waiting in batch:
                 _reject(waiting.future, error)
             return
-        except Exception as error:
-            if prepare is not None and not isinstance(error, Displaced | OSError) and not is_fatal(error):
-                _reject(batch[0].future, error)
-                return
+        except Exception:
             for waiting in batch:
                 _reject(waiting.future, Unavailable("the outcome is unknown: send it again with the same event_id"))
             raise
