@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,18 @@ import pytest
 
 from server.eventlog.database import sqlite3
 from server.eventlog.terms import read_terms
-from tests.support import EventSource, ServerProcess, body, canonical, check_file, has_reached, insert_row, read_rows, until
+from tests.support import (
+    EventSource,
+    EventStreamParser,
+    ServerProcess,
+    body,
+    canonical,
+    check_file,
+    has_reached,
+    insert_row,
+    read_rows,
+    until,
+)
 from tests.support.generations import NOVA, begin, cancel, check_whole, follow, until_ended, until_run
 from tests.support.negotiations import EVENING, TALK, VENUE, Script, until_told
 from tests.support.tokens import bearer, secret_of
@@ -381,3 +393,96 @@ async def test_a_ticket_and_a_login_of_one_process_count_at_the_other_and_end_th
             for server in (one, other):
                 assert await status(server, target, **{"Last-Event-ID": "1"}) == 401
                 assert await status(server, stream, Cookie=cookie) == 401
+
+
+# Anything at all
+
+
+class MovingSource(EventSource):
+    """An `EventSource` behind a balancer: every connection goes to either process, and some are cut in mid-frame."""
+
+    def __init__(self, servers, target, chance):
+        super().__init__(0, target)
+        self._servers = servers
+        self._chance = chance
+
+    async def _connect(self):
+        self.port = self._chance.choice(self._servers).port
+        await super()._connect()
+
+    async def _read(self, reader):
+        parser = EventStreamParser(self._last_event_id)
+        while size := int(await reader.readuntil(b"\n"), 16):
+            data = (await reader.readexactly(size + 2))[:-2]
+            is_cut = self._chance.random() < 0.03
+            self.heard(parser.feed(data[: self._chance.randrange(len(data))] if is_cut else data))
+            self._last_event_id = parser.last_event_id
+            if is_cut:
+                raise ConnectionResetError("the balancer was restarted")
+
+
+async def publish_until_taken(servers, chance, number, count, taken):
+    """Append events one by one or in batches, each again with the same ids, at whichever process, until one has taken it."""
+    timeout = aiohttp.ClientTimeout(total=2.0)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for n in range(count):
+            size = chance.choice((1, 1, 1, 5))
+            stream = f"task:{chance.randrange(3)}"
+            events = [body(stream, n, event_id=f"p{number}-{n}-{k}", payload={"text": "x" * 300}) for k in range(size)]
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.post(f"{chance.choice(servers).url}/api/events", json={"events": events}) as answer:
+                        if answer.status in (200, 201):
+                            taken.update({each["event_id"]: each["seq"] for each in (await answer.json())["events"]})
+                            break
+                        assert answer.status in (503, 507), await answer.text()
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(chance.random() * 0.03)
+
+
+async def disturb(servers, chance, until_done):
+    """Kill, end, stop and continue either process, until the publishers are done."""
+    while not until_done():
+        await asyncio.sleep(0.1 + chance.random() * 0.3)
+        server = chance.choice(servers)
+        what = chance.choice(("kill", "end", "stop", "stop"))
+        if what == "kill":
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        elif what == "end":
+            assert await asyncio.to_thread(server.stop) == 0
+            await asyncio.to_thread(server.start)
+        else:
+            server.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(chance.random())
+            server.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_is_done_to_two_processes_their_readers_get_every_event_once_in_order(tmp_path, seed):
+    """Killed, ended, stopped, cut in the middle of a frame, and moved from one to the other: prefix and rest are the whole."""
+    path = tmp_path / "towow.db"
+    chance = random.Random(seed)
+    with two_servers(path) as servers:
+        sources = [MovingSource(servers, target, random.Random(seed * 100 + n)) for n, target in enumerate((ALL, ONE) * 3)]
+        async with contextlib.AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(source)
+            taken = {}
+            publishers = [
+                asyncio.create_task(publish_until_taken(servers, random.Random(seed * 10 + number), number, 60, taken))
+                for number in range(4)
+            ]
+            await disturb(servers, chance, lambda: all(task.done() for task in publishers))
+            await asyncio.gather(*publishers)
+            stored = read_rows(path)
+            of_one = [event for event in stored if event.stream == "task:0"]
+            for n, source in enumerate(sources):
+                await until(lambda source=source, n=n: has_reached(source, (of_one if n % 2 else stored)[-1]), timeout=20)
+        for n, source in enumerate(sources):
+            assert source.events() == [canonical(event) for event in (of_one if n % 2 else stored)]
+            assert not [name for name, _ in source.controls() if name in ("reset", "damaged")]
+        assert {event.event_id: event.seq for event in stored} == taken
+        assert sum(len(source.requests) for source in sources) > len(sources)
+    check_file(path)
