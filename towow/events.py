@@ -80,6 +80,10 @@ class Event(msgspec.Struct, gc=False, eq=False):
         """The place after this event, to go on from: `<seq>.<check>`, which proves its history, or a bare seq."""
         return cursor_of(self.seq, self.check)
 
+    def said_by(self) -> str:
+        """`,"actor":"…"` for the end of an envelope; empty where nobody was asked who they are."""
+        return "" if self.actor is None else f',"actor":{_quoted(self.actor)}'
+
     def canonical(self) -> bytes:
         """The canonical JSON: one line, fields in the order of the documentation, safe inside an SSE data line.
 

@@ -176,5 +176,5 @@ def encode_sse_event(event: Event) -> bytes:
         payload = head if payload == "{}" else f"{head[:-1]},{payload[1:]}"
     return (
         f'{{"event_id":"{event.event_id}","event_type":"{event.event_type}","timestamp":"{event.timestamp}",'
-        f'"payload":{payload},"seq":{event.seq},"revision":{event.revision},"source":"{event.source}"}}'
+        f'"payload":{payload},"seq":{event.seq},"revision":{event.revision},"source":"{event.source}"{event.said_by()}}}'
     ).encode()

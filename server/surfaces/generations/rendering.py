@@ -97,5 +97,5 @@ def encode_run_event(event: Event) -> bytes:
     return (
         f'{{"event_type":"{event.event_type}","agent_source":"{event.source}","timestamp":"{event.timestamp}",'
         f'"payload":{event.payload_json},"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}",'
-        f'"run_id":"{event.stream.partition(":")[2]}"}}'
+        f'"run_id":"{event.stream.partition(":")[2]}"{event.said_by()}}}'
     ).encode()

@@ -42,7 +42,7 @@ def encode_message(event: Event) -> bytes:
     return (
         f'{{"type":"{event.event_type}","payload":{event.payload_json},"timestamp":{_epoch_seconds(event.timestamp[:19])},'
         f'"source":"{event.source}","seq":{event.seq},"event_id":"{event.event_id}","revision":{event.revision},'
-        f'"stream":"{event.stream}"}}'
+        f'"stream":"{event.stream}"{event.said_by()}}}'
     ).encode()
 
 

@@ -54,7 +54,7 @@ def encode_task_event(event: Event) -> bytes:
     return (
         f'{{"seq":{event.seq},"revision":{event.revision},"event_id":"{event.event_id}","event_type":"{event.event_type}",'
         f'"task_id":"{task_id_of(event.stream)}","phase":{phase},"span_id":{span_id},"payload":{payload},'
-        f'"timestamp":"{event.timestamp}","source":"{event.source}"}}'
+        f'"timestamp":"{event.timestamp}","source":"{event.source}"{event.said_by()}}}'
     ).encode()
 
 

@@ -23,7 +23,9 @@ MIN_WITHIN_SECONDS = 0.01
 
 NoticeType = Literal["tool_status", "permission_request", "tool_result", "permission_cleared", "result_cleared", "error"]
 
-_ASKED = frozenset({"permission_id", "tool_name", "parameters", "risk_level", "status", "expires_within_seconds"})
+_ASKED = frozenset(
+    {"permission_id", "tool_name", "parameters", "risk_level", "risk_declared", "status", "expires_within_seconds"}
+)
 _CLEARED = frozenset({"permission_id", "reason"})
 
 
@@ -89,7 +91,7 @@ def _ask(data: dict[str, Any], permission_id: str | None, rules: Rules) -> Reque
         within_seconds=checks.seconds(
             data, "expires_within_seconds", default=default, low=min(default, MIN_WITHIN_SECONDS), high=MAX_SECONDS
         ),
-        fields=_without(data, _ASKED),
+        fields=_without(data, _ASKED) | ({} if "risk_level" in data else {"risk_declared": False}),
     )
 
 

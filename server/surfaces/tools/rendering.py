@@ -94,5 +94,5 @@ def encode_tool_event(event: Event) -> bytes:
         message = payload_json({"message": text})[1:-1] + ","
     return (
         f'{{"type":"{event.event_type}",{message}"data":{data},"seq":{event.seq},"event_id":"{event.event_id}",'
-        f'"revision":{event.revision}}}'
+        f'"revision":{event.revision}{event.said_by()}}}'
     ).encode()

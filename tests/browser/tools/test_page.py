@@ -182,6 +182,52 @@ def test_names_parameters_and_results_are_shown_as_texts(
     assert "hunter2" not in page.content()
 
 
+def test_everything_that_a_tool_will_do_is_shown_whole_before_the_buttons(
+    context: BrowserContext, server: DemandServer, complaints: Complaints
+) -> None:
+    """MCP's `arguments` and whatever else came, to its last character; what is hidden is said, and who declared the risk."""
+    long = "x" * 30_000 + "LAST"
+    arguments = {"command": f"ls{' ' * 300}; rm -rf /", "note": "safe\u202etxt.exe", "body": long}
+    given = {"parameters": {f"p{n}": n for n in range(40)}, "arguments": arguments, "cwd": "/srv"}
+    notify(server, "permission_request", tool_name="p\u0430ypal", permission_id="p-1", **given)
+    page = watch(context, server, complaints)
+    card = page.locator(".prompt")
+    for text in (
+        "p39",
+        "rm -rf /",
+        "[␣ × 300]",
+        "[U+202E]",
+        "LAST",
+        "/srv",
+        "\u0430[U+0430]",
+        "Latin, Cyrillic",
+        "taken as high",
+    ):
+        expect(card).to_contain_text(text)
+    assert page.evaluate("document.querySelector('.prompt pre.value').scrollHeight > 0")
+    order = page.evaluate(
+        "(() => { const card = document.querySelector('.prompt');"
+        " const last = [...card.querySelectorAll('dd')].at(-1), button = card.querySelector('button');"
+        " return last.compareDocumentPosition(button) & Node.DOCUMENT_POSITION_FOLLOWING; })()"
+    )
+    assert order
+
+
+@pytest.mark.parametrize("context", [NARROW], indirect=True)
+def test_nobody_answers_what_has_not_been_on_the_screen(
+    context: BrowserContext, server: DemandServer, complaints: Complaints
+) -> None:
+    """The buttons work once the end of the content was there to see."""
+    ask(server, "p-1", parameters={f"line {n}": "word " * 20 for n in range(60)})
+    page = watch(context, server, complaints)
+    approve = prompt(page).get_by_role("button", name="Approve")
+    expect(approve).to_be_disabled()
+    page.locator(".prompt-end").scroll_into_view_if_needed()
+    expect(approve).to_be_enabled()
+    approve.tap()
+    expect(page.locator(".prompt")).to_have_count(0)
+
+
 @pytest.mark.parametrize("context", [NARROW], indirect=True)
 def test_a_request_is_answered_on_a_phone(context: BrowserContext, server: DemandServer, complaints: Complaints) -> None:
     """At 390 px nothing is wider than the screen."""
@@ -190,6 +236,7 @@ def test_a_request_is_answered_on_a_phone(context: BrowserContext, server: Deman
     expect(page.locator(".prompt")).to_have_count(1)
     widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1], widths
+    page.locator(".prompt-end").scroll_into_view_if_needed()
     prompt(page).get_by_role("button", name="Reject").tap()
     expect(page.locator(".prompt")).to_have_count(0)
     assert stored(server, "p-1")["status"] == "rejected"

@@ -8,6 +8,7 @@
  * @property {Record<string, any>} data
  * @property {string} timestamp ISO-8601
  * @property {number} seq
+ * @property {string} actor who appended it, as the server knows; empty where nobody is asked
  *
  * @typedef {"low" | "medium" | "high"} Risk
  * @typedef {{name: string, status: string, since: string, parameters: Record<string, any>, risk: Risk | "", seq: number}} Tool
@@ -15,7 +16,10 @@
  * @property {string} id
  * @property {string} tool
  * @property {Record<string, any>} parameters
+ * @property {Record<string, any>} more whatever else came with the request, MCP's `arguments` too
  * @property {Risk} risk
+ * @property {boolean} isDeclared whether the runner said how risky it is
+ * @property {string} actor who asked, as the server knows; empty where nobody is asked
  * @property {string} timestamp
  * @property {number | null} deadline ms since 1970
  * @property {number} seq
@@ -46,9 +50,9 @@ export const EMPTY_ROOM = { tools: {}, prompts: [], settled: {}, results: [], hi
  * @param {Record<string, any>} event
  * @returns {ToolEvent}
  */
-export function toolEventOf({ type, event_type, data, payload, timestamp, seq }) {
+export function toolEventOf({ type, event_type, data, payload, timestamp, seq, actor }) {
   const fields = object(data ?? payload);
-  return { type: text(type) || text(event_type), data: fields, timestamp: text(fields.timestamp) || text(timestamp), seq };
+  return { type: text(type) || text(event_type), data: fields, timestamp: text(fields.timestamp) || text(timestamp), seq, actor: text(actor) };
 }
 
 /**
@@ -150,11 +154,15 @@ function endedTools(tools, name, isSuccess, { timestamp, seq }) {
  * @param {ToolEvent} event
  * @returns {Prompt}
  */
-function promptOf(id, { data, timestamp, seq }) {
+function promptOf(id, { data, timestamp, seq, actor }) {
   const { expires_within_seconds: seconds } = data;
   // What is no time is left to the server's own count.
   const end = number(seconds) === null ? null : deadline(timestamp, seconds);
-  return { id, tool: text(data.tool_name), parameters: object(data.parameters), risk: riskOf(data.risk_level), timestamp, deadline: end, seq };
+  const parameters = object(data.parameters);
+  // What a card says in other words is left out; everything else is shown, also under a known name when it is of another kind.
+  const said = { permission_id: id, tool_name: text(data.tool_name), parameters, risk_level: riskOf(data.risk_level), risk_declared: false, status: "pending", expires_within_seconds: number(seconds), timestamp: data.timestamp };
+  const more = Object.fromEntries(Object.entries(data).filter(([key, value]) => !Object.hasOwn(said, key) || said[/** @type {keyof typeof said} */ (key)] !== value));
+  return { id, tool: said.tool_name, parameters, more, risk: said.risk_level, isDeclared: RISKS.includes(data.risk_level) && data.risk_declared !== false, actor, timestamp, deadline: end, seq };
 }
 
 /**

@@ -12,7 +12,9 @@ import { RequestError } from "../../lib/http.js";
 import { element, fill, reconcile, setText } from "../../lib/html.js";
 import { failureText } from "../../ui/failure-text.js";
 import { byId } from "../../ui/views/static-texts.js";
-import { fieldList } from "./values.js";
+import { mixedScripts } from "../../lib/inert-text.js";
+import { inert } from "../../ui/views/inert.js";
+import { wholeFieldList } from "./values.js";
 
 /**
  * @typedef {(prompt: Prompt, approved: boolean, reason: string) => Promise<void>} Answer rejects when it does not count
@@ -67,7 +69,7 @@ function fieldId({ seq }) {
  * @returns {HTMLElement}
  */
 function card(prompt, answer, written, t) {
-  const { tool, risk, parameters, timestamp, seq, deadline } = prompt;
+  const { tool, risk, isDeclared, parameters, more, actor, timestamp, seq, deadline } = prompt;
   const message = element("p", { class: "message", role: "alert" });
   const reason = element("input", { type: "text", id: fieldId(prompt), maxlength: 500, autocomplete: "off", dir: "auto", value: written });
   const approve = element("button", { type: "button", class: "primary" }, t.text("prompt.approve"));
@@ -90,6 +92,13 @@ function card(prompt, answer, written, t) {
       button.textContent = label;
     }
   };
+  // Nobody answers what has not been on the screen to its end.
+  approve.disabled = reject.disabled = true;
+  const end = element("span", { class: "prompt-end", "aria-hidden": "true" });
+  whenSeen(end, () => (approve.disabled = reject.disabled = false));
+  const scripts = mixedScripts([tool, ...Object.keys(parameters), ...Object.keys(more)].join(" "));
+  const lengthText = (/** @type {number} */ count) => t.count("prompt.length", count);
+  const [before, after] = t.text("prompt.asks", { tool: "\u0000" }).split("\u0000");
   approve.addEventListener("click", () => void send(true));
   reject.addEventListener("click", () => void send(false));
   const title = `prompt-${seq}`;
@@ -102,16 +111,35 @@ function card(prompt, answer, written, t) {
       element(
         "div",
         { class: "prompt-head" },
-        element("h3", { id: title, dir: "auto" }, t.text("prompt.asks", { tool })),
+        element("h3", { id: title, dir: "auto" }, before, inert(tool), after),
         element("span", { class: "badge", dataset: { risk } }, t.text(`risk.${risk}`)),
       ),
-      Object.keys(parameters).length ? element("div", { role: "group", "aria-label": t.text("prompt.parameters") }, fieldList(parameters)) : element("p", { class: "muted small-text" }, t.text("prompt.bare")),
+      element("p", { class: "muted small-text" }, t.text(isDeclared ? "prompt.declared" : "prompt.undeclared"), actor && [" ", t.text("prompt.actor"), " ", inert(actor)]),
+      scripts.length > 0 && element("p", { class: "warning", role: "note" }, t.text("prompt.mixed", { scripts: scripts.join(", ") })),
+      Object.keys(parameters).length ? element("div", { role: "group", "aria-label": t.text("prompt.parameters") }, wholeFieldList(parameters, lengthText)) : element("p", { class: "muted small-text" }, t.text("prompt.bare")),
+      Object.keys(more).length > 0 && element("div", { role: "group", "aria-label": t.text("prompt.more") }, element("p", { class: "term" }, t.text("prompt.more")), wholeFieldList(more, lengthText)),
+      end,
       element("p", { class: "facts muted" }, element("time", { datetime: timestamp, title: t.date(timestamp) }, t.clock(timestamp)), element("span", { class: "until", role: "timer", dataset: deadline === null ? {} : { deadline } })),
       element("label", { for: reason.id, class: "term" }, t.text("prompt.reason")),
       element("div", { class: "answer-line" }, reason, approve, reject),
       message,
     ),
   );
+}
+
+/**
+ * Call back once, when an element has been on the screen.
+ *
+ * @param {HTMLElement} node
+ * @param {() => void} seen
+ */
+function whenSeen(node, seen) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+    observer.disconnect();
+    seen();
+  });
+  observer.observe(node);
 }
 
 /**
