@@ -6,7 +6,7 @@ from server.app import KEEPS, LOG, make_app
 from server.config import KindRetention, RetentionSection, TokenSection
 from server.eventlog.retention import trim
 from server.eventlog.selection import select
-from tests.support import assert_error, body, changed, note, publish, read_frames, read_to_end
+from tests.support import EventSource, assert_error, body, changed, note, publish, read_frames, read_to_end, until
 
 ALL = RetentionSection(max_events=1)
 
@@ -30,8 +30,9 @@ async def test_a_stream_that_is_trimmed_whole_is_reset_ended_and_then_204(client
     assert (reset.data["reason"], reset.data["requested"], reset.data["missing_through_seq"]) == ("trimmed", 1, 3)
     assert (reset.data["stream"], reset.data["revision"], reset.data["outcome"]) == ("task:a", 3, "task_complete")
     assert end.data == {"reason": "trimmed", "last_seq": 3}
-    again = await client.get("/api/events/stream?stream=task:a", headers={"Last-Event-ID": str(ready.data["head_seq"])})
-    assert again.status == 204
+    async with EventSource(client.port, "/api/events/stream?stream=task:a&since_seq=1") as source:
+        await until(lambda: source.state == "closed")
+    assert source.statuses == [200, 204]
 
 
 async def test_a_poll_of_what_is_gone_is_410_with_what_is_known(client):

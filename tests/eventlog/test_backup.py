@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.app import LOG, make_app
 from server.eventlog import backup as module
 from server.eventlog.backup import backup, restore
 from server.eventlog.database import read_only, sqlite3
@@ -17,7 +18,7 @@ from server.eventlog.rows import read_head
 from server.eventlog.selection import select
 from server.eventlog.verify import check
 from server.streaming.cursor import CursorRequest, resolve
-from tests.support import changed, note, open_log
+from tests.support import changed, note, open_log, read_frames
 from towow.errors import HistoryLost, StartupError
 
 NOW = 1_800_000_000.0
@@ -198,3 +199,34 @@ async def test_a_database_on_a_medium_that_cannot_be_written_is_read(quiet_confi
     (medium / "c.db-wal").write_bytes(b"x" * 100)
     with pytest.raises(StartupError, match="to another place"):
         read_only(medium / "c.db")
+
+
+async def test_over_http_a_restored_log_answers_each_reader_as_its_cursor_proves(aiohttp_client, quiet_config, tmp_path):
+    """Before and at the backup's head nothing has happened; after it a poll is 410 and a stream begins with `reset`."""
+    path, target = Path(quiet_config.database.path), tmp_path / "b.db"
+    first, old_epoch = await filled(quiet_config, 10)
+    backup(path, target, HeadSigner(""), NOW, quiet)
+    lost, _ = await filled(quiet_config, 5, start=10)
+    restore(path, target, NOW, quiet)
+    client = await aiohttp_client(make_app(quiet_config))
+    await client.app[LOG].append([note("task:a")])
+
+    async def poll(query):
+        answer = await client.get(f"/api/events?stream=task:a&{query}")
+        data = await answer.json()
+        return data["error"]["reason"] if answer.status == 410 else [event["seq"] for event in data["events"]]
+
+    for at, expected in ((first[6], [8, 9, 10, 16]), (first[9], [16])):
+        for query in (
+            f"since_seq={at.cursor}",
+            f"since_seq={at.cursor}&epoch={old_epoch}",
+            f"since_seq={at.seq}&epoch={old_epoch}",
+        ):
+            assert await poll(query) == expected, query
+    for event in lost:
+        assert await poll(f"since_seq={event.cursor}") == "other_history"
+        assert await poll(f"since_seq={event.seq}&epoch={old_epoch}") == "other_epoch"
+    async with client.get("/api/events/stream?stream=task:a", headers={"Last-Event-ID": lost[2].cursor}) as response:
+        frames = await read_frames(response, 3)
+    assert (frames[0].event, frames[0].data["reason"]) == ("reset", "other_history")
+    assert [frame.data["seq"] for frame in frames[1:]] == [1, 2]
