@@ -12,7 +12,7 @@ import msgspec
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.eventlog.writer import Receipt
-from towow.errors import RevisionMismatch, TowowError
+from towow.errors import Gone, RevisionMismatch, TowowError
 from towow.events import Event, NewEvent
 
 
@@ -45,11 +45,18 @@ async def fold(log: EventLog, stream: str, initial: S, evolve: Callable[[S, Even
 
 
 def from_row(log: EventLog, stream: str, read: Callable[[Any], P], evolve: Callable[[P, Event], P]) -> Load[P]:
-    """Load a state with `read(connection)` from the row that is written with the events, and fold what the row leaves out."""
+    """Load a state with `read(connection)` from the row that is written with the events, and fold what the row leaves out.
+
+    Raises `Gone`, with what is known, for a stream that has no row, and of which retention has left nothing."""
 
     async def load() -> P:
         state = await log.query(read)
-        return await fold(log, stream, state, evolve, after=state.last_seq)
+        state = await fold(log, stream, state, evolve, after=state.last_seq)
+        gone = None if state.last_seq else await log.trimmed_stream(stream)
+        if gone is not None:
+            known = {"revision": gone.revision, "outcome": gone.event_type, "ended_at": gone.timestamp}
+            raise Gone(f"{stream} is not kept any more", field="stream", stream=stream, **known)
+        return state
 
     return load
 

@@ -51,6 +51,20 @@ async def test_a_poll_of_what_is_gone_is_410_with_what_is_known(client):
     assert told["status"] == "completed"
 
 
+async def test_a_thing_without_a_row_whose_stream_is_gone_is_410_with_what_is_known(client):
+    """Not 404: it was there, and nobody may take its name for a new one."""
+    log = client.app[LOG]
+    stream = "demand:d-gone"
+    await log.append([note(stream), note(stream, event_type="towow.negotiation.failed"), note("note:open")])
+    await log.write(lambda db: db.execute("DELETE FROM demands").close())
+    await trim(log, ALL)
+    error = await assert_error(await client.get("/api/demand/d-gone"), "gone", status=410, field="stream")
+    assert (error["revision"], error["outcome"]) == (2, "towow.negotiation.failed")
+    answer = await client.post("/api/demand/d-gone/cancel", json={})
+    await assert_error(answer, "gone", status=410)
+    await assert_error(await client.get("/api/demand/d-none"), "not_found", status=404)
+
+
 async def test_a_reader_before_what_was_trimmed_is_told_and_gets_what_is_kept(client):
     """`reset`, then everything after its cursor that is left; the other readers hear nothing of it."""
     log = client.app[LOG]

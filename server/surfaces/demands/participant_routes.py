@@ -74,9 +74,9 @@ class ParticipantRoutes:
         """POST /api/demand/{demand_id}/offers
 
         `{agent_id, content, capabilities: [text], terms?: {price?, currency?, …}, needs?: [text]}`, or `{agent_id, decline:
-        true, content?}`. 201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Who
-        was not invited is forbidden; in another phase, or after another answer, it is a conflict. Errors: invalid_request,
-        invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout,
+        true, content?}`. 201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Who was
+        not invited is forbidden; in another phase, or after another answer, it is a conflict. Errors: invalid_request,
+        invalid_body, too_large, forbidden, not_found, conflict, stream_ended, gone, unsupported_media_type, request_timeout,
         too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _OFFER, timeout_seconds=self._timeout_seconds)
         command = _offer_command(given)
@@ -92,7 +92,7 @@ class ParticipantRoutes:
         `{agent_id | user_id, proposal_id, decision: accept|revise|reject, comment?, terms?}`; revise needs a comment or terms.
         201 `{demand_id, by, seq, status, phase, current_round}`; 200 when it was said just so before. Who has no part in the
         proposal is forbidden; an older proposal, another phase, or a different answer is a conflict. Errors: invalid_request,
-        invalid_body, too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout,
+        invalid_body, too_large, forbidden, not_found, conflict, stream_ended, gone, unsupported_media_type, request_timeout,
         too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _FEEDBACK, timeout_seconds=self._timeout_seconds)
         command = _feedback_command(given)
@@ -112,8 +112,8 @@ class ParticipantRoutes:
 
         `{reason?, user_id?}`. 200 `{demand_id, status, phase, seq}`, again the same when it is cancelled already. Another
         user's demand is forbidden; one that has ended otherwise is a conflict. Errors: invalid_request, invalid_body,
-        too_large, forbidden, not_found, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests,
-        storage_full, unavailable."""
+        too_large, forbidden, not_found, conflict, stream_ended, gone, unsupported_media_type, request_timeout,
+        too_many_requests, storage_full, unavailable."""
         stream = stream_of(DEMAND_ID.in_path(request.match_info))
         require_any(request, ("manage", "append"), stream)
         given = await params.read_json(request, _CANCEL, timeout_seconds=self._timeout_seconds)

@@ -118,13 +118,13 @@ class DemandRoutes:
 
         200 with the summary, `raw_input`, `understanding`, `candidates`, `offers`, `declined`, `waiting_for`, `deadline_at`,
         `proposals` with their `feedback`, `gaps`, `subnets` and `outcome`, true at `last_seq`. Errors: invalid_request,
-        forbidden, not_found."""
+        forbidden, not_found, gone."""
         return json_response(rendering.detail(await self._state(request)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """GET /api/demand/{demand_id}/status
 
-        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, forbidden, not_found."""
+        200 `{demand_id, status, current_round, phase, last_seq}`. Errors: invalid_request, forbidden, not_found, gone."""
         return json_response(rendering.status(await self._state(request)))
 
     @params.takes(*params.STREAM)

@@ -101,7 +101,7 @@ class RunRoutes:
         End a run; its agents stop at once. 200 `{success, run_id, status: "cancelled", seq}`, the same when it was cancelled
         before. Of a cancel and another end that come together one is stored: a run that has completed or failed is a conflict,
         with `run_status` and `reason`. Whoever started it ends it, and who manages it. Errors: invalid_request, forbidden,
-        not_found, conflict, unsupported_media_type, too_many_requests, storage_full, unavailable."""
+        not_found, conflict, gone, unsupported_media_type, too_many_requests, storage_full, unavailable."""
         run_id = RUN_ID.in_path(request.match_info)
         stream = stream_of(run_id)
         require_any(request, ("manage", "append"), stream)

@@ -96,8 +96,8 @@ class SessionRoutes:
 
         `{session_name, reason?}`: ask for a human. 200 `{success, session_name, status: "waiting_agent", seq}`, the same when
         it waits already. With an operator, or closed, it is a conflict, with `status` and `agent_id`. Errors: invalid_request,
-        invalid_body, too_large, forbidden, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests,
-        storage_full, unavailable."""
+        invalid_body, too_large, forbidden, conflict, stream_ended, gone, unsupported_media_type, request_timeout,
+        too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _ESCALATE, timeout_seconds=self._timeout_seconds)
         session_name = SESSION_NAME.in_body(given.session_name)
         require_append(request, stream_of(session_name))
@@ -111,7 +111,7 @@ class SessionRoutes:
         `{session_name, role: user|bot|operator, content, agent_id?, message_id?}`; an operator says its `agent_id`. 201
         `{success, session_name, status, seq, message_id}`; 200 with the first `seq` when this message_id was stored before. A
         bot while an operator has the session, an operator who does not, and a closed session are a conflict, with `status` and
-        `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended,
+        `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found, conflict, stream_ended, gone,
         unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         given = await params.read_json(request, _MESSAGE, timeout_seconds=self._timeout_seconds)
         session_name = SESSION_NAME.in_body(given.session_name)
@@ -132,7 +132,7 @@ class SessionRoutes:
         `{agent_id}`: an operator takes a waiting session. 200 `{success, session_name, status: "with_operator", agent_id,
         seq}`, the same for who has it already. Of several at once one gets it; everybody else, and a session that does not
         wait, is a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden,
-        not_found, conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full,
+        not_found, conflict, stream_ended, gone, unsupported_media_type, request_timeout, too_many_requests, storage_full,
         unavailable."""
         session_name = self._session_of(request)
         given = await params.read_json(request, _TAKE_OVER, timeout_seconds=self._timeout_seconds)
@@ -146,7 +146,7 @@ class SessionRoutes:
         `{agent_id, close?}`: its operator gives a session back to the bot, or with `close` ends it. 200 `{success,
         session_name, status: "bot" or "closed", agent_id, seq}`, the same for who has done so already. Who does not have it
         gets a conflict, with `status` and `agent_id`. Errors: invalid_request, invalid_body, too_large, forbidden, not_found,
-        conflict, stream_ended, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
+        conflict, stream_ended, gone, unsupported_media_type, request_timeout, too_many_requests, storage_full, unavailable."""
         session_name = self._session_of(request)
         given = await params.read_json(request, _RELEASE, timeout_seconds=self._timeout_seconds)
         agent_id = self._operate_as(request, session_name, given.agent_id)
