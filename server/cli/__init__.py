@@ -106,6 +106,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: this process's) and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    os.umask(0o077)  # the log, its copies, locks and keys are their owner's alone
     try:
         result = _naming_program(cli).main(list(arguments), prog_name=program(), standalone_mode=False)
     except click.UsageError as error:
