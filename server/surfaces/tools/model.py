@@ -37,6 +37,10 @@ from towow.errors import Conflict, Forbidden, Gone, NotFound, TooManyRequests
 from towow.events import Event, NewEvent, new_event
 
 _RETRY_SECONDS = 5
+_WHEN = "timestamp"  # of a request: another one does not make it another request
+_WORDS_OF_A_REQUEST = frozenset(
+    (_WHEN, "permission_id", "tool_name", "parameters", "risk_level", "status", "expires_within_seconds")
+)
 # What a permission is, and what an event may make of it; None is one without a request.
 TRANSITIONS: frozenset[tuple[Status | None, Status]] = frozenset(
     {(None, "pending"), ("pending", "approved"), ("pending", "rejected"), ("pending", "expired"), ("pending", "cleared")}
@@ -151,6 +155,15 @@ def _ask(state: ToolState, command: RequestPermission) -> list[NewEvent]:
 def _words(request: RequestPermission | PermissionState) -> bytes:
     """What makes two requests the same: as JSON, because to Python 1 is true."""
     return msgspec.json.encode((request.tool_name, request.parameters, request.risk_level), order="sorted")
+
+
+def require_same_request(command: RequestPermission, permission: PermissionState, event: Event) -> None:
+    """Raise `Conflict` when a repeated request says something else than its event: whoever approved saw every field of that."""
+    fields = {key: value for key, value in command.fields.items() if key != _WHEN}
+    stored = {key: value for key, value in event.payload.items() if key not in _WORDS_OF_A_REQUEST}
+    if msgspec.json.encode(fields, order="sorted") != msgspec.json.encode(stored, order="sorted"):
+        message = f"permission {permission.permission_id} was asked for with other fields"
+        raise Conflict(message, field="permission_id", **position_of(permission))
 
 
 def _answer(state: ToolState, command: AnswerPermission) -> list[NewEvent]:

@@ -87,7 +87,12 @@ class PermissionService:
         await self._statuses.flush(stream)
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             state, receipts = await decide_and_append(self._log, stream, load, decide, model.evolve)
-        return Decided(state.permissions[command.permission_id or ""], bool(receipts))
+        permission = state.permissions[command.permission_id or ""]
+        if isinstance(command, RequestPermission) and not receipts:
+            event = await self._log.get(seq=permission.requested_seq)
+            if event is not None:
+                model.require_same_request(command, permission, event)
+        return Decided(permission, bool(receipts))
 
 
 def _nothing() -> None:

@@ -474,6 +474,8 @@ async def test_a_request_may_be_repeated(client):
     assert (status, said["seq"], said["status"]) == (200, 1, "approved")
     status, said = await notify(client, "permission_request", {**ASKED, "risk_level": "low"}, permission_id="p-1")
     assert (status, said["error"]["code"], said["error"]["permission_status"]) == (409, "conflict", "approved")
+    status, said = await notify(client, "permission_request", {**ASKED, "arguments": {"path": "/"}}, permission_id="p-1")
+    assert (status, said["error"]["code"]) == (409, "conflict")  # whoever approved did not see them
     assert len(await stored(client)) == 3
 
 
