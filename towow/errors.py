@@ -30,6 +30,7 @@ from typing import Any
 STATUS_BY_CODE = {
     "invalid_request": 400,
     "invalid_body": 422,
+    "idempotency_key_reused": 422,
     "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
@@ -72,6 +73,12 @@ class InvalidBody(TowowError):
     """Raised for well-formed JSON of the wrong shape (`invalid_body`)."""
 
     code = "invalid_body"
+
+
+class IdempotencyKeyReused(TowowError):
+    """Raised when an Idempotency-Key comes with another body than before (`idempotency_key_reused`)."""
+
+    code = "idempotency_key_reused"
 
 
 class Unauthorized(TowowError):

@@ -12,6 +12,7 @@ from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
+from server.eventlog.command_key import carried_out, stamped
 from server.eventlog.log import EventLog
 from server.eventlog.writer import Receipt
 from server.http import cloudevents, params
@@ -80,7 +81,8 @@ class EventRoutes:
         params.require_type(request, _TYPES)
         body = await params.read_body(request, timeout_seconds=self._config.server.body_timeout_seconds)
         events, is_many = self.accept(request, await params.without_secrets(body, self._log.redaction))
-        return self.receipts(request, await self._log.submit(events), is_many)
+        await carried_out(self._log, events[0].stream)
+        return self.receipts(request, await self._log.submit(stamped(events)), is_many)
 
     def accept(self, request: web.Request, body: bytes) -> tuple[list[NewEvent], bool]:
         """The events of a body without secrets, validated and allowed, and whether it is of many.

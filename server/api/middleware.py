@@ -17,6 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from server.auth.authenticator import IS_BLIND, PRINCIPAL, Authenticator, is_public
 from server.auth.rate_limits import RateLimits
+from server.eventlog.command_key import KEY, key_of
 from server.eventlog.log import ACTOR, EventLog
 from server.eventlog.turns import CLIENT
 from server.http import params
@@ -115,6 +116,11 @@ def around(gate: Gate) -> Middleware:
                 if request.match_info.http_exception is None:  # of a path that is not there nothing else is said
                     params.check_query(request, handler)
                 gate.count(request)
+                key = params.command_key(request)
+                if key is not None and request.method in _CHANGES:
+                    KEY.set(
+                        key_of(request[PRINCIPAL].name if PRINCIPAL in request else "", f"{request.method} {request.path}", key)
+                    )
                 if not public:
                     await gate.catch_up(request)
                     request[USES_LOG] = True

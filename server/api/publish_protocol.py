@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _PATH = "/api/events"
 _REQUEST_LINE = f"POST {_PATH} HTTP/1.1\r\n".encode()
-_LONG_WAY = (hdrs.EXPECT, hdrs.UPGRADE, hdrs.TRANSFER_ENCODING, hdrs.COOKIE, params.AT_LEAST_HEADER)  # they may wait
+_LONG_WAY = (hdrs.EXPECT, hdrs.UPGRADE, hdrs.TRANSFER_ENCODING, hdrs.COOKIE, params.AT_LEAST_HEADER, params.KEY_HEADER)
 
 Respond = Callable[[bytes], None]
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from server.eventlog.command_key import carried_out, stamped
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.eventlog.writer import Receipt
@@ -79,6 +80,7 @@ async def decide_and_append(
     *,
     revision_of: Callable[[S], int] | None = attrgetter("revision"),
     attempts: int = _MAX_ATTEMPTS,
+    has_own_ids: bool = False,
 ) -> tuple[S, list[Receipt]]:
     """Append what `decide(state)` returns, all or none, and return the state after it with the receipts.
 
@@ -86,8 +88,14 @@ async def decide_and_append(
     read, or another process's events may turn a no into a yes, everything is loaded and decided again; raises
     `RevisionMismatch` after `attempts` lost races. Events for other streams go with them, as they are. Without `evolve` the
     state is returned as it was decided on. Without `revision_of` the events are appended wherever the stream ends by then: for
-    what no other event can forbid, and for a single writer."""
+    what no other event can forbid, and for a single writer.
+
+    A command that has been carried out before (`command_key.py`) is not decided again: its events are returned as they are
+    stored, with the state as it is now. `has_own_ids`: its events may have ids of their own; each is recognised by its id."""
     for attempt in range(attempts):
+        before = await carried_out(log, stream)
+        if before and not has_own_ids:
+            return await _now(log, stream, load, evolve), [Receipt(event, False) for event in before]
         head_seq = log.head_seq
         state = await load()
         try:
@@ -99,6 +107,7 @@ async def decide_and_append(
         if not new:
             return state, []
         try:
+            new = stamped(new)
             receipts = await log.append(new if revision_of is None else _place(new, stream, revision_of(state)))
         except RevisionMismatch:
             if attempt == attempts - 1:
@@ -111,6 +120,12 @@ async def decide_and_append(
                     state = evolve(state, receipt.event)
         return state, receipts
     raise AssertionError("unreachable")
+
+
+async def _now(log: EventLog, stream: str, load: Load[S], evolve: Callable[[S, Event], S] | None) -> S:
+    """The state as it is now, whatever `load` begins with."""
+    state = await load()
+    return state if evolve is None else await fold(log, stream, state, evolve, after=getattr(state, "last_seq", 0))
 
 
 def _place(events: Sequence[NewEvent], stream: str, revision: int) -> list[NewEvent]:

@@ -6,7 +6,9 @@ from aiohttp import hdrs, web
 from aiohttp.web import BaseRequest
 
 _ALLOWED_METHODS = "GET, POST, DELETE, OPTIONS"
-_ALLOWED_HEADERS = "Accept, Authorization, Content-Type, Last-Event-ID, X-CSRF-Token, X-Request-Id, X-Towow-At-Least"
+_ALLOWED_HEADERS = (
+    "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-CSRF-Token, X-Request-Id, X-Towow-At-Least"
+)
 _EXPOSED_HEADERS = "X-Request-Id, X-Run-Id, X-Towow-Seq, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 

@@ -11,16 +11,20 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from server.eventlog.command_key import KEY
 from server.eventlog.redaction import Redaction
 from server.eventlog.selection import Selection, select
 from server.streaming.cursor import CursorRequest
 from towow.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
 from towow.events import MAX_SEQ, is_event_id, is_id, parse_json, split_cursor
 
+KEY_HEADER = "Idempotency-Key"
+
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _DIGITS = re.compile(r"[0-9]{1,19}\Z")  # not str.isdigit or int(): those take other scripts, signs and underscores
+_KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?\Z")
 _TAIL = re.compile(r"tail:[1-9][0-9]{0,3}\Z")
 # In the order in which they count: what a client adds by itself at a reconnect wins over what its URL began with.
 _CURSOR_QUERIES = ("lastEventId", "lastEventID", "since_seq", "last_event_id", "after", "since")
@@ -193,10 +197,28 @@ def media_type(request: web.Request) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
+def command_key(request: web.Request) -> str | None:
+    """The Idempotency-Key, or None. Raises `InvalidRequest` for one that is no word, and for two."""
+    given = request.headers.getall(KEY_HEADER, ())
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY.match(given[0]):
+        raise InvalidRequest(f"{KEY_HEADER} must be one text of 1 to 255 printable ASCII characters", field=KEY_HEADER)
+    return given[0]
+
+
 async def read_body(request: web.Request, *, timeout_seconds: float, max_bytes: int | None = None) -> bytes:
-    """The whole body, of at most `max_bytes` (None: what the application takes).
+    """The whole body, of at most `max_bytes` (None: what the application takes); from now on part of the command's key.
 
     Raises `TooLarge` (also before reading, by Content-Length), `RequestTimeout`, `UnsupportedMediaType`."""
+    body = await _read_body(request, timeout_seconds, max_bytes)
+    key = KEY.get()
+    if key is not None:
+        KEY.set(key.with_body(body))
+    return body
+
+
+async def _read_body(request: web.Request, timeout_seconds: float, max_bytes: int | None) -> bytes:
     body = body_now(request, max_bytes)
     if body is not None:
         return body

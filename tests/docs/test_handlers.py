@@ -14,6 +14,7 @@ from server.auth.authenticator import (
     require_read,
     require_to_operate,
 )
+from server.eventlog import command_key
 from server.eventlog.database import Database
 from server.eventlog.log import EventLog
 from server.http import params
@@ -26,6 +27,7 @@ KNOWN = {
     EventLog.append: {"storage_full", "unavailable"},
     EventLog.submit: {"storage_full", "unavailable"},
     EventLog.refresh: set(),
+    command_key.carried_out: set(),  # of every command with an Idempotency-Key: see docs/errors.md
     Database.read: set(),  # whatever reads may take longer than it may: see docs/errors.md
     require_read: {"forbidden"},
     require_append: {"forbidden"},

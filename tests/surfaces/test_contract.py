@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import pytest
 
@@ -263,6 +264,44 @@ async def test_an_id_that_nothing_can_have_is_refused_on_every_route(client, log
                 error = json.loads(await reader.readexactly(int(headers["content-length"])))["error"]
             assert (status, error["code"], error["field"]) == (400, "invalid_request", sample.field), path
     assert log.head_seq == 0
+
+
+# The same command again
+
+
+@of()
+async def test_a_command_with_the_same_key_is_carried_out_once(client, log, sample):
+    """The answer again and nothing more in the log; with another body 422; a refusal is not remembered."""
+    thing = await sample.begin(client)
+    for number, (path, given) in enumerate(sample.writes):
+        headers = {"Idempotency-Key": f"key {number}", "Accept": "application/json"}
+        url = path.format(thing)
+        first = await client.post(url, json=given, headers=headers)
+        answer = await first.json()
+        head_seq = log.head_seq
+        again = await client.post(url, json=dict(reversed(given.items())), headers=headers)
+        repeated = await again.json()
+        since = (await read(client, f"/api/events?since_seq={head_seq}"))["events"]
+        assert not [event for event in since if event["event_id"].startswith("key-")], (path, since)
+        if first.status >= 400:
+            assert (again.status, repeated["error"]["code"]) == (first.status, answer["error"]["code"]), path
+            continue
+        assert again.status < 300, (path, repeated)
+        for field in ("seq", "demand_id", "run_id", "message_id", "permission_id", "event_id", "session_name", "agent_id"):
+            assert repeated.get(field) == answer.get(field), (path, field)
+        stored = (await read(client, "/api/events?since_seq=0&limit=1000"))["events"]
+        if any(event["event_id"].startswith("key-") and event["seq"] == answer.get("seq") for event in stored):
+            other = {name: value if n else f"{value}x" for n, (name, value) in enumerate(reversed(given.items()))}
+            refused = await client.post(url, json=other, headers=headers)
+            assert refused.status in (400, 409, 422), (path, await refused.text())
+
+
+def test_every_command_of_every_surface_is_in_the_samples(client):
+    """A command that is added is in the contract."""
+    generic = {"/api/events", "/api/login", "/api/logout", "/api/tickets", "/api/runs/{}/cancel"}
+    routes = [route for route in client.app.router.routes() if route.method == "POST"]
+    paths = {re.sub(r"\{\w+\}", "{}", route.resource.canonical) for route in routes} - generic
+    assert paths <= {path for each in SAMPLES for path, _ in each.writes}
 
 
 # The lists

@@ -11,6 +11,7 @@ from server.api.pagination import PAGE, PLACE, Filter, Listing, read_events
 from server.api.stream_response import StreamResponder
 from server.auth.authenticator import principal_of, require_append, require_read
 from server.config import Config
+from server.eventlog.command_key import chosen
 from server.eventlog.decider import decide_and_append, from_row, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import Selection, select
@@ -90,7 +91,7 @@ class DemandRoutes:
         understanding, requirements, written_by = await self._author.understand(raw_input, today)
         command = commands.Submit(raw_input, user_id, understanding, requirements, given.confirm, written_by)
         for attempt in range(_ID_ATTEMPTS):
-            demand_id = new_demand_id()
+            demand_id = new_demand_id(chosen(f"demand {attempt}", 8))
             load = known(initial(demand_id))
             try:
                 state, _ = await decide_and_append(

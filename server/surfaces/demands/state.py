@@ -244,9 +244,9 @@ def status_of(phase: str) -> Status:
     return _STATUSES.get(phase, "processing")
 
 
-def new_demand_id() -> str:
-    """A new id, `d-` and eight random hex digits; submitting retries when it is taken."""
-    return f"d-{secrets.token_hex(4)}"
+def new_demand_id(digits: str | None = None) -> str:
+    """A new id, `d-` and eight hex digits, random ones unless given; submitting retries when it is taken."""
+    return f"d-{digits or secrets.token_hex(4)}"
 
 
 def channel_id_of(demand_id: str) -> str:

@@ -14,7 +14,8 @@ from server.api.stream_response import StreamResponder
 from server.auth.authenticator import require_append, require_read
 from server.auth.rate_limits import RateLimits
 from server.config import Config
-from server.eventlog.decider import decide_and_append, known
+from server.eventlog.command_key import carried_out, chosen
+from server.eventlog.decider import decide_and_append, fold, known
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
 from server.eventlog.writer import Connection
@@ -79,7 +80,7 @@ class StartRoutes:
         require_append(request, f"{KIND}:*")
         is_ndjson, wants_stream = params.wants_ndjson(request), not _wants_json(request)
         command = await self._read(request, mode)
-        run_id = new_run_id()
+        run_id = new_run_id(chosen("run", 16))
         stream = stream_of(run_id)
         if wants_stream:
             require_read(request, stream)
@@ -125,6 +126,8 @@ class StartRoutes:
         not_before = self._log.clock() - self._config.generations.session_state_seconds
         look = partial(_look, session_id=command.session_id, not_before=not_before)
         async with self._turn:
+            if await carried_out(self._log, stream_of(run_id)):  # this request joins that run, and is none more
+                return await fold(self._log, stream_of(run_id), initial(run_id), model.evolve)
             running, continues = await self._log.query(look)
             if running >= limit:
                 message = f"{running} runs are running, and {limit} may; try again later"

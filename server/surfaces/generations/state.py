@@ -180,9 +180,9 @@ class RunSession(msgspec.Struct, frozen=True):
     last_seq: int
 
 
-def new_run_id() -> str:
-    """A new id."""
-    return f"r-{secrets.token_hex(8)}"
+def new_run_id(digits: str | None = None) -> str:
+    """A new id, with 16 hex digits, random ones unless given."""
+    return f"r-{digits or secrets.token_hex(8)}"
 
 
 def stream_of(run_id: str) -> str:

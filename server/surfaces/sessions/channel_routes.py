@@ -107,7 +107,9 @@ class ChannelRoutes:
             source=given.source,
             max_event_bytes=self._config.append.max_event_bytes,
         )
-        _, receipts = await decide_and_append(self._log, BROADCAST, known(None), lambda _: [event], revision_of=None)
+        _, receipts = await decide_and_append(
+            self._log, BROADCAST, known(None), lambda _: [event], revision_of=None, has_own_ids=True
+        )
         return json_response({"success": True, "seq": receipts[0].event.seq}, 201)
 
     async def _serve(self, request: web.Request, streams: Sequence[str], asked: CursorRequest) -> web.StreamResponse:

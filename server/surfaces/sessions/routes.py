@@ -12,6 +12,7 @@ from aiohttp import web
 from server.api.pagination import Filter, Listing
 from server.auth.authenticator import principal_of, require_any, require_append, require_read, require_to_operate
 from server.config import Config
+from server.eventlog.command_key import chosen
 from server.eventlog.decider import decide_and_append, from_row
 from server.eventlog.log import EventLog
 from server.eventlog.selection import select
@@ -32,7 +33,7 @@ from server.surfaces.sessions.state import (
     stream_of,
 )
 from towow.errors import Conflict, NotFound
-from towow.events import uuid7
+from towow.events import NewEvent, uuid7
 
 
 class _EscalateInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,12 +118,13 @@ class SessionRoutes:
         session_name = SESSION_NAME.in_body(given.session_name)
         agent_id = inputs.check_speaker(given.role, given.agent_id)
         _require_to_speak(request, stream_of(session_name), given.role, agent_id)
-        message_id = inputs.MESSAGE_ID.in_body(given.message_id) if given.message_id is not None else uuid7()
+        key_digits = chosen("message", 32) if given.message_id is None else None
+        message_id = inputs.MESSAGE_ID.in_body(given.message_id) if given.message_id is not None else key_digits or uuid7()
         command = commands.Say(given.role, inputs.check_content(given.content), message_id, agent_id)
         seq = await self._said_before(session_name, command) if given.message_id is not None else None
         if seq is not None:
             return json_response(rendering.said(await self._state(session_name), message_id, seq))
-        state, receipts = await self._decide(session_name, command)
+        state, receipts = await self._decide(session_name, command, is_keyed=key_digits is not None)
         stored = receipts[0]
         return json_response(rendering.said(state, message_id, stored.event.seq), 201 if stored.created else 200)
 
@@ -203,11 +205,19 @@ class SessionRoutes:
         """The state as it is committed, by whichever process."""
         return await self._log.query(partial(get_session, session_name=session_name))
 
-    async def _decide(self, session_name: str, command: commands.Command) -> tuple[SessionState, Sequence[Receipt]]:
-        """Decide and append; the state after it, and what was appended."""
+    async def _decide(
+        self, session_name: str, command: commands.Command, *, is_keyed: bool = False
+    ) -> tuple[SessionState, Sequence[Receipt]]:
+        """Decide and append; the state after it, and what was appended. `is_keyed`: its Idempotency-Key names its event."""
         stream = stream_of(session_name)
         load = from_row(self._log, stream, partial(get_session, session_name=session_name), model.evolve)
-        return await decide_and_append(self._log, stream, load, lambda state: model.decide(state, command), model.evolve)
+
+        def decide(state: SessionState) -> list[NewEvent]:
+            events = model.decide(state, command)
+            first = [msgspec.structs.replace(event, event_id=None) for event in events[:1]]
+            return [*first, *events[1:]] if is_keyed else events
+
+        return await decide_and_append(self._log, stream, load, decide, model.evolve)
 
 
 def _require_to_speak(request: web.Request, session: str, role: Role, agent_id: str | None) -> None:

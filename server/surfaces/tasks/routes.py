@@ -70,6 +70,7 @@ class TaskRoutes:
             known(initial(task_id)),  # any event may come at any time; the log knows whether the task has ended
             lambda state: [event for each in commands for event in model.decide(state, each, max_event_bytes=limit)],
             revision_of=None,
+            has_own_ids=True,
         )
         request[FOLLOWERS] = max(receipt.followers for receipt in receipts)
         places = [rendering.emitted(receipt.event, receipt.followers) for receipt in receipts]

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from server.auth.authenticator import require_append
 from server.config import Config
+from server.eventlog.command_key import KEY, chosen
 from server.eventlog.decider import decide_and_append, known
 from server.eventlog.log import EventLog
 from server.eventlog.redaction import Redaction
@@ -57,7 +58,10 @@ class NoticeRoutes:
         session_id = SESSION_ID.in_path(request.match_info)
         require_append(request, stream_of(session_id))
         given = await params.read_json(request, _NOTICE, timeout_seconds=self._timeout_seconds)
-        command = inputs.read_notice(given.type, given.data, given.permission_id, given.event_id, self._rules)
+        permission_id, digits = given.permission_id, chosen("permission", 32)
+        if digits is not None and given.type == "permission_request" and "permission_id" not in given.data:
+            permission_id = permission_id or f"perm-{digits}"
+        command = inputs.read_notice(given.type, given.data, permission_id, given.event_id, self._rules)
         if isinstance(command, commands.ReportEvent):
             stored = await self._report(session_id, command)
             status = 201 if stored.is_own and stored.receipt.created else 200
@@ -72,11 +76,11 @@ class NoticeRoutes:
 
     async def _report(self, session_id: str, command: commands.ReportEvent) -> Stored:
         stream, state = stream_of(session_id), initial(session_id)
-        if command.event_type == TOOL_STATUS:
+        if command.event_type == TOOL_STATUS and KEY.get() is None:  # one with a key is stored for itself
             return await self._statuses.append(model.decide(state, command)[0], command.data["tool_name"])
         await self._statuses.flush(stream)
         load = known(state)  # a report changes nothing that a decision looks at
         _, receipts = await decide_and_append(
-            self._log, stream, load, lambda state: model.decide(state, command), revision_of=None
+            self._log, stream, load, lambda state: model.decide(state, command), revision_of=None, has_own_ids=True
         )
         return Stored(receipts[0], True)

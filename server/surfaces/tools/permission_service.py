@@ -13,11 +13,12 @@ import msgspec
 
 from server.background.deadlines import DeadlineClock
 from server.background.event_bus import EventBus
+from server.eventlog.command_key import carried_out
 from server.eventlog.decider import decide_and_append
 from server.eventlog.log import EventLog
 from server.surfaces.tools import model
 from server.surfaces.tools.commands import AnswerPermission, ClearPermission, ExpirePermission, RequestPermission
-from server.surfaces.tools.payloads import requested
+from server.surfaces.tools.payloads import permission_of, requested
 from server.surfaces.tools.projections import load_session, waiting_permissions
 from server.surfaces.tools.state import KIND, PERMISSION_REQUEST, PermissionState, ToolState, stream_of
 from server.surfaces.tools.throttling import StatusThrottle
@@ -85,6 +86,9 @@ class PermissionService:
             return model.decide(state, command)
 
         await self._statuses.flush(stream)
+        before = await carried_out(self._log, stream)
+        if before and command.permission_id is None:
+            command = msgspec.structs.replace(command, permission_id=permission_of(before[0]))
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             state, receipts = await decide_and_append(self._log, stream, load, decide, model.evolve)
         permission = state.permissions[command.permission_id or ""]
