@@ -3,7 +3,7 @@
     TowowError
     ├── InvalidRequest        invalid_request     a path, query, header or syntax that cannot be read
     ├── InvalidBody           invalid_body        JSON that is well formed but not of the documented shape
-    ├── IdempotencyKeyReused
+    ├── IdempotencyKeyReused  idempotency_key_reused  the Idempotency-Key came with another body before
     ├── Unauthorized          unauthorized        no token, ticket or cookie, or one that is not good
     ├── Forbidden             forbidden           the principal may not do it: scope, origin, part in a negotiation
     ├── NotFound              not_found           the named thing never existed
