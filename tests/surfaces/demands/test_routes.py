@@ -258,7 +258,7 @@ async def test_an_unexpected_failure_does_not_tell_its_text(client, monkeypatch)
 async def test_an_id_that_is_taken_is_drawn_again(client, monkeypatch):
     """Item 61: 32 bits collide; nobody's demand is mixed with another's."""
     drawn = iter(["d-00000001", "d-00000001", "d-00000001", "d-00000002"])
-    monkeypatch.setattr(routes, "new_demand_id", lambda: next(drawn))
+    monkeypatch.setattr(routes, "new_demand_id", lambda digits: next(drawn))
     assert (await submit(client, "first"))["demand_id"] == "d-00000001"
     assert (await submit(client, "second"))["demand_id"] == "d-00000002"
     assert (await get(client, "/api/demand/d-00000001"))["raw_input"] == "first"
@@ -267,7 +267,7 @@ async def test_an_id_that_is_taken_is_drawn_again(client, monkeypatch):
 
 async def test_an_id_that_is_always_taken_is_an_error_and_not_a_loop(client, monkeypatch):
     """Something is wrong with the generator then; the client is told and nothing is overwritten."""
-    monkeypatch.setattr(routes, "new_demand_id", lambda: "d-00000001")
+    monkeypatch.setattr(routes, "new_demand_id", lambda digits: "d-00000001")
     await submit(client, "first")
     await assert_error(await client.post("/api/demand/submit", json={"raw_input": "second"}), "revision_mismatch", status=412)
     assert (await get(client, "/api/demand/d-00000001"))["raw_input"] == "first"
