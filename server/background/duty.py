@@ -1,7 +1,8 @@
 """Which of the server processes that share a database file acts for all of them: the one that holds the duty, by a term.
 
 Processes that want a duty ask its holder whether it lives (`peers.ask`), and take the duty over when the holder is gone, has
-let go, or has not answered for seconds. A lone process asks nobody, and writes one row when it starts."""
+let go, or has not answered for seconds. A lone process asks nobody, and writes one row when it starts. A process that was
+stopped in the middle of a commit keeps the file locked for everybody: it is ended."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,9 @@ from server.eventlog.terms import DutyTerm, Holder, read_terms, take_term
 from towow.events import timestamp_of
 
 _ANSWER_SECONDS = 1.0
-_SILENCES = 5  # questions in a row without an answer, after which a process counts as stopped
+_SILENCES = 5  # questions in a row without an answer, after which a process counts as hanging
+_SILENCES_STOPPED = 2  # the same where the system says that it is stopped
+_LOCKED_SECONDS = 1.0  # that a stopped process may keep the file from being written
 _log = structlog.get_logger("towow.duty")
 
 
@@ -61,7 +64,9 @@ class Duty:
         process, count = self._silent
         count = count + 1 if process == held.process else 1
         self._silent = (held.process, count)
-        if count < _SILENCES:
+        if count < (_SILENCES_STOPPED if self._log.peers.is_stopped(held.process) else _SILENCES):
             return True
         _log.warning("process_hangs", duty=self._name, process=held.process, seconds=count * _ANSWER_SECONDS)
+        if await self._log.free_from(held.process, _LOCKED_SECONDS):
+            _log.warning("process_ended", process=held.process, reason="it was stopped in a commit and kept the file locked")
         return False

@@ -47,6 +47,7 @@ __all__ = [
     "is_corrupt",
     "is_fatal",
     "is_full",
+    "is_locked",
     "lacks_room",
     "read_only",
     "sqlite3",
@@ -197,6 +198,17 @@ def _within(function: Callable[[Any], T], seconds: float) -> Callable[[Any], T]:
             db.set_progress_handler(None, 0)
 
     return run
+
+
+def is_locked(path: Path, seconds: float) -> bool:
+    """Whether somebody keeps the database from being written for so many seconds. Blocks; for a thread."""
+    with closing(sqlite3.connect(str(path), timeout=seconds, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE").close()
+            db.execute("ROLLBACK").close()
+        except sqlite3.OperationalError as error:
+            return is_busy(error)
+    return False
 
 
 def read_only(path: Path) -> Any:

@@ -18,7 +18,7 @@ import structlog
 from server.config import Config
 from server.eventlog import queries
 from server.eventlog.clock import MAX_DOWN_SECONDS, ClockWatch, counted_seconds
-from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, lacks_room, sqlite3
+from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, is_locked, lacks_room, sqlite3
 from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
 from server.eventlog.hub import Hub
 from server.eventlog.peers import Peers
@@ -599,6 +599,14 @@ class EventLog:
                 interval = settings.poll_interval_seconds
             else:
                 interval = min(interval * settings.poll_backoff_factor, settings.max_poll_interval_seconds)
+
+    async def free_from(self, process: str, seconds: float) -> bool:
+        """End a process that was stopped in the middle of a commit, when it keeps the file locked for so many seconds.
+
+        Nothing is lost by it: what it had acknowledged is on disk. Returns whether one was ended."""
+        if not self.peers.is_stopped(process) or not await asyncio.to_thread(is_locked, self._database.path, seconds):
+            return False
+        return self.peers.end_stopped(process)
 
     async def touch_mark(self) -> None:
         """Write the time into the mark beside the file: until now the log was kept."""

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from typing import Any
 import structlog
 
 _MAX_PATH_BYTES = 104  # sun_path on the strictest platform
+_PROCESSES = Path("/proc")
 _OPEN_FILES = Path("/proc/self/fd")  # Linux: a short name for whatever this process has open
 _SETTLED_NANOSECONDS = 1_000_000_000  # since its last change a directory is listed again at every announcement
 _MAX_DATAGRAM_BYTES = 65_536
@@ -38,6 +40,7 @@ class Peers:
 
     def __init__(self, database: Path) -> None:
         self.describe: Callable[[], Mapping[str, Any]] = dict
+        self._database = database
         self._directory = Path(f"{database}.peers")
         self._name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self._address = str(self._directory)  # the directory's name in addresses
@@ -106,6 +109,24 @@ class Peers:
             return None
         finally:
             del self._asked[number]
+
+    def is_stopped(self, other: str) -> bool:
+        """Whether a process is stopped by a signal and has our database open, where the system tells (Linux)."""
+        process = _PROCESSES / other.partition("-")[0]
+        try:
+            state = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            opened = {os.readlink(path) for path in (process / "fd").iterdir()}
+        except (OSError, IndexError):
+            return False
+        return state in ("T", "t") and os.path.realpath(self._database) in opened
+
+    def end_stopped(self, other: str) -> bool:
+        """End a process that is stopped, by SIGKILL; whether there was one."""
+        if not self.is_stopped(other):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(other.partition("-")[0]), signal.SIGKILL)
+        return True
 
     def restore(self) -> None:
         """Bind our socket again when its file was removed: without it this process is taken to be gone."""

@@ -5,6 +5,9 @@ import contextlib
 import json
 import random
 import signal
+import socket
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from server.eventlog.database import sqlite3
 from server.eventlog.terms import read_terms
 from tests.support import (
+    ROOT,
     EventSource,
     EventStreamParser,
     ServerProcess,
@@ -129,6 +133,9 @@ async def test_both_processes_know_an_idempotency_key_and_a_revision_that_the_ot
                 answer = await session.post("/api/events", json=body(n=n, expected_revision=n))
                 assert answer.status == 201, await answer.text()
                 seq = (await answer.json())["seq"]
+                headers = {"X-Towow-At-Least": answer.headers["X-Towow-Seq"]}
+                page = await (other, one)[n % 2].get("/api/events?stream=task:a&limit=1", headers=headers)
+                assert (await page.json())["events"][0]["seq"] == seq  # what was written is read at the other one
                 url = f"/api/events/stream?stream=task:a&since_seq={seq}"
                 async with (other, one)[n % 2].get(url) as stream:  # at once: the cursor may lie ahead of this process
                     text = (await stream.content.readuntil(b"\n\n")).decode()
@@ -313,6 +320,11 @@ async def test_a_stopped_process_is_replaced_within_ten_seconds_and_takes_no_ste
         assert {process for process, _ in holders(path).values()} == {standby.process.pid}
         terms = holders(path)
 
+        health = await asyncio.to_thread(standby.get, "/health")
+        assert [each["is_answering"] for each in health["processes"]] == [True, False]
+        assert any("does not answer" in warning for warning in health["warnings"])
+        assert {each["process"] for each in health["duties"]} == {health["process"]}
+
         acting.process.send_signal(signal.SIGCONT)
         await until(lambda: Path(f"{path}.log").read_text().count("superseded") == len(terms))
         assert holders(path) == terms
@@ -346,13 +358,41 @@ async def test_what_a_stopped_process_still_had_to_write_is_refused_when_it_goes
                     lambda run: run["resumes"] == 1 and all(agent["text"] for agent in run["agents"]),
                     timeout=WITHIN_SECONDS,
                 )
-                acting.process.send_signal(signal.SIGCONT)
-                await until(lambda: "superseded" in Path(f"{path}.log").read_text())
+                acting.process.send_signal(signal.SIGCONT)  # unless it was stopped in a commit, and had to be ended
+                await until(lambda: any(word in Path(f"{path}.log").read_text() for word in ("superseded", "process_ended")))
                 await until(lambda: upstream.open == len(NOVA))  # it has hung up
                 await cancel(client, run_id)
                 run = await until_ended(client, run_id)
                 check_whole(await follow(client, run_id), run)
-            assert [server.stop() for server in (acting, standby)] == [0, 0]
+            assert acting.stop() in (0, -signal.SIGKILL)
+            assert standby.stop() == 0
+    check_file(path)
+
+
+HOLD_AND_STOP = """
+import os, signal, sys
+from server.eventlog.database import sqlite3
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE terms SET term = term + 1, holder = ?", (f"{os.getpid()}-abcdef",))
+db.execute("COMMIT")
+db.execute("BEGIN IMMEDIATE")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.timeout(60)
+async def test_a_process_that_is_stopped_in_a_commit_is_ended_because_nobody_could_write(tmp_path):
+    """It has the duties and the lock of the file; within ten seconds another one has both, and publishers are answered."""
+    path = tmp_path / "towow.db"
+    with ServerProcess(path, environment=ENVIRONMENT) as server:
+        stopped = subprocess.Popen([sys.executable, "-c", HOLD_AND_STOP, str(path)], cwd=ROOT)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with contextlib.closing(bound), contextlib.chdir(Path(f"{path}.peers")):
+            bound.bind(f"{stopped.pid}-abcdef.sock")
+            assert await asyncio.to_thread(stopped.wait, WITHIN_SECONDS) == -signal.SIGKILL
+            await until(lambda: {process for process, _ in holders(path).values()} == {server.process.pid})
+        await call(server, "/api/events", body())
     check_file(path)
 
 
