@@ -17,7 +17,11 @@ from tests.support.tokens import secret_of
 pytestmark = pytest.mark.browser
 
 PAGES = ("", "sessions.html", "tools.html#s-1", "generations.html")
-SCOPES = {"alice": [f"{verb}:*" for verb in VERBS], "bob": ["read:session:bob*", "append:session:bob*"]}
+SCOPES = {
+    "alice": [f"{verb}:*" for verb in VERBS],
+    "bob": ["read:session:bob*", "append:session:bob*"],
+    "runner": ["append:mcp:*"],
+}
 BASE = "/agent_backend/api/sse"
 on_every_page = pytest.mark.parametrize("path", [pytest.param(path, id=path.partition(".")[0] or "first") for path in PAGES])
 with_short_logins = pytest.mark.parametrize("server", [{"TOWOW__AUTH__LOGIN_SECONDS": "3"}], indirect=True)
@@ -192,6 +196,7 @@ def test_an_operator_and_a_tool_are_served_behind_the_login(
     page.press("#reply", "Enter")
     expect(page.locator("#visitor-log .bubble")).to_have_text(["hello", "good day"])
     request = {"type": "permission_request", "permission_id": "p-1", "data": {"tool_name": "mail", "risk_level": "low"}}
+    server.token = secret_of("runner")  # whoever asks does not answer
     server.post(f"{BASE}/notify/s-1", request)
     page.goto(f"{server.url}/tools.html#s-1")
     page.get_by_role("button", name="Approve").click()
