@@ -6,6 +6,7 @@ So after each COMMIT, before anybody is answered, the path is compared with the 
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ from server.eventlog.rows import Head, read_head, read_histories
 _FRAMES_PER_CHECKPOINT = 1_000
 _FRAMES_PER_COMMIT = 4  # about: the ends of the table and its indexes, and the sequence
 _ROW_BYTES_PER_FRAME = 3_500
+_HEADER_BYTES = 100  # of a database: https://www.sqlite.org/fileformat2.html#the_database_header
+_OPEN_FILES = "/dev/fd"  # a name for whatever this process has open
+_LOOKS = 5  # at a file that is too short, before it counts as truncated
+_LOOK_SECONDS = 0.02
 _HELD_SECONDS = 30.0  # a reader that keeps the write-ahead log for so long has forgotten its transaction
 _log = structlog.get_logger("towow.place")
 
@@ -104,11 +109,27 @@ class Place:
             self._wal_identity = _Identity(wal.st_dev, wal.st_ino)
         if (wal.st_dev, wal.st_ino) != self._wal_identity:
             raise Displaced(f"{self._wal_path} was replaced by another file while it was open")
-        if found.st_size < self._size:  # VACUUM makes it smaller, to the pages that it has then
-            pages = int(db.execute("PRAGMA page_count").fetchone()[0])
-            if found.st_size < pages * self._page_bytes:
-                raise Displaced(f"{self._path} was truncated while it was open")
+        if found.st_size < self._size and self._is_truncated():
+            raise Displaced(f"{self._path} was truncated while it was open")
         self._size = found.st_size
+
+    def _is_truncated(self) -> bool:
+        """Whether a file that became smaller is shorter than its own first page says: a vacuum writes that page first.
+
+        Pages that are in the write-ahead log only do not count, and another process may be writing the file just now. It is
+        read by the descriptor that SQLite has: to open and close it here would give up SQLite's locks on it."""
+        for _ in range(_LOOKS):
+            for name in os.listdir(_OPEN_FILES):
+                with suppress(OSError):  # it was closed meanwhile, or it is none that can be read
+                    found = os.fstat(int(name))
+                    if (found.st_dev, found.st_ino) == self._identity:
+                        header = os.pread(int(name), _HEADER_BYTES, 0)
+                        pages = int.from_bytes(header[28:32])
+                        if len(header) == _HEADER_BYTES and os.fstat(int(name)).st_size >= pages * self._page_bytes:
+                            return False
+                        break
+            time.sleep(_LOOK_SECONDS)
+        return True
 
     @property
     def is_checkpoint_due(self) -> bool:

@@ -356,6 +356,23 @@ async def test_vacuum_makes_a_file_smaller_and_is_no_truncation(quiet_config):
         await log.append([note("note:a")])
 
 
+async def test_a_file_that_was_vacuumed_and_grows_in_its_write_ahead_log_is_no_truncation(quiet_config):
+    """Pages that were not moved yet do not count: the file is as long as its own first page says."""
+    async with open_log(quiet_config) as log:
+        await log.write(lambda db: db.execute("CREATE TABLE large (x)").close())
+        await log.write(lambda db: db.execute("INSERT INTO large VALUES (zeroblob(400000))").close())
+        await log.write(log._database.place.checkpoint)
+        await log.append([note("note:a")])
+        with closing(sqlite3.connect(quiet_config.database.path, isolation_level=None)) as db:
+            db.execute("DELETE FROM large")
+            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        event = note("note:a")
+        event.payload_json = '{"x":"' + "x" * 200_000 + '"}'
+        await log.append([event])
+        await log.append([note("note:a")])
+
+
 # Checkpoints.
 
 
