@@ -194,7 +194,7 @@ class ServerProcess:
         self.database = Path(database)
         self.port = port
         self._environment = environment or {}
-        self._arguments = arguments
+        self.arguments = arguments
         self._prefix = prefix  # a tracer's command line; the tracer must not become the parent
         self.process = None
 
@@ -215,7 +215,7 @@ class ServerProcess:
         log = Path(f"{self.database}.log")
         self._log = log.open("ab")
         command = [sys.executable, str(ROOT / "run.py"), "serve", "--port", str(self.port), "--db", str(self.database)]
-        command += self._arguments
+        command += self.arguments
         self.process = subprocess.Popen(
             [*self._prefix, *command],
             cwd=ROOT,
