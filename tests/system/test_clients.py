@@ -13,7 +13,7 @@ from tests.system.clients.situations import SITUATIONS, take
 
 PROGRAMS = installed()
 # The situations in which clients differ; the program takes them through the others, too.
-CHOSEN = ("server killed", "cut within a frame", "cut before its first event", "file replaced", "stream ended")
+CHOSEN = ("server killed", "cut within a frame", "cut before its first event", "file replaced")
 SAID = {row[0]: dict(zip(SITUATIONS, row[2:], strict=True)) for row in tables(read("docs/clients.md"), "client")}
 
 

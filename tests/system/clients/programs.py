@@ -73,8 +73,9 @@ class Client:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(json.loads(line))
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.append(json.loads(line))
 
 
 _NODE = {
