@@ -188,7 +188,9 @@ class Client(_Blocking):
         self._client = inner
 
     def seen(self, seq: int = 0) -> int:
-        """The highest seq that an answer may have shown; `seq` is what another client has seen, to go on from."""
+        """The highest seq that an answer to this client may have shown; `seq` is what another client has seen, to go on from.
+
+        With `reads_own_writes` later calls are answered with at least that."""
         return self._client.seen(seq)
 
     append = _call(client.Client.append)

@@ -139,6 +139,6 @@ def test_the_row_is_the_state_without_its_texts(migrated, start, rest):
 
 def without_texts(state):
     """What a row has of a state; events that mean nothing do not move it."""
-    agents = {name: msgspec.structs.replace(agent, text=NO_TEXT) for name, agent in state.agents.items()}
+    agents = {name: msgspec.structs.replace(agent, text=NO_TEXT, next_try_at="") for name, agent in state.agents.items()}
     nothing = {"context": {}, "timeout_seconds": 0.0, "error": "", "result": ""}
     return msgspec.structs.replace(state, agents=agents, **nothing, updated_at="", last_seq=0, revision=0)
