@@ -33,8 +33,8 @@ def sha256_of(values):
 
 
 def event_lines(events, fields):
-    """Events with the fields that their version had, in its order; later ones may have more."""
-    return [{field: event[field] for field in fields} for event in events]
+    """Events with the fields that their version had, in its order, null where one has none; later ones may have more."""
+    return [{field: event.get(field) for field in fields} for event in events]
 
 
 def table_rows(db, table, recorded):
@@ -77,11 +77,12 @@ async def get(client, path):
 
 
 async def old_events(client, expected):
-    """The events that were in the file when it was opened, through HTTP."""
-    page = await get(client, "/api/events?start=beginning&limit=1000")
+    """The events that were in the file when it was opened, the server's own too, through HTTP."""
+    path = "/api/events?stream=*&stream=system:log&allow_pending=1&limit=1000"
+    page = await get(client, f"{path}&start=beginning")
     events = page["events"]
     while page["next_since_seq"] < expected["head_seq"]:
-        page = await get(client, f"/api/events?since_seq={page['next_since_seq']}&limit=1000")
+        page = await get(client, f"{path}&since_seq={page['next_since_seq']}")
         events += page["events"]
     return [event for event in events if event["seq"] <= expected["head_seq"]]
 
