@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { mixedScripts, piecesOf } from "../../../server/static/js/lib/inert-text.js";
+import { mixedScripts, piecesOf, visibleText } from "../../../server/static/js/lib/inert-text.js";
 
 const marks = (text) => piecesOf(text).filter(({ kind }) => kind !== "plain").map(({ kind, label }) => `${kind} ${label}`);
 
@@ -33,6 +33,11 @@ describe("pieces", () => {
   test("of an honest text are one", () => {
     for (const text of ["delete_files", "/srv/cache/a-1.txt", "运行 rm -rf /tmp", "удалить файлы", "a b  c\n\nd\te", "naïve café", "删除file", "ファイルを削除する", "αβγ"]) assert.deepEqual(marks(text), []);
   });
+});
+
+test("a text for a place without marks has them in brackets", () => {
+  assert.equal(visibleText("p\u0430y \u202efdp"), "p\u0430[U+0430]y [U+202E]fdp");
+  assert.equal(visibleText("delete_files"), "delete_files");
 });
 
 describe("mixed scripts", () => {

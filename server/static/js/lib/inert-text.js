@@ -91,3 +91,11 @@ function scriptsOf(word) {
 function codeOf(character) {
   return [...character].map((each) => `U+${(each.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`).join(" ");
 }
+
+/**
+ * @param {string} text
+ * @returns {string} with what could deceive said in brackets, for places that hold text alone
+ */
+export function visibleText(text) {
+  return piecesOf(text).map(({ text: piece, kind, label }) => (kind === "plain" ? piece : `${kind === "odd" ? piece : ""}[${label}]`)).join("");
+}

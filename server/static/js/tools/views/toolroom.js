@@ -7,6 +7,7 @@
 
 import { text } from "../../lib/fields.js";
 import { element, fill, reconcile } from "../../lib/html.js";
+import { visibleText } from "../../lib/inert-text.js";
 import { clock, textOf } from "../../ui/views/pieces.js";
 import { byId } from "../../ui/views/static-texts.js";
 import { fieldList, shown } from "./values.js";
@@ -41,7 +42,7 @@ function toolCard({ name, status, since, parameters, risk }, t) {
     element(
       "div",
       { class: "prompt-head" },
-      element("h3", { dir: "auto" }, textOf(name, 200)),
+      element("h3", { dir: "auto" }, visibleText(textOf(name, 200))),
       risk && risk !== "low" && element("span", { class: "badge", dataset: { risk } }, t.text(`risk.${risk}`)),
       element("span", { class: "badge", dataset: { look: LOOKS[status] ?? "plain" }, title: textOf(status, 200), dir: "auto" }, statusText(status, t)),
     ),
@@ -71,7 +72,7 @@ function resultCard({ kind, tool, isSuccess, value, timestamp }, t) {
     element(
       "div",
       { class: "prompt-head" },
-      tool && element("h3", { dir: "auto" }, textOf(tool, 200)),
+      tool && element("h3", { dir: "auto" }, visibleText(textOf(tool, 200))),
       element("span", { class: "badge", dataset: { look: isSuccess ? "good" : "bad" } }, t.text(key)),
       clock(timestamp, t),
     ),
@@ -99,8 +100,8 @@ function happened(event, t) {
  * @returns {string}
  */
 function sentence({ type, data }, t) {
-  const tool = textOf(text(data.tool_name), 120);
-  const actor = textOf(text(data.actor), 120) || t.text("happened.somebody");
+  const tool = visibleText(textOf(text(data.tool_name), 120));
+  const actor = visibleText(textOf(text(data.actor), 120)) || t.text("happened.somebody");
   switch (type) {
     case "tool_status":
       return t.text("happened.tool_status", { tool, status: statusText(text(data.status), t) });
