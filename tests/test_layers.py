@@ -158,6 +158,7 @@ BUILT_ELSEWHERE = {
     "HeadSigner": "by the log, of its settings",
     "LeaderLock": "for the small model's file",
     "LeaderWorker": "never: workers derive from it",
+    "LogReader": "never: the log derives from it",
     "LocalModel": "by its package, which the choice of a model asks for it",
     "LogBackend": "by an application that embeds the server",
     "Share": "by the command that listens, which alone knows connections",

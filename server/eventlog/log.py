@@ -18,20 +18,21 @@ import structlog
 from server.config import Config
 from server.eventlog import queries
 from server.eventlog.clock import MAX_DOWN_SECONDS, ClockWatch, counted_seconds
-from server.eventlog.database import Database, is_busy, is_corrupt, is_fatal, is_locked, lacks_room, sqlite3
-from server.eventlog.heads import HeadSigner, SignedHead, last_signed_seq
+from server.eventlog.database import Database, is_busy, is_fatal, is_locked, lacks_room
+from server.eventlog.heads import HeadSigner, last_signed_seq
 from server.eventlog.hub import Hub
+from server.eventlog.log_reader import LogReader
 from server.eventlog.peers import Peers
 from server.eventlog.place import Displaced
-from server.eventlog.queries import LogMeta, Page, StreamInfo
+from server.eventlog.queries import LogMeta
 from server.eventlog.redaction import Redaction
-from server.eventlog.rows import prove, read_check, read_head, read_head_seq
-from server.eventlog.selection import EVERYTHING, Selection
+from server.eventlog.rows import read_head
+from server.eventlog.selection import EVERYTHING
 from server.eventlog.terms import DutyTerm, Superseded, read_terms, require_term
-from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG, TrimmedStream, read_trimmed, trimmed_through
+from server.eventlog.trimmed import LOG_TRIMMED, SYSTEM_LOG
 from server.eventlog.writer import Committed, Projection, Receipt, Writer
-from towow.errors import Damaged, InvalidRequest, NotFound, StorageFull, TowowError, Unavailable
-from towow.events import Event, NewEvent, cursor_of
+from towow.errors import Damaged, StorageFull, TowowError, Unavailable
+from towow.events import Event, NewEvent
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ class _Rejected(Exception):
     """Raised for a transaction that was undone although the disk did nothing wrong; the cause says why."""
 
 
-class EventLog:
+class EventLog(LogReader):
     """The durable log of one database file. Open it with `async with`; it starts and stops its own tasks.
 
     `on_fatal(reason)` is called once, when the first I/O error makes further acknowledgements impossible."""
@@ -85,20 +86,16 @@ class EventLog:
         counted: Callable[[], float] = counted_seconds,
         on_fatal: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self.hub = hub
+        super().__init__(database, hub, config, HeadSigner(config.integrity.key_file), clock)
         self.is_terminal = is_terminal
         self.meta: LogMeta
         self.clock_watch: ClockWatch
         self.down_seconds = 0.0  # before this start; 0 where another process lived on
         self.is_timed: Callable[[], bool] = bool  # whether somebody has a deadline
         self._counted = counted
-        self.clock = clock
-        self._database = database
-        self._config = config
         self._records_actors = config.auth.mode != "off"
         self.redaction = Redaction(config.append.redact_keys, config.append.redact)
         self._on_fatal = on_fatal
-        self._signer = HeadSigner(config.integrity.key_file)
         self._writer = Writer(
             path=database.path,
             min_free_bytes=config.database.min_free_bytes,
@@ -118,7 +115,6 @@ class EventLog:
         self._closed_because: str | None = None
         self._check: asyncio.Task[None] | None = None
         self._full_until = 0.0
-        self._seen_seq = 0
         self._is_closing = False
         self._refreshed: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -161,16 +157,6 @@ class EventLog:
     def epoch(self) -> str:
         """Identity of the log since its last loss; bare cursors are only good within one epoch."""
         return self.meta.epoch
-
-    @property
-    def head_seq(self) -> int:
-        """The last seq that has been announced."""
-        return self.hub.dispatched_seq
-
-    @property
-    def seen_seq(self) -> int:
-        """The last seq that an answer of this process may have shown: announced, or read from the file before it was."""
-        return max(self.head_seq, self._seen_seq)
 
     @property
     def head_cursor(self) -> str:
@@ -224,94 +210,6 @@ class EventLog:
         self._prepared.append(_Waiting((), future, None, run))
         self._rouse()
         return await future
-
-    async def read(
-        self, selection: Selection, after: int, *, limit: int = 1000, max_bytes: int | None = None, through: int | None = None
-    ) -> Page:
-        """A page of announced events after a cursor (exclusive), ascending; see `queries.read_page`.
-
-        One event more than `max_bytes` allows is never held back: a page with work left is not empty for ever. Raises
-        `Damaged` when the first event of the page is damaged; go on after its seq."""
-        through = self.head_seq if through is None else through
-        size = self._config.stream.page_bytes if max_bytes is None else max_bytes
-        recent = self.hub.recent(selection, after, limit, size)
-        if recent is not None and recent[1] <= through:
-            return Page(*recent)
-        return await self._read(
-            partial(queries.read_trimmed_page, selection=selection, after=after, through=through, limit=limit, max_bytes=size)
-        )
-
-    async def read_newest(self, selection: Selection, limit: int) -> list[Event]:
-        """The newest announced events, oldest first."""
-        return await self._read(partial(queries.read_newest, selection=selection, through=self.head_seq, limit=limit))
-
-    async def get(
-        self,
-        *,
-        seq: int | None = None,
-        event_id: str | None = None,
-        selection: Selection = EVERYTHING,
-        may_read: Callable[[str], bool] = lambda stream: True,
-    ) -> Event | None:
-        """One event by seq, or by event_id among the streams of a selection that may be read; None when there is none.
-
-        Raises `InvalidRequest` when several streams have an event with this id, and `Damaged`."""
-        if event_id is None:
-            return await self._read(partial(queries.read_event, seq=seq or 0))
-        events: list[Event] = []
-        after: str | None = ""
-        while after is not None and len(events) < 2:
-            found = await self._read(partial(queries.find_event_id, selection=selection, event_id=event_id, after=after))
-            events += [event for event in found.events if may_read(event.stream)]
-            after = found.after
-        if len(events) > 1:
-            streams = f"{events[0].stream} and {events[1].stream}"
-            raise InvalidRequest(f"{streams} both have an event {event_id}; name one stream, or a seq", field="event_id")
-        return events[0] if events else None
-
-    async def prove(self, seq: int, check: str) -> str:
-        """Whether a reader with this seq and these check digits has read this log: see `rows.prove`."""
-        return await self._read(partial(prove, seq=seq, check=check))
-
-    async def cursor_at(self, seq: int) -> str:
-        """The cursor of a reader that has everything up to a seq: a bare one where no check of it is known."""
-        check = await self._read(partial(read_check, seq=seq))
-        return cursor_of(seq, check or "")
-
-    async def head(self, at: int | None = None) -> SignedHead:
-        """The head of the log, signed where there is a key; with `at` the first kept one that covers that seq.
-
-        Raises `NotFound` for a seq that was never given."""
-        head = await self._read(partial(self._signer.read, at=at, now=self.clock()))
-        if head is None:
-            raise NotFound(f"there is no seq {at}; the log ends at {self.head_seq}", field="at")
-        return head
-
-    async def stream(self, name: str) -> StreamInfo | None:
-        """Where a stream stands, or None when it never existed."""
-        return await self._read(partial(queries.read_stream, stream=name))
-
-    async def trimmed_through(self, selection: Selection) -> int:
-        """The highest seq of a selection that retention has removed: a reader before it misses events; 0 for none."""
-        return await self._read(partial(trimmed_through, selection=selection))
-
-    async def trimmed_stream(self, name: str) -> TrimmedStream | None:
-        """What is known of a stream that retention has trimmed, None when it has not."""
-        return await self._read(partial(read_trimmed, stream=name))
-
-    async def streams(self, *, kind: str | None = None, after: str = "", limit: int = 100) -> list[StreamInfo]:
-        """Streams in the order of their names, after a name (exclusive)."""
-        return await self._read(partial(queries.read_streams, kind=kind, after=after, limit=limit))
-
-    async def query(self, function: Callable[[Any], T]) -> T:
-        """Run a short reading function of a surface (its projection tables) on a reader."""
-
-        def run(db: Any) -> tuple[T, int]:
-            return function(db), read_head_seq(db)
-
-        result, seq = await self._read(run)
-        self._seen_seq = max(self._seen_seq, seq)
-        return result
 
     async def check_ready(self) -> None:
         """Ask what an append would meet, and write nothing. Raises what it would raise, after two seconds `Unavailable`.
@@ -422,14 +320,6 @@ class EventLog:
         """Look for other processes' events soon."""
         self._has_foreign = True
         self._rouse()
-
-    async def _read(self, function: Callable[[Any], T]) -> T:
-        try:
-            return await self._database.read(function)
-        except (sqlite3.DatabaseError, UnicodeError) as error:
-            if is_corrupt(error) or isinstance(error, UnicodeError):
-                raise Damaged("the database is damaged here; `check` lists every fault", seq=0) from error
-            raise
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
