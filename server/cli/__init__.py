@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line (default: this process's) and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     os.umask(0o077)  # the log, its copies, locks and keys are their owner's alone
-    if arguments and arguments[0] in OPENS_FILES:  # warnings, on stderr: stdout is for results
+    is_help = any(flag in ("-h", "--help") for flag in arguments)
+    if arguments and arguments[0] in OPENS_FILES and not is_help:  # warnings, on stderr: stdout is for results
         import_module("server.logs").configure_logging(import_module("server.config").LoggingSection(level="warning"))
     try:
         result = _naming_program(cli).main(list(arguments), prog_name=program(), standalone_mode=False)

@@ -66,6 +66,10 @@ async def provoke(client, code):
         case "stream_ended":
             await post("/api/events", json=body("demand:d-1", event_type="towow.negotiation.failed"))
             return await post("/api/events", json=body("demand:d-1"))
+        case "idempotency_key_reused":
+            key = {"Idempotency-Key": "k"}
+            await post("/api/events", json=body(), headers=key)
+            return await post("/api/events", json=body(n=1), headers=key)
         case "gone":
             await publish(client, 1)
             return await client.get("/api/events?since_seq=999")

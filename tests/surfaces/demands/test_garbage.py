@@ -15,6 +15,7 @@ from server.surfaces.demands.projections import get_demand, project_demand
 from server.surfaces.demands.state import (
     BROADCAST,
     CANCELLED,
+    DEADLINE_EXTENDED,
     DECLINED,
     FAILED,
     FEEDBACK,
@@ -68,6 +69,7 @@ FIELDS = {
     "offers_within_seconds": SECONDS,
     "feedback_within_seconds": SECONDS,
     "within_seconds": SECONDS,
+    "seconds": SECONDS,
     "offer": mostly(
         st.fixed_dictionaries(
             {"capabilities": mostly(st.lists(mostly(IDS), max_size=3))},
@@ -107,6 +109,7 @@ PAYLOAD_OF = {
     GAP: ("capability", "needed_by", "round"),
     SUBNET_TRIGGERED: ("subnet_id", "capability", "within_seconds"),
     SUBNET_COMPLETED: ("subnet_id", "outcome", "assignments"),
+    DEADLINE_EXTENDED: ("seconds",),
     PROPOSED: (
         "proposal_id",
         "round",
