@@ -443,8 +443,9 @@ async def read_chunk(reader, *, timeout=3.0):
 
 
 def has_reached(source, event):
-    """Whether a follower has got this event."""
-    return bool(source.messages) and source.messages[-1].last_event_id == event.cursor
+    """Whether a follower's newest event is this one; a `ready` behind it may have the cursor of another stream's event."""
+    newest = next((message for message in reversed(source.messages) if message.event == "message"), None)
+    return newest is not None and newest.last_event_id == event.cursor
 
 
 def read_rows(path):
