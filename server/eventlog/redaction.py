@@ -103,13 +103,24 @@ _SIGNS = tuple(
 )
 
 
+_RARE_BYTES = tuple(b"\\=/qzxjw_-kvbu.")  # in JSON texts, the rarest first
+
+
+def _by_rare_byte(signs: Iterable[bytes]) -> tuple[tuple[int | bytes, tuple[bytes, ...]], ...]:
+    """The signs, grouped by the rarest byte that each of them has; a sign without a rare one stands for itself."""
+    groups: dict[int | bytes, list[bytes]] = {}
+    for sign in signs:
+        groups.setdefault(next((byte for byte in _RARE_BYTES if byte in sign), sign), []).append(sign)
+    return tuple((rare, tuple(group)) for rare, group in groups.items())
+
+
 class Redaction:
     """Replaces secrets in payloads. `keys` are further names whose values are never stored, whatever they are; case, `_`, `-`
     and spaces in them do not matter. `is_on` False changes nothing."""
 
     def __init__(self, keys: Iterable[str], is_on: bool = True) -> None:
         self._keys = frozenset(_plain(key) for key in keys)
-        self._signs = _SIGNS + tuple(key.lower().encode() for key in keys)
+        self._signs = _by_rare_byte(_SIGNS + tuple(key.lower().encode() for key in keys))
         self._is_on = is_on
 
     def json(self, text: str) -> str:
@@ -137,7 +148,12 @@ class Redaction:
         if not self._is_on:
             return False
         small = raw.lower()
-        return any(sign in small for sign in self._signs)
+        for rare, signs in self._signs:  # a single byte is looked for ten times faster than several
+            if rare in small:
+                for sign in signs:
+                    if sign in small:
+                        return True
+        return False
 
     def _line(self, raw: bytes) -> bytes:
         try:
