@@ -28,6 +28,7 @@ class Way(NamedTuple):
     host: str
     port: int
     short: list[str]
+    server: web.Server
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +46,7 @@ async def listening(config, *, is_short, **options):
     protocol = partial(PublishProtocol, loop=asyncio.get_running_loop(), publisher=publisher if is_short else None, **options)
     await CappedSite(runner, listener, 100, Share(0, ()), protocol).start()
     try:
-        yield Way(app, *listener.getsockname(), short)
+        yield Way(app, *listener.getsockname(), short, runner.server)
     finally:
         await runner.cleanup()
         listener.close()
@@ -136,7 +137,8 @@ async def test_a_body_in_two_parts_goes_the_long_way_and_the_next_one_the_short_
     data = post(event())
     async with raw_connection(ways[0]) as (reader, writer):
         writer.write(data[:-3])
-        await asyncio.sleep(0.05)
+        while not ways[0].server.requests_count:  # it is taken, and its body is waited for
+            await asyncio.sleep(0)
         writer.write(data[-3:])
         assert await _read_answer(reader) == (201, 1)
         assert ways[0].short == []

@@ -21,6 +21,7 @@ from server.eventlog.database import Database, migrate, migrations, sqlite3
 from server.eventlog.queries import read_meta
 from server.eventlog.rows import read_events, read_head
 from tests.conftest import ROOT
+from tests.support import require_strace
 from towow.errors import StartupError
 from towow.events import Event
 
@@ -206,12 +207,11 @@ async def test_a_kill_at_any_step_leaves_a_whole_file(tmp_path, monkeypatch, at,
 @pytest.mark.parametrize(("call", "file"), [("rename", "d.db.rewriting"), ("link", "d.db"), ("fsync", "d.db.rewriting")])
 def test_a_process_that_is_killed_while_it_rewrites_leaves_a_whole_file(tmp_path, call, file):
     """SIGKILL by the kernel, at the calls that exchange the files."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+    strace = require_strace()
     path = tmp_path / "d.db"
     events = make_old(path, 500)
     command = [sys.executable, "run.py", "rebuild", "--db", str(path)]
-    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path / file), "-e", f"inject={call}:signal=KILL:when=1"]
+    tracer = [strace, "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path / file), "-e", f"inject={call}:signal=KILL:when=1"]
     done = subprocess.run([*tracer, *command], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr.decode()
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from unittest import mock
 
 import msgspec
@@ -496,11 +496,21 @@ def check_file(path):
         assert last == db.execute("SELECT max(seq) FROM events").fetchone()[0]
 
 
-def require(program: str, reason: str) -> str:
-    """The path of a program. Without it a test is skipped, or fails where TOWOW_REQUIRE_BROWSER=1 demands it."""
+def require(program: str, reason: str, variable: str = "TOWOW_REQUIRE_BROWSER") -> str:
+    """The path of a program. Without it a test is skipped, or fails where the variable is 1."""
     executable = shutil.which(program)
     if executable is None:
-        if os.environ.get("TOWOW_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lack(reason, variable)
     return executable
+
+
+def require_strace() -> str:
+    """The path of strace; see `require`."""
+    return require("strace", "strace is not installed", "TOWOW_REQUIRE_STRACE")
+
+
+def lack(reason: str, variable: str) -> NoReturn:
+    """Skip a test that lacks something, or fail it where the variable is 1."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{variable}=1, and {reason}")
+    pytest.skip(reason)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.support import require_strace
 from tests.system.campaigns import run
 
 SEED = 20_260_101
@@ -14,8 +15,8 @@ SEED = 20_260_101
 @pytest.mark.parametrize(("name", "rounds"), [("kills", 3), ("corruption", 25), ("clocks", 10), ("points", 2)])
 def test_nothing_is_lost_served_damaged_or_unsaid(name, rounds):
     """Everything acknowledged is there, or said to be gone."""
-    if name == "points" and shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+    if name == "points":
+        require_strace()
     outcome = run(name, rounds, SEED)
     print(f"\n{name}: {outcome}")
     assert outcome.is_clean, outcome
@@ -24,8 +25,8 @@ def test_nothing_is_lost_served_damaged_or_unsaid(name, rounds):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("name", "rounds"), [("kills", 2), ("corruption", 40), ("clocks", 10)])
 def test_a_control_finds_what_the_protection_is_there_for(name, rounds):
-    """A campaign that could not find a loss would prove nothing."""
-    assert not run(name, rounds, SEED, is_control=True).is_clean
+    """A campaign that could not find a loss would prove nothing. A kill finds one by chance, so it has several tries."""
+    assert any(not run(name, rounds, SEED + again, is_control=True).is_clean for again in range(8))
 
 
 @pytest.mark.timeout(120)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from server.eventlog.database import sqlite3
-from tests.support import ROOT, EventSource, ServerProcess, body, check_file, publish, read_rows, until
+from tests.support import ROOT, EventSource, ServerProcess, body, check_file, lack, publish, read_rows, require_strace, until
 
 STREAMS = 1_000
 EXIT_SECONDS = 2.0
@@ -335,19 +335,13 @@ async def test_a_lock_held_by_another_program_refuses_appends_and_harms_nothing(
 
 def tracer(tmp_path, *injections):
     """The strace command line that injects faults into the server, which stays our own child; skips without strace."""
-    strace = shutil.which("strace")
-    if strace is None:
-        if os.environ.get("TOWOW_REQUIRE_STRACE") == "1":
-            pytest.fail("TOWOW_REQUIRE_STRACE=1, and there is no strace")
-        pytest.skip("strace is not installed")
+    strace = require_strace()
     try:
         probe = subprocess.run([strace, "-f", "true"], capture_output=True, timeout=10, check=False)
     except subprocess.TimeoutExpired:
         probe = None
     if probe is None or probe.returncode:
-        if os.environ.get("TOWOW_REQUIRE_STRACE") == "1":
-            pytest.fail("TOWOW_REQUIRE_STRACE=1, and strace may not trace here")
-        pytest.skip("strace may not trace here")
+        lack("strace may not trace here", "TOWOW_REQUIRE_STRACE")
     return [strace, "-D", "-f", "-qq", "-o", str(tmp_path / "trace"), *injections]
 
 

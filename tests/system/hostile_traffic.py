@@ -1,7 +1,7 @@
 """Hostile traffic against a real server: mutated connections, generated bodies, and followers that want much.
 
-`python -m tests.system.campaign --connections 100000 --bodies 50000` and `… --followers 10000` print what came of it;
-`test_campaign.py` runs both short. Everything is made from a seed, so that what was found is found again."""
+`python -m tests.system.hostile_traffic --connections 100000 --bodies 50000` and `… --followers 10000` print what came of it;
+`test_hostile_traffic.py` runs both short. Everything is made from a seed, so that what was found is found again."""
 
 import argparse
 import asyncio

@@ -4,7 +4,7 @@ import os
 import stat
 
 from tests.support import ServerProcess
-from tests.system.campaign import ENVIRONMENT, attack, hostile
+from tests.system.hostile_traffic import ENVIRONMENT, attack, hostile
 
 
 async def test_no_connection_and_no_body_is_a_fault_of_the_server(tmp_path):
